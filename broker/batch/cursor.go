@@ -127,15 +127,98 @@ type scanned struct {
 
 // scan reads over one record. Errors other than those of the stream say what is wrong with its form.
 func (c *cursor) scan() (scanned, error) {
-	var s scanned
 	size, err := c.varint()
 	if err != nil {
-		return s, err
+		return scanned{}, err
 	}
-	start := c.pos()
 	if size < 0 {
-		return s, fmt.Errorf("a record's size is %d", size)
+		return scanned{}, fmt.Errorf("its size is %d", size)
 	}
+	if c.w-c.r < int(size) {
+		c.fill(min(int(size), windowSize))
+	}
+	if c.w-c.r < int(size) {
+		if c.src == nil || c.err != nil {
+			return scanned{}, c.short()
+		}
+		return c.scanWide(size)
+	}
+	s, ok := scanBody(c.buf[c.r : c.r+int(size)])
+	if !ok {
+		return s, fmt.Errorf("its fields do not fit its size of %d", size)
+	}
+	c.r += int(size)
+	return s, nil
+}
+
+// scanBody is scan for a record that lies in memory, b being what follows its size. A field
+// that leaves b moves the index past its end, from where nothing leads back: one check at
+// the end finds them all.
+func scanBody(b []byte) (s scanned, ok bool) {
+	i := 1 // attributes: no bit is in use
+	s.timestampDelta, i = number(b, i, 10)
+	delta, i := number(b, i, 5)
+	s.offsetDelta = int32(delta)
+	n, i := number(b, i, 5)
+	s.keyIsNull = n < 0
+	i = pass(b, i, n)
+	n, i = number(b, i, 5)
+	i = pass(b, i, n)
+	headers, i := number(b, i, 5)
+	if headers < 0 {
+		return s, false
+	}
+	for ; headers > 0 && i < len(b); headers-- {
+		if n, i = number(b, i, 5); n < 0 {
+			return s, false // a header's key cannot be null
+		}
+		i = pass(b, i, n)
+		n, i = number(b, i, 5)
+		i = pass(b, i, n)
+	}
+	return s, headers == 0 && i == len(b)
+}
+
+// pass is the index behind a field of n bytes at i; a negative n stands for null.
+func pass(b []byte, i int, n int64) int {
+	if n <= 0 {
+		return i
+	}
+	if n > int64(len(b)-i) {
+		return len(b) + 1
+	}
+	return i + int(n)
+}
+
+// number reads the zigzag number at i, of at most maxBytes bytes, and returns the index behind it.
+func number(b []byte, i, maxBytes int) (int64, int) {
+	if i < len(b) && b[i] < 0x80 {
+		return int64(b[i]>>1) ^ -int64(b[i]&1), i + 1
+	}
+	return longNumber(b, i, maxBytes)
+}
+
+func longNumber(b []byte, i, maxBytes int) (int64, int) {
+	var u uint64
+	for k := range maxBytes {
+		if i+k >= len(b) {
+			break
+		}
+		c := b[i+k]
+		u |= uint64(c&0x7f) << (7 * k)
+		if c < 0x80 {
+			if maxBytes == 5 {
+				u &= 1<<32 - 1
+			}
+			return int64(u>>1) ^ -int64(u&1), i + k + 1
+		}
+	}
+	return 0, len(b) + 1
+}
+
+// scanWide is scan for a record that is larger than the window.
+func (c *cursor) scanWide(size int32) (s scanned, err error) {
+	start := c.pos()
 	if err := c.skip(1); err != nil { // attributes: no bit is in use
 		return s, err
 	}
