@@ -36,6 +36,7 @@ type Conn struct {
 	ctx    context.Context // cancelled when the connection ends or its peer has gone
 	cancel context.CancelCauseFunc
 
+	header        wire.RequestHeader // of the last request: an unchanged client id is not copied again
 	authenticated atomic.Bool
 	in            framer
 	out           output
@@ -105,18 +106,18 @@ func (c *Conn) serve() error {
 
 // handle waits for the request's turn and hands it to the handler.
 func (c *Conn) handle(frame []byte, s *slab) error {
-	h, body, err := wire.ParseRequestHeader(frame)
+	body, err := c.header.Parse(frame)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errHeader, err)
 	}
 	r := &Request{
-		Header: h, Body: body, Conn: c, Ctx: c.ctx, Received: c.in.progress,
-		slab: s, size: len(frame), exclusive: !c.srv.overlap(h.Key),
+		Header: c.header, Body: body, Conn: c, Ctx: c.ctx, Received: c.in.progress,
+		slab: s, size: len(frame), exclusive: !c.srv.overlap(c.header.Key),
 	}
 	if err := c.admit(r); err != nil {
 		return err
 	}
-	c.srv.metrics.request(h.Key, len(frame))
+	c.srv.metrics.request(r.Header.Key, len(frame))
 	return r.run(func() { c.srv.handler.Handle(r) })
 }
 

@@ -27,7 +27,7 @@ type Handler interface {
 // Request is one request, which the handler ends by exactly one call of Reply, ReplyBytes,
 // NoReply or CloseConn, from any goroutine, inside Handle or later.
 type Request struct {
-	// Header is the parsed header. Its client id aliases the same memory as Body.
+	// Header is the parsed header; its version need not be a supported one.
 	Header wire.RequestHeader
 	// Body is what follows the header. It may be rewritten in place. It is valid inside
 	// Handle, and until Release if Retain was called there.
@@ -86,7 +86,7 @@ func (r *Request) CloseConn(reason error) {
 	r.finish()
 }
 
-// Retain keeps Body and Header.ClientID valid until a matching Release. It is called
+// Retain keeps Body valid until a matching Release. It is called
 // inside Handle, or by who holds the memory already.
 func (r *Request) Retain() { r.slab.retain() }
 
