@@ -51,8 +51,8 @@ func (p *printer) readValue(f *field) {
 	case f.array:
 		p.readArray(f)
 	case f.nullStruct():
-		p.f("if r.present(%s) {\nif v.%s == nil {", p.nullOK(f), f.name)
-		p.f("v.%s = new(%s)\n}\nv.%[1]s.read(r, version)\n} else {\nv.%[1]s = nil\n}", f.name, f.sub.goName)
+		p.f("if r.present() {\nif v.%s == nil {", f.name)
+		p.f("v.%s = alloc[%s](r)\n}\nv.%[1]s.read(r, version)\n} else {\nv.%[1]s = nil\n}", f.name, f.sub.goName)
 	case f.sub != nil:
 		p.f("v.%s.read(r, version)", f.name)
 	case f.prim == "string" && f.null != nil:
