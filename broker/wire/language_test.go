@@ -341,89 +341,41 @@ func (v *LanguageTestDeep) isDefault() bool {
 }
 
 func (v *LanguageTestDeep) read(r *Reader, version int16) {
-	flex := version >= 2
-	if version >= 2 {
-		v.Level = r.Int8()
-	} else {
-		v.Level = 3
-	}
-	if version >= 2 {
-		v.On = r.Bool()
-	} else {
-		v.On = true
-	}
-	if version >= 2 {
-		v.Off = r.Bool()
-	} else {
-		v.Off = false
-	}
-	if version >= 2 {
-		v.ID = r.UUID()
-	} else {
-		v.ID = kafka.UUID{}
-	}
-	if version >= 2 {
-		v.Text = r.str(flex, v.Text)
-	} else {
-		v.Text = ""
-	}
-	if version >= 2 {
-		v.Blob = r.bytes(flex, false)
-	} else {
-		v.Blob = nil
-	}
+	v.Level = r.Int8()
+	v.On = r.Bool()
+	v.Off = r.Bool()
+	v.ID = r.UUID()
+	v.Text = r.str(true, v.Text)
+	v.Blob = r.bytes(true, false)
 	if version >= 3 {
-		v.MaybeText = r.nullStr(flex, true, v.MaybeText)
+		v.MaybeText = r.nullStr(true, true, v.MaybeText)
 	} else {
 		v.MaybeText = nil
 	}
-	if version >= 2 {
-		v.Pairs = grow(r, v.Pairs, r.count(flex, leastLanguageTestPair(version), false))
-		for i := range v.Pairs {
-			if r.err != nil {
-				break
-			}
-			v.Pairs[i].read(r, version)
+	v.Pairs = grow(r, v.Pairs, r.count(true, leastLanguageTestPair(version), false))
+	for i := range v.Pairs {
+		if r.err != nil {
+			break
 		}
-	} else {
-		v.Pairs = v.Pairs[:0]
+		v.Pairs[i].read(r, version)
 	}
-	if flex {
-		r.skipTags()
-	}
+	r.skipTags()
 }
 
 func (v *LanguageTestDeep) append(dst []byte, version int16) []byte {
-	flex := version >= 2
-	if version >= 2 {
-		dst = append(dst, byte(v.Level))
-	}
-	if version >= 2 {
-		dst = appendBool(dst, v.On)
-	}
-	if version >= 2 {
-		dst = appendBool(dst, v.Off)
-	}
-	if version >= 2 {
-		dst = append(dst, v.ID[:]...)
-	}
-	if version >= 2 {
-		dst = appendString(dst, flex, v.Text)
-	}
-	if version >= 2 {
-		dst = appendBytes(dst, flex, false, v.Blob)
-	}
+	dst = append(dst, byte(v.Level))
+	dst = appendBool(dst, v.On)
+	dst = appendBool(dst, v.Off)
+	dst = append(dst, v.ID[:]...)
+	dst = appendString(dst, true, v.Text)
+	dst = appendBytes(dst, true, false, v.Blob)
 	if version >= 3 {
-		dst = appendNullString(dst, flex, true, v.MaybeText)
+		dst = appendNullString(dst, true, true, v.MaybeText)
 	}
-	if version >= 2 {
-		dst = appendCount(dst, flex, len(v.Pairs))
-		for i := range v.Pairs {
-			dst = v.Pairs[i].append(dst, version)
-		}
+	dst = appendCount(dst, true, len(v.Pairs))
+	for i := range v.Pairs {
+		dst = v.Pairs[i].append(dst, version)
 	}
-	if flex {
-		dst = append(dst, 0)
-	}
+	dst = append(dst, 0)
 	return dst
 }

@@ -41,6 +41,7 @@ type structure struct {
 	path   string // MetadataResponse.Topics, for its comment
 	doc    []string
 	fields []*field
+	span   span // the versions that have it
 	many   bool // an element of an array
 	tagged bool // a single struct behind a tag: needs isDefault
 }
@@ -186,7 +187,7 @@ func (p *parser) startMessage(m *message) error {
 		return fmt.Errorf("%s has no documentation: put a // line before it", m.name)
 	}
 	m.doc = p.doc
-	m.root = &structure{goName: m.name, doc: m.doc}
+	m.root = &structure{goName: m.name, doc: m.doc, span: m.versions}
 	p.msg = m
 	p.stack = []*structure{m.root}
 	p.byName = make(map[string]*structure)
@@ -247,10 +248,11 @@ func (p *parser) setType(f *field, typ string, parent *structure) error {
 	}
 	s := p.byName[name]
 	if s == nil {
-		s = &structure{goName: p.msg.name + name, path: parent.goName + "." + f.name}
+		s = &structure{goName: p.msg.name + name, path: parent.goName + "." + f.name, span: f.versions}
 		p.byName[name] = s
 		p.stack = append(p.stack, s)
 	}
+	s.span = span{min(s.span.lo, f.versions.lo), max(s.span.hi, f.versions.hi)}
 	s.many = s.many || array
 	s.tagged = s.tagged || f.tag >= 0 && !array
 	f.sub = s

@@ -88,6 +88,13 @@ func TestParseRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
+	f, err := parse("01_ping.txt", head+"  Late []Late 2+\n    ID int32 3+")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := generateMessage(f, f.messages[0]); err == nil || !strings.Contains(err.Error(), "no bytes in version 2") {
+		t.Errorf("elements of no size: %v", err)
+	}
 	if _, err := parse("01_ping.txt", head+"\n# note\n  ID int31 2+"); err == nil || !strings.HasPrefix(err.Error(), "01_ping.txt:6: ") {
 		t.Errorf("no file and line in %v", err)
 	}
