@@ -56,8 +56,7 @@ func New(t *testing.T, dir string, extra ...string) *Broker {
 			b.Kill()
 		}
 		if t.Failed() && b.stderr != nil {
-			t.Logf("the broker's log ends with:
-%s", tail(b.stderr.String(), 40))
+			t.Logf("the broker's log ends with:\n%s", tail(b.stderr.String(), 40))
 		}
 	})
 	return b
