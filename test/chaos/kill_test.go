@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/varve-io/varve/test/kit"
@@ -53,15 +54,20 @@ func number(t *testing.T, name string, def int) int {
 }
 
 // setup prepares a tiered one-partition topic whose segments roll, travel and go quickly.
-func setup(t *testing.T) *kit.Broker {
+// extra is one more topic setting, or empty.
+func setup(t *testing.T, extra string) *kit.Broker {
 	t.Helper()
 	dir := t.TempDir()
 	b := kit.New(t, filepath.Join(dir, "node"), "--tier", "file://"+filepath.Join(dir, "store"),
 		"--set", "remote.log.manager.task.interval.ms=50", "--set", "log.retention.check.interval.ms=50", "--set", "varve.tier.delete.grace.ms=1000")
 	kit.Binary(t)
 	b.Start()
-	b.Varve("topic", "create", topic, "--partitions", "1", "--config", "segment.bytes=1048576", "--config", "remote.storage.enable=true",
-		"--config", "local.retention.bytes=1", "--config", "retention.ms=-1", "--config", "file.delete.delay.ms=0")
+	args := []string{"topic", "create", topic, "--partitions", "1", "--config", "segment.bytes=1048576", "--config", "remote.storage.enable=true",
+		"--config", "local.retention.bytes=1", "--config", "retention.ms=-1", "--config", "file.delete.delay.ms=0"}
+	if extra != "" {
+		args = append(args, "--config", extra)
+	}
+	b.Varve(args...)
 	return b
 }
 
@@ -125,17 +131,23 @@ func (p *producer) finish(t *testing.T) int64 {
 	return p.sent
 }
 
-// checkAll reads the log from offset 0 and wants exactly the records 0 to n-1, once each, in order.
+// checkAll reads the log from its start and wants exactly the records up to n-1, once each, in order.
+// Without retention the log starts at offset 0.
 func checkAll(t *testing.T, addr string, n int64) {
 	t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().At(0)}}))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer cl.Close()
 	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer stop()
-	next := int64(0)
+	starts, err := kadm.NewClient(cl).ListStartOffsets(ctx, topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start, _ := starts.Lookup(topic, 0)
+	next := start.Offset
 	for next < n {
 		fetches := cl.PollFetches(ctx)
 		if err := fetches.Err0(); err != nil {
@@ -156,7 +168,7 @@ func TestKillAtRandomMoments(t *testing.T) {
 	kit.Binary(t)
 	rng := rand.New(rand.NewPCG(seed(t), 1))
 	kills := number(t, "CHAOS_KILLS", 10)
-	b := setup(t)
+	b := setup(t, "")
 	p := startProducer(t, b.Addr)
 	for range kills {
 		pause := time.NewTimer(time.Duration(20+rng.IntN(600)) * time.Millisecond)
