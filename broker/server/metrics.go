@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/varve-io/varve/broker/wire"
 )
 
 // Why connections end, as the reason label of varve_server_connections_closed_total.
@@ -144,7 +146,7 @@ func endReason(err error) string {
 		return endPanic
 	case errors.Is(err, errDraining):
 		return endDraining
-	case errors.Is(err, errFrameLength), errors.Is(err, errHeader):
+	case errors.Is(err, errFrameLength), errors.Is(err, errHeader), errors.Is(err, wire.ErrMalformed), errors.Is(err, wire.ErrVersion):
 		return endProtocol
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrClosedPipe), errors.Is(err, net.ErrClosed),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, errConnClosed):

@@ -46,7 +46,7 @@ type Limits struct {
 	MemoryBytes                 int64         // queued.max.request.bytes: request memory of all connections; ≤ 0: no bound
 	InFlightRequests            int           // unanswered requests of one connection; default 256
 	InFlightBytes               int64         // their frames, in bytes; default 32 MiB; one request is always admitted
-	MaxIdle                     time.Duration // connections.max.idle.ms; default 10 minutes
+	MaxIdle                     time.Duration // connections.max.idle.ms; default 10 minutes; negative: they stay
 	StallTimeout                time.Duration // longest silence inside a frame, and of a peer that does not read; default 30 s
 	MaxConnections              int           // max.connections; ≤ 0: no bound
 	MaxConnectionsPerIP         int           // max.connections.per.ip; ≤ 0: no bound
@@ -67,8 +67,11 @@ func (l Limits) withDefaults() Limits {
 	if l.InFlightRequests == 0 {
 		l.InFlightRequests = 256
 	}
-	if l.MaxIdle == 0 {
+	switch {
+	case l.MaxIdle == 0:
 		l.MaxIdle = 10 * time.Minute
+	case l.MaxIdle < 0:
+		l.MaxIdle = 100 * 365 * 24 * time.Hour
 	}
 	if l.StallTimeout == 0 {
 		l.StallTimeout = 30 * time.Second
