@@ -138,7 +138,7 @@ func (ld *loader) scan(i int) error {
 		}
 	}
 	s.addTime()
-	return ld.writeIndexes(s)
+	return ld.l.writeIndexes(s)
 }
 
 // chain follows the batches of a segment and accounts for each. It answers why the chain
@@ -232,16 +232,18 @@ func removeSegment(fs vfs.FS, s *segment) error {
 	return nil
 }
 
-// writeIndexes replaces the index files of a segment by its rebuilt entries.
-func (ld *loader) writeIndexes(s *segment) error {
+// writeIndexes replaces the index files of a segment by the entries in memory.
+func (l *Log) writeIndexes(s *segment) error {
 	for _, x := range []struct {
 		*index
 		suffix string
 	}{{&s.offsets, indexSuffix}, {&s.times, timeIndexSuffix}} {
-		if err := writeFile(ld.l.opts.FS, s.path(x.suffix), x.tail); err != nil {
+		if err := writeFile(l.opts.FS, s.path(x.suffix), x.tail); err != nil {
 			return err
 		}
+		l.mu.Lock()
 		x.flushed, x.tail = len(x.tail)/x.entrySize, nil
+		l.mu.Unlock()
 	}
 	return nil
 }

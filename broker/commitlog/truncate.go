@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,7 +21,7 @@ func (l *Log) promiseLess(offset int64) error {
 	l.mu.recoveryPoint = min(l.mu.recoveryPoint, offset)
 	l.mu.durable = min(l.mu.durable, offset)
 	l.mu.Unlock()
-	l.reap(int64(^uint64(0) >> 1)) // a renamed segment would speak for the files of the next life
+	l.reap(math.MaxInt64) // a renamed segment would speak for the files of the next life
 	if l.opts.Checkpoint == nil {
 		return nil
 	}
@@ -92,14 +93,14 @@ func (l *Log) truncate(segs []*segment, i int, offset int64) error {
 			return err
 		}
 	}
-	if err := l.truncateFiles(ld, cut); err != nil {
+	if err := l.truncateFiles(cut); err != nil {
 		return err
 	}
 	return l.reloadProducers(segs[:i], cut)
 }
 
 // truncateFiles shortens the files of a segment to what cut says.
-func (l *Log) truncateFiles(ld *loader, cut *segment) error {
+func (l *Log) truncateFiles(cut *segment) error {
 	f, err := l.opts.FS.OpenFile(cut.path(logSuffix), os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", cut.path(logSuffix), err)
@@ -122,9 +123,7 @@ func (l *Log) truncateFiles(ld *loader, cut *segment) error {
 		}
 		cut.hasTxns = n > 0
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return ld.writeIndexes(cut)
+	return l.writeIndexes(cut)
 }
 
 // reloadProducers rebuilds the producer state as of the new end, and writes the history.
