@@ -1,3 +1,6 @@
+// Package compat judges Varve by clients that its authors did not write: kcat
+// (librdkafka), Kafka's own command-line tools and its Java client. 'make compat' installs
+// them and runs these tests; nothing here imports the broker.
 package compat
 
 import (
@@ -16,13 +19,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/varve-io/varve/test/kit"
 )
 
 // TestCorpusThroughEveryTier sends every non-empty line of Go's own source tree through
 // kcat into a one-partition topic with 4 MiB segments, waits until the closed segments are
 // in the store and evicted, and reads the same bytes back, also after kill -9.
 func TestCorpusThroughEveryTier(t *testing.T) {
-	varveBinary(t)
+	kit.Binary(t)
 	corpus, want, lines := writeCorpus(t)
 	t.Logf("corpus: %d lines, SHA-256 %s", lines, want)
 	for _, store := range []string{"s3", "file"} {
@@ -32,11 +37,11 @@ func TestCorpusThroughEveryTier(t *testing.T) {
 			if store == "s3" {
 				url = s3URL(t)
 			}
-			b := startBroker(t, filepath.Join(dir, "node"), "--tier", url,
+			b := kit.Start(t, filepath.Join(dir, "node"), "--tier", url,
 				"--set", "message.max.bytes=2000000", "--set", "log.retention.check.interval.ms=500", "--set", "remote.log.manager.task.interval.ms=200")
 			for _, codec := range []string{"none", "zstd"} {
 				topic := "corpus-" + codec
-				b.varve("topic", "create", topic, "--partitions", "1", "--config", "segment.bytes=4194304",
+				b.Varve("topic", "create", topic, "--partitions", "1", "--config", "segment.bytes=4194304",
 					"--config", "max.message.bytes=2097152", "--config", "remote.storage.enable=true",
 					"--config", "local.retention.bytes=1", "--config", "retention.ms=-1")
 				in, err := os.Open(corpus)
@@ -44,15 +49,15 @@ func TestCorpusThroughEveryTier(t *testing.T) {
 					t.Fatal(err)
 				}
 				start := time.Now()
-				b.kcat(in, "-P", "-t", topic, "-l", "-z", codec, "-X", "enable.idempotence=true", "-X", "acks=all",
+				b.Kcat(in, "-P", "-t", topic, "-l", "-z", codec, "-X", "enable.idempotence=true", "-X", "acks=all",
 					"-X", "message.max.bytes=2000000", "-X", "queue.buffering.max.messages=1000000", corpus)
 				in.Close()
 				t.Logf("%s: produced in %v", topic, time.Since(start).Round(time.Millisecond))
-				eventually(t, 60*time.Second, "closed segments are evicted", func() error { return fewClosedSegments(b.dir, topic) })
+				kit.Eventually(t, 60*time.Second, "closed segments are evicted", func() error { return fewClosedSegments(b.Dir, topic) })
 				checkCorpus(t, b, topic, want, lines)
 			}
-			b.kill()
-			b.restart()
+			b.Kill()
+			b.Start()
 			for _, codec := range []string{"none", "zstd"} {
 				checkCorpus(t, b, "corpus-"+codec, want, lines)
 			}
@@ -120,10 +125,10 @@ func copyLines(w *bufio.Writer, path string) (int, error) {
 }
 
 // checkCorpus reads the topic from its beginning with kcat and compares bytes and count.
-func checkCorpus(t *testing.T, b *broker, topic, want string, lines int) {
+func checkCorpus(t *testing.T, b *kit.Broker, topic, want string, lines int) {
 	t.Helper()
 	start := time.Now()
-	cmd := exec.CommandContext(t.Context(), "kcat", "-b", b.addr, "-C", "-t", topic, "-o", "beginning", "-e", "-q",
+	cmd := exec.CommandContext(t.Context(), "kcat", "-b", b.Addr, "-C", "-t", topic, "-o", "beginning", "-e", "-q",
 		"-X", "fetch.message.max.bytes=4000000", "-X", "check.crcs=true")
 	counter := &lineCounter{h: sha256.New()}
 	cmd.Stdout, cmd.Stderr = counter, os.Stderr

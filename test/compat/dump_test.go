@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/varve-io/varve/test/kit"
 )
 
 var (
@@ -20,9 +22,9 @@ var (
 
 // checkFiles lets Kafka's own DumpLogSegments judge every local file of the broker's topics
 // and the log part of every object of a file store. Each topic must hold want records.
-func checkFiles(t *testing.T, b *broker, want int) {
+func checkFiles(t *testing.T, b *kit.Broker, want int) {
 	t.Helper()
-	local, err := localFiles(b.dir)
+	local, err := localFiles(b.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +37,7 @@ func checkFiles(t *testing.T, b *broker, want int) {
 			t.Errorf("a local log holds %d records, more than the %d that were produced", n, want)
 		}
 	}
-	objects := objectLogs(t, filepath.Dir(b.dir))
+	objects := objectLogs(t, filepath.Dir(b.Dir))
 	total := map[string]int{}
 	for dir, files := range objects {
 		for _, n := range dumpLogs(t, files) {
@@ -77,7 +79,7 @@ func dumpLogs(t *testing.T, files []string) map[string]int {
 	counts := map[string]int{}
 	for len(files) > 0 {
 		n := min(len(files), 100)
-		args := append(javaArgs(t, "org.apache.kafka.tools.DumpLogSegments"), "--deep-iteration", "--skip-record-metadata", "--files", strings.Join(files[:n], ","))
+		args := append(kit.JavaArgs(t, "org.apache.kafka.tools.DumpLogSegments"), "--deep-iteration", "--skip-record-metadata", "--files", strings.Join(files[:n], ","))
 		cmd := exec.CommandContext(t.Context(), "java", args...)
 		out, err := cmd.StdoutPipe()
 		if err != nil {

@@ -116,7 +116,11 @@ func (f *file) mutableVars(d *ast.GenDecl) []string {
 
 func looksMutable(v *ast.ValueSpec, i int) bool {
 	if i >= len(v.Values) {
-		sel, ok := v.Type.(*ast.SelectorExpr)
+		typ := v.Type
+		if arr, ok := typ.(*ast.ArrayType); ok {
+			typ = arr.Elt
+		}
+		sel, ok := typ.(*ast.SelectorExpr)
 		if !ok {
 			return true
 		}
