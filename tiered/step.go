@@ -165,7 +165,7 @@ type event struct {
 	manifest *manifest.Manifest
 	token    kafka.UUID
 	segment  manifest.Segment      // selected, or put (with footer size and CRC)
-	epochs   []manifest.EpochEntry // of the log up to the segment's end
+	epochs   []manifest.EpochEntry // put: of the log up to the segment's end
 	segments []manifest.Segment    // deleted
 }
 

@@ -168,7 +168,7 @@ func (m *machine) stepCommit(ev event) command {
 // clean-up has passed finds a newer owner there and is fenced; a newer leader whose claim
 // was only slow finds the older owner's latest version and claims on top of it.
 func (m *machine) lookAgain() command {
-	m.head, m.claimed = nil, false
+	m.head, m.known, m.claimed = nil, false, false
 	return m.find()
 }
 

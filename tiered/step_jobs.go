@@ -38,7 +38,7 @@ func (m *machine) stepCopy(ev event) command {
 		if ev.segment.Base != m.seg.Base { // nothing was sent
 			return m.rest(fmt.Errorf("read the local segment %d: %w", m.seg.Base, ev.err))
 		}
-		m.seg = ev.segment
+		m.seg, m.epochs = ev.segment, ev.epochs
 		m.phase = copySettle
 		if ev.answer == ok {
 			m.phase = copyVerify
@@ -88,7 +88,7 @@ func (m *machine) selected(ev event) command {
 		m.tryBase, m.lastTry = s.Base, m.firstTry()
 	}
 	s.Try = m.lastTry
-	m.seg, m.epochs = s, ev.epochs
+	m.seg = s
 	m.phase = copyName
 	return command{op: opHeadSegment, segment: m.seg}
 }

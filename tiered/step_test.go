@@ -69,15 +69,17 @@ func (s *step) String() string {
 // modelID is the partition that everybody fights for.
 var modelID = manifest.ID{ClusterID: kafka.UUID{1}, TopicID: kafka.UUID{2}, Partition: 0}
 
-// modelLog is the local log that all uploaders share: closed segments of ten offsets.
+// The local log that all uploaders share: closed segments of ten offsets, one leader epoch.
 const modelSegments = 4
+
+var modelEpochs = []manifest.EpochEntry{{Epoch: 0, Start: 0}}
 
 // modelSelect answers opSelect from the log's end.
 func modelSelect(h *manifest.Manifest) event {
 	for base := int64(0); base < 10*modelSegments; base += 10 {
 		if s := (manifest.Segment{Base: base, Next: base + 10, SizeBytes: 100, MaxTsMs: base}); len(h.Segments) > 0 && base == h.Next ||
 			len(h.Segments) == 0 && base >= h.Next && s.Next > h.Start {
-			return event{segment: s, epochs: []manifest.EpochEntry{{Epoch: 0, Start: 0}}}
+			return event{segment: s}
 		}
 	}
 	return event{answer: absent}
@@ -126,7 +128,7 @@ func (w *world) apply(c command) event {
 		s := c.segment
 		s.FooterBytes = 7
 		w.segments[modelID.SegmentKey(s)] = s
-		return event{segment: s}
+		return event{segment: s, epochs: modelEpochs}
 	case opDeleteSegments:
 		for _, s := range c.segments {
 			delete(w.segments, modelID.SegmentKey(s))
@@ -344,7 +346,7 @@ func (w *world) moves() ([]*world, error) {
 			c := w.clone(name.with("reply lost"))
 			c.lost--
 			ev := c.apply(a.cmd)
-			if err := add(c, i, c.actors[i].m.step(event{answer: failed, err: errLost, segment: ev.segment})); err != nil {
+			if err := add(c, i, c.actors[i].m.step(event{answer: failed, err: errLost, segment: ev.segment, epochs: modelEpochs})); err != nil {
 				return nil, err
 			}
 		}
@@ -355,7 +357,7 @@ func (w *world) moves() ([]*world, error) {
 				c.flight = append(c.flight, a.cmd)
 				s := a.cmd.segment
 				s.FooterBytes = 7
-				if err := add(c, i, c.actors[i].m.step(event{answer: failed, err: errLost, segment: s})); err != nil {
+				if err := add(c, i, c.actors[i].m.step(event{answer: failed, err: errLost, segment: s, epochs: modelEpochs})); err != nil {
 					return nil, err
 				}
 			}

@@ -15,7 +15,8 @@ const (
 	segLocation   = 1 << 1
 	segGeneration = 1 << 2
 	segFormat     = 1 << 3
-	segKnownBits  = segClass | segLocation | segGeneration | segFormat
+	segAborts     = 1 << 4
+	segKnownBits  = segClass | segLocation | segGeneration | segFormat | segAborts
 )
 
 // minSegmentBytes is the shortest encoded segment: eight varints, the try and the CRC.
@@ -244,6 +245,9 @@ func (s Segment) append(b []byte, prev Segment) []byte {
 	if s.FormatVersion != 1 {
 		flags |= segFormat
 	}
+	if s.HasAborts {
+		flags |= segAborts
+	}
 	b = append(b, flags)
 	if flags&segClass != 0 {
 		b = append(b, s.Class)
@@ -279,6 +283,7 @@ func (r *reader) segment(prev Segment, base int64) Segment {
 	s.MaxTsMs = prev.MaxTsMs + r.varint()
 	s.UploadedMs = prev.UploadedMs + r.varint()
 	flags := r.byte()
+	s.HasAborts = flags&segAborts != 0
 	if flags&^segKnownBits != 0 {
 		r.fail("unknown segment flags")
 	}

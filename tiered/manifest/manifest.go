@@ -77,6 +77,7 @@ type Segment struct {
 	Location      uint32 // 0 = the bucket that holds the manifest
 	Generation    uint32 // counts rewrites of the same offsets (compaction, re-upload)
 	FormatVersion uint8  // version of the footer
+	HasAborts     bool   // its transaction index has entries
 }
 
 // ObjectBytes is the size of the segment's object.

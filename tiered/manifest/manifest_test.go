@@ -34,7 +34,7 @@ func sample() *Manifest {
 		Epochs: []EpochEntry{{2, 1_050}, {5, 1_210}},
 		Segments: []Segment{
 			{Base: 1_000, Next: 1_100, Epoch: 2, Try: 0x1234, SizeBytes: 4 << 20, FooterBytes: 900, CRC32C: 0xdeadbeef, MaxTsMs: 1_699_999_999_000, UploadedMs: 1_700_000_000_000, FormatVersion: 1},
-			{Base: 1_100, Next: 1_300, Epoch: 5, Try: 1, SizeBytes: 3 << 20, FooterBytes: 800, CRC32C: 1, MaxTsMs: -1, UploadedMs: 1_700_000_001_000, Class: 2, Location: 1, Generation: 3, FormatVersion: 2},
+			{Base: 1_100, Next: 1_300, Epoch: 5, Try: 1, SizeBytes: 3 << 20, FooterBytes: 800, CRC32C: 1, MaxTsMs: -1, UploadedMs: 1_700_000_001_000, Class: 2, Location: 1, Generation: 3, FormatVersion: 2, HasAborts: true},
 		},
 		Pending: []Pending{
 			{Segment{Base: 500, Next: 1_000, Epoch: 1, Try: 9, SizeBytes: 10, FooterBytes: 90, CRC32C: 2, MaxTsMs: 5, UploadedMs: 6, FormatVersion: 1}, 1_700_000_000_500, Expired},
