@@ -8,7 +8,7 @@ GOTESTSUM  = $$($(INSTALL) gotestsum) --format pkgname --hide-summary=skipped
 BIN       := bin/varve
 # The demonstration and the unit tests need the embedded store only: no cloud SDK is compiled for them.
 EMBEDDED  := -tags nos3
-FUZZTIME  ?= 5s
+FUZZTIME  ?= 100000x
 
 .PHONY: help
 help: ## list the targets
@@ -42,5 +42,25 @@ gen: ## write again all that is generated: wire messages, docs/configuration.md
 	go generate ./broker/wire/... ./broker/config/...
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZTIME (5s) each
+fuzz: ## every fuzz target for FUZZTIME (100000x) each
 	./test/tools/fuzz $(FUZZTIME)
+
+.PHONY: conformance
+conformance: ## one suite for every object store; S3 on a real versitygw
+	./localstack/versitygw run $(GOTESTSUM) -- -count=1 ./objstore/...
+
+.PHONY: compat
+compat: build ## kcat, Kafka's own tools and the Java client against a real broker and a real S3 server
+	@$(INSTALL) kcat kafka >/dev/null
+	VARVE_BIN=$(CURDIR)/$(BIN) VARVE_KAFKA_JARS=$$($(INSTALL) kafka) \
+		./localstack/versitygw run $(GOTESTSUM) -- -count=1 -timeout 20m ./test/compat
+
+.PHONY: chaos
+chaos: ## kill -9 at random moments and at each named point (CHAOS_KILLS=10, CHAOS_SEED to repeat)
+	CGO_ENABLED=0 go build $(EMBEDDED),varvefault -o bin/varve-fault ./cmd/varve
+	VARVE_BIN=$(CURDIR)/bin/varve-fault $(GOTESTSUM) -- -count=1 -timeout 20m ./test/chaos
+
+.PHONY: bench
+bench: build ## Varve, Apache Kafka and a floor program in one run, interleaved (BENCH="-pairs 4 -gib 1")
+	go build -o bin/bench ./test/bench
+	bin/bench run -varve $(BIN) -jars $$($(INSTALL) kafka) $(BENCH)

@@ -292,26 +292,12 @@ func (v *ProduceResponseRecordError) Default() {
 }
 
 // leastProduceResponseRecordError is the fewest bytes that one takes.
-func leastProduceResponseRecordError(version int16) int {
-	switch {
-	case version >= 8:
-		return 6
-	}
-	return 1
-}
+func leastProduceResponseRecordError(int16) int { return 6 }
 
 func (v *ProduceResponseRecordError) read(r *Reader, version int16) {
 	flex := version >= 9
-	if version >= 8 {
-		v.BatchIndex = r.Int32()
-	} else {
-		v.BatchIndex = 0
-	}
-	if version >= 8 {
-		v.BatchIndexErrorMessage = r.nullStr(flex, true, v.BatchIndexErrorMessage)
-	} else {
-		v.BatchIndexErrorMessage = nil
-	}
+	v.BatchIndex = r.Int32()
+	v.BatchIndexErrorMessage = r.nullStr(flex, true, v.BatchIndexErrorMessage)
 	if flex {
 		r.skipTags()
 	}
@@ -319,12 +305,8 @@ func (v *ProduceResponseRecordError) read(r *Reader, version int16) {
 
 func (v *ProduceResponseRecordError) append(dst []byte, version int16) []byte {
 	flex := version >= 9
-	if version >= 8 {
-		dst = appendInt32(dst, v.BatchIndex)
-	}
-	if version >= 8 {
-		dst = appendNullString(dst, flex, true, v.BatchIndexErrorMessage)
-	}
+	dst = appendInt32(dst, v.BatchIndex)
+	dst = appendNullString(dst, flex, true, v.BatchIndexErrorMessage)
 	if flex {
 		dst = append(dst, 0)
 	}
@@ -350,33 +332,15 @@ func (v *ProduceResponseLeader) isDefault() bool {
 }
 
 func (v *ProduceResponseLeader) read(r *Reader, version int16) {
-	flex := version >= 9
-	if version >= 10 {
-		v.LeaderID = r.Int32()
-	} else {
-		v.LeaderID = -1
-	}
-	if version >= 10 {
-		v.LeaderEpoch = r.Int32()
-	} else {
-		v.LeaderEpoch = -1
-	}
-	if flex {
-		r.skipTags()
-	}
+	v.LeaderID = r.Int32()
+	v.LeaderEpoch = r.Int32()
+	r.skipTags()
 }
 
 func (v *ProduceResponseLeader) append(dst []byte, version int16) []byte {
-	flex := version >= 9
-	if version >= 10 {
-		dst = appendInt32(dst, v.LeaderID)
-	}
-	if version >= 10 {
-		dst = appendInt32(dst, v.LeaderEpoch)
-	}
-	if flex {
-		dst = append(dst, 0)
-	}
+	dst = appendInt32(dst, v.LeaderID)
+	dst = appendInt32(dst, v.LeaderEpoch)
+	dst = append(dst, 0)
 	return dst
 }
 
@@ -401,57 +365,21 @@ func (v *ProduceResponseNodeEndpoint) Default() {
 }
 
 // leastProduceResponseNodeEndpoint is the fewest bytes that one takes.
-func leastProduceResponseNodeEndpoint(version int16) int {
-	switch {
-	case version >= 10:
-		return 11
-	}
-	return 1
-}
+func leastProduceResponseNodeEndpoint(int16) int { return 11 }
 
 func (v *ProduceResponseNodeEndpoint) read(r *Reader, version int16) {
-	flex := version >= 9
-	if version >= 10 {
-		v.NodeID = r.Int32()
-	} else {
-		v.NodeID = 0
-	}
-	if version >= 10 {
-		v.Host = r.str(flex, v.Host)
-	} else {
-		v.Host = ""
-	}
-	if version >= 10 {
-		v.Port = r.Int32()
-	} else {
-		v.Port = 0
-	}
-	if version >= 10 {
-		v.Rack = r.nullStr(flex, true, v.Rack)
-	} else {
-		v.Rack = nil
-	}
-	if flex {
-		r.skipTags()
-	}
+	v.NodeID = r.Int32()
+	v.Host = r.str(true, v.Host)
+	v.Port = r.Int32()
+	v.Rack = r.nullStr(true, true, v.Rack)
+	r.skipTags()
 }
 
 func (v *ProduceResponseNodeEndpoint) append(dst []byte, version int16) []byte {
-	flex := version >= 9
-	if version >= 10 {
-		dst = appendInt32(dst, v.NodeID)
-	}
-	if version >= 10 {
-		dst = appendString(dst, flex, v.Host)
-	}
-	if version >= 10 {
-		dst = appendInt32(dst, v.Port)
-	}
-	if version >= 10 {
-		dst = appendNullString(dst, flex, true, v.Rack)
-	}
-	if flex {
-		dst = append(dst, 0)
-	}
+	dst = appendInt32(dst, v.NodeID)
+	dst = appendString(dst, true, v.Host)
+	dst = appendInt32(dst, v.Port)
+	dst = appendNullString(dst, true, true, v.Rack)
+	dst = append(dst, 0)
 	return dst
 }

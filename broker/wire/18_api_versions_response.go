@@ -212,50 +212,20 @@ func (v *ApiVersionsResponseSupportedFeature) Default() {
 }
 
 // leastApiVersionsResponseSupportedFeature is the fewest bytes that one takes.
-func leastApiVersionsResponseSupportedFeature(version int16) int {
-	switch {
-	case version >= 3:
-		return 6
-	}
-	return 1
-}
+func leastApiVersionsResponseSupportedFeature(int16) int { return 6 }
 
 func (v *ApiVersionsResponseSupportedFeature) read(r *Reader, version int16) {
-	flex := version >= 3
-	if version >= 3 {
-		v.Name = r.str(flex, v.Name)
-	} else {
-		v.Name = ""
-	}
-	if version >= 3 {
-		v.MinVersion = r.Int16()
-	} else {
-		v.MinVersion = 0
-	}
-	if version >= 3 {
-		v.MaxVersion = r.Int16()
-	} else {
-		v.MaxVersion = 0
-	}
-	if flex {
-		r.skipTags()
-	}
+	v.Name = r.str(true, v.Name)
+	v.MinVersion = r.Int16()
+	v.MaxVersion = r.Int16()
+	r.skipTags()
 }
 
 func (v *ApiVersionsResponseSupportedFeature) append(dst []byte, version int16) []byte {
-	flex := version >= 3
-	if version >= 3 {
-		dst = appendString(dst, flex, v.Name)
-	}
-	if version >= 3 {
-		dst = appendInt16(dst, v.MinVersion)
-	}
-	if version >= 3 {
-		dst = appendInt16(dst, v.MaxVersion)
-	}
-	if flex {
-		dst = append(dst, 0)
-	}
+	dst = appendString(dst, true, v.Name)
+	dst = appendInt16(dst, v.MinVersion)
+	dst = appendInt16(dst, v.MaxVersion)
+	dst = append(dst, 0)
 	return dst
 }
 
@@ -277,49 +247,19 @@ func (v *ApiVersionsResponseFinalizedFeature) Default() {
 }
 
 // leastApiVersionsResponseFinalizedFeature is the fewest bytes that one takes.
-func leastApiVersionsResponseFinalizedFeature(version int16) int {
-	switch {
-	case version >= 3:
-		return 6
-	}
-	return 1
-}
+func leastApiVersionsResponseFinalizedFeature(int16) int { return 6 }
 
 func (v *ApiVersionsResponseFinalizedFeature) read(r *Reader, version int16) {
-	flex := version >= 3
-	if version >= 3 {
-		v.Name = r.str(flex, v.Name)
-	} else {
-		v.Name = ""
-	}
-	if version >= 3 {
-		v.MaxVersionLevel = r.Int16()
-	} else {
-		v.MaxVersionLevel = 0
-	}
-	if version >= 3 {
-		v.MinVersionLevel = r.Int16()
-	} else {
-		v.MinVersionLevel = 0
-	}
-	if flex {
-		r.skipTags()
-	}
+	v.Name = r.str(true, v.Name)
+	v.MaxVersionLevel = r.Int16()
+	v.MinVersionLevel = r.Int16()
+	r.skipTags()
 }
 
 func (v *ApiVersionsResponseFinalizedFeature) append(dst []byte, version int16) []byte {
-	flex := version >= 3
-	if version >= 3 {
-		dst = appendString(dst, flex, v.Name)
-	}
-	if version >= 3 {
-		dst = appendInt16(dst, v.MaxVersionLevel)
-	}
-	if version >= 3 {
-		dst = appendInt16(dst, v.MinVersionLevel)
-	}
-	if flex {
-		dst = append(dst, 0)
-	}
+	dst = appendString(dst, true, v.Name)
+	dst = appendInt16(dst, v.MaxVersionLevel)
+	dst = appendInt16(dst, v.MinVersionLevel)
+	dst = append(dst, 0)
 	return dst
 }

@@ -209,65 +209,23 @@ func (v *CreateTopicsResponseConfig) Default() {
 }
 
 // leastCreateTopicsResponseConfig is the fewest bytes that one takes.
-func leastCreateTopicsResponseConfig(version int16) int {
-	switch {
-	case version >= 5:
-		return 6
-	}
-	return 1
-}
+func leastCreateTopicsResponseConfig(int16) int { return 6 }
 
 func (v *CreateTopicsResponseConfig) read(r *Reader, version int16) {
-	flex := version >= 5
-	if version >= 5 {
-		v.Name = r.str(flex, v.Name)
-	} else {
-		v.Name = ""
-	}
-	if version >= 5 {
-		v.Value = r.nullStr(flex, true, v.Value)
-	} else {
-		v.Value = nil
-	}
-	if version >= 5 {
-		v.ReadOnly = r.Bool()
-	} else {
-		v.ReadOnly = false
-	}
-	if version >= 5 {
-		v.ConfigSource = r.Int8()
-	} else {
-		v.ConfigSource = -1
-	}
-	if version >= 5 {
-		v.IsSensitive = r.Bool()
-	} else {
-		v.IsSensitive = false
-	}
-	if flex {
-		r.skipTags()
-	}
+	v.Name = r.str(true, v.Name)
+	v.Value = r.nullStr(true, true, v.Value)
+	v.ReadOnly = r.Bool()
+	v.ConfigSource = r.Int8()
+	v.IsSensitive = r.Bool()
+	r.skipTags()
 }
 
 func (v *CreateTopicsResponseConfig) append(dst []byte, version int16) []byte {
-	flex := version >= 5
-	if version >= 5 {
-		dst = appendString(dst, flex, v.Name)
-	}
-	if version >= 5 {
-		dst = appendNullString(dst, flex, true, v.Value)
-	}
-	if version >= 5 {
-		dst = appendBool(dst, v.ReadOnly)
-	}
-	if version >= 5 {
-		dst = append(dst, byte(v.ConfigSource))
-	}
-	if version >= 5 {
-		dst = appendBool(dst, v.IsSensitive)
-	}
-	if flex {
-		dst = append(dst, 0)
-	}
+	dst = appendString(dst, true, v.Name)
+	dst = appendNullString(dst, true, true, v.Value)
+	dst = appendBool(dst, v.ReadOnly)
+	dst = append(dst, byte(v.ConfigSource))
+	dst = appendBool(dst, v.IsSensitive)
+	dst = append(dst, 0)
 	return dst
 }

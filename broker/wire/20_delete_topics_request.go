@@ -95,41 +95,17 @@ func (v *DeleteTopicsRequestTopic) Default() {
 }
 
 // leastDeleteTopicsRequestTopic is the fewest bytes that one takes.
-func leastDeleteTopicsRequestTopic(version int16) int {
-	switch {
-	case version >= 6:
-		return 18
-	}
-	return 1
-}
+func leastDeleteTopicsRequestTopic(int16) int { return 18 }
 
 func (v *DeleteTopicsRequestTopic) read(r *Reader, version int16) {
-	flex := version >= 4
-	if version >= 6 {
-		v.Name = r.nullStr(flex, true, v.Name)
-	} else {
-		v.Name = nil
-	}
-	if version >= 6 {
-		v.TopicID = r.UUID()
-	} else {
-		v.TopicID = kafka.UUID{}
-	}
-	if flex {
-		r.skipTags()
-	}
+	v.Name = r.nullStr(true, true, v.Name)
+	v.TopicID = r.UUID()
+	r.skipTags()
 }
 
 func (v *DeleteTopicsRequestTopic) append(dst []byte, version int16) []byte {
-	flex := version >= 4
-	if version >= 6 {
-		dst = appendNullString(dst, flex, true, v.Name)
-	}
-	if version >= 6 {
-		dst = append(dst, v.TopicID[:]...)
-	}
-	if flex {
-		dst = append(dst, 0)
-	}
+	dst = appendNullString(dst, true, true, v.Name)
+	dst = append(dst, v.TopicID[:]...)
+	dst = append(dst, 0)
 	return dst
 }

@@ -231,13 +231,7 @@ func (r *Reader) checkLength(n, least int, null bool) int {
 }
 
 // present reads whether a struct that may be null is there.
-func (r *Reader) present(null bool) bool {
-	there := r.Int8() >= 0
-	if !there && !null {
-		r.fail(errNull)
-	}
-	return there && r.err == nil
-}
+func (r *Reader) present() bool { return r.Int8() >= 0 && r.err == nil }
 
 // str reads a string; old is answered instead of a copy when it is equal.
 func (r *Reader) str(flex bool, old string) string {
@@ -312,6 +306,14 @@ func grow[T any](r *Reader, s []T, n int) []T {
 	t := make([]T, n)
 	copy(t, s[:cap(s)])
 	return t
+}
+
+// alloc makes a struct that may be null. It is never nil; when the budget is spent,
+// reading it fails.
+func alloc[T any](r *Reader) *T {
+	v := new(T)
+	r.charge(1, int(unsafe.Sizeof(*v)))
+	return v
 }
 
 // tags reads the number of tags of a section. Each takes two bytes at least.

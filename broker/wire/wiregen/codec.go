@@ -8,7 +8,7 @@ import (
 
 // readFunc writes Read for the message itself, and read for what is inside it.
 func (p *printer) readFunc(s *structure) {
-	body := &printer{m: p.m}
+	body := &printer{m: p.m, scope: p.scope}
 	for _, f := range s.fields {
 		if f.tag < 0 {
 			body.readField(f)
@@ -51,8 +51,8 @@ func (p *printer) readValue(f *field) {
 	case f.array:
 		p.readArray(f)
 	case f.nullStruct():
-		p.f("if r.present(%s) {\nif v.%s == nil {", p.nullOK(f), f.name)
-		p.f("v.%s = new(%s)\n}\nv.%[1]s.read(r, version)\n} else {\nv.%[1]s = nil\n}", f.name, f.sub.goName)
+		p.f("if r.present() {\nif v.%s == nil {", f.name)
+		p.f("v.%s = alloc[%s](r)\n}\nv.%[1]s.read(r, version)\n} else {\nv.%[1]s = nil\n}", f.name, f.sub.goName)
 	case f.sub != nil:
 		p.f("v.%s.read(r, version)", f.name)
 	case f.prim == "string" && f.null != nil:
@@ -137,9 +137,7 @@ func (p *printer) readTags(s *structure) {
 
 // condFlexible is cond where the version is known to be flexible.
 func (p *printer) condFlexible(s span) string {
-	q := *p.m
-	q.versions.lo = max(q.versions.lo, q.flexible)
-	return (&printer{m: &q}).cond(s)
+	return (&printer{m: p.m, scope: span{max(p.scope.lo, p.m.flexible), p.scope.hi}}).cond(s)
 }
 
 func taggedFields(s *structure) []*field {
@@ -155,7 +153,7 @@ func taggedFields(s *structure) []*field {
 
 // appendFunc writes Append for the message itself, and append for what is inside it.
 func (p *printer) appendFunc(s *structure) {
-	body := &printer{m: p.m}
+	body := &printer{m: p.m, scope: p.scope}
 	for _, f := range s.fields {
 		if f.tag >= 0 {
 			continue

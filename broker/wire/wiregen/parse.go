@@ -41,6 +41,7 @@ type structure struct {
 	path   string // MetadataResponse.Topics, for its comment
 	doc    []string
 	fields []*field
+	span   span // the versions that have it
 	many   bool // an element of an array
 	tagged bool // a single struct behind a tag: needs isDefault
 }
@@ -137,8 +138,7 @@ func (p *parser) parseHead(words []string) error {
 		default:
 			return fmt.Errorf("unknown mode %q: want nothing, hand codec or hand", mode)
 		}
-		p.startMessage(m)
-		return nil
+		return p.startMessage(m)
 	case "record":
 		if len(words) < 2 || !nameRule.MatchString(words[1]) {
 			return fmt.Errorf("a record needs a name")
@@ -151,8 +151,7 @@ func (p *parser) parseHead(words []string) error {
 		if m.versions, m.flexible, err = versionsAndFlexible(opts); err != nil {
 			return err
 		}
-		p.startMessage(m)
-		return nil
+		return p.startMessage(m)
 	}
 	return fmt.Errorf("unknown word %q: want api, request, response or record", words[0])
 }
@@ -183,13 +182,17 @@ func (p *parser) parseAPI(words []string) error {
 	return nil
 }
 
-func (p *parser) startMessage(m *message) {
+func (p *parser) startMessage(m *message) error {
+	if len(p.doc) == 0 {
+		return fmt.Errorf("%s has no documentation: put a // line before it", m.name)
+	}
 	m.doc = p.doc
-	m.root = &structure{goName: m.name, doc: m.doc}
+	m.root = &structure{goName: m.name, doc: m.doc, span: m.versions}
 	p.msg = m
 	p.stack = []*structure{m.root}
 	p.byName = make(map[string]*structure)
 	p.f.messages = append(p.f.messages, m)
+	return nil
 }
 
 // parseField reads "NAME TYPE VERSIONS [null VERSIONS] [tag N] [default VALUE]".
@@ -245,10 +248,11 @@ func (p *parser) setType(f *field, typ string, parent *structure) error {
 	}
 	s := p.byName[name]
 	if s == nil {
-		s = &structure{goName: p.msg.name + name, path: parent.goName + "." + f.name}
+		s = &structure{goName: p.msg.name + name, path: parent.goName + "." + f.name, span: f.versions}
 		p.byName[name] = s
 		p.stack = append(p.stack, s)
 	}
+	s.span = span{min(s.span.lo, f.versions.lo), max(s.span.hi, f.versions.hi)}
 	s.many = s.many || array
 	s.tagged = s.tagged || f.tag >= 0 && !array
 	f.sub = s
@@ -261,6 +265,8 @@ func (p *parser) checkField(f *field) error {
 	switch {
 	case f.null != nil && !nullable:
 		return fmt.Errorf("%s: %s can't be null", f.name, f.prim)
+	case f.nullStruct() && *f.null != f.versions:
+		return fmt.Errorf("%s: a struct is nullable in all its versions or in none", f.name)
 	case f.def != "" && (f.array || f.sub != nil || f.null != nil || prim.kind == kindBytes):
 		return fmt.Errorf("%s: only numbers, bool and plain strings have a default of their own", f.name)
 	case f.tag >= 0 && (p.msg.flexible < 0 || f.versions.lo < p.msg.flexible):
