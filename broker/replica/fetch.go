@@ -20,10 +20,11 @@ type FetchParams struct {
 	Partitions    []FetchPartition
 }
 
-// FetchPartition is one partition of a fetch. TopicID counts unless it is zero, else Topic.
+// FetchPartition is one partition of a fetch.
 type FetchPartition struct {
 	Topic              string
 	TopicID            kafka.UUID
+	ByID               bool // TopicID counts, not Topic
 	Index              int32
 	Offset             int64
 	MaxBytes           int64
@@ -125,10 +126,10 @@ func (m *Manager) Fetch(ctx context.Context, params *FetchParams, done func([]Fe
 	}
 	for i := range params.Partitions {
 		fp := &params.Partitions[i]
-		if fp.TopicID.IsZero() {
-			f.parts[i], f.errs[i] = m.Partition(fp.Topic, fp.Index)
-		} else {
+		if fp.ByID {
 			f.parts[i], f.errs[i] = m.ByID(fp.TopicID, fp.Index)
+		} else {
+			f.parts[i], f.errs[i] = m.Partition(fp.Topic, fp.Index)
 		}
 	}
 	f.attempt()
@@ -189,7 +190,7 @@ func (f *fetch) read() pass {
 		ps.more = ps.more || out.more
 		if out.remote != nil {
 			ps.wants = append(ps.wants, want{
-				index: i, p: f.parts[i], remote: out.remote, off: req.fp.Offset,
+				index: i, p: f.parts[i], remote: out.remote, log: out.log, off: req.fp.Offset,
 				maxBytes: req.maxBytes, minOne: req.minOne, aborted: req.committed,
 			})
 			// What the store will send is not known yet: its share is set aside.

@@ -277,7 +277,7 @@ func TestF7AnOldTopicIDNeverReadsNewData(t *testing.T) {
 	again := newTopic("t")
 	p := k.create(again)
 	k.produce(p, 1)
-	res := k.fetch(FetchParams{Partitions: []FetchPartition{{TopicID: old.ID, MaxBytes: 1 << 20}}}).answer()[0]
+	res := k.fetch(FetchParams{Partitions: []FetchPartition{{TopicID: old.ID, ByID: true, MaxBytes: 1 << 20}}}).answer()[0]
 	if !errors.Is(res.Err, kafka.UnknownTopicID) {
 		t.Errorf("old id: %+v", res)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/commitlog"
+	"github.com/varve-io/varve/broker/commitlog/logdir"
 	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
@@ -26,62 +27,41 @@ const testNode int32 = 7
 type kit struct {
 	*Manager
 	t     *testing.T
-	dirs  *memDirs
+	fs    *memfs.FS
+	dirs  *logdir.Manager
 	nowMs int64
 }
 
 func newKit(t *testing.T) *kit {
 	t.Helper()
-	k := &kit{t: t, nowMs: 1_000_000}
-	fsys := memfs.New()
-	k.dirs = &memDirs{
-		fs: fsys, files: commitlog.NewFileCache(fsys, 100), now: k.now,
-		logs: map[kafka.TopicPartition]*commitlog.Log{}, id: kafka.NewUUID(),
-	}
+	k := &kit{t: t, nowMs: 1_000_000, fs: memfs.New()}
+	k.openDirs()
 	node, _, err := config.Load(config.Sources{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	k.Manager = New(Options{
-		NodeID: testNode, Node: func() *config.Node { return node }, Now: k.now, Logger: slog.New(slog.DiscardHandler),
+		NodeID: testNode, Dirs: k.dirs, Node: func() *config.Node { return node }, Now: k.now, Logger: slog.New(slog.DiscardHandler),
 	})
-	k.Manager.dirs = k.dirs
 	t.Cleanup(k.Manager.Close)
 	return k
 }
 
-func (k *kit) now() time.Time { return time.UnixMilli(k.nowMs) }
-
-// memDirs is log directories that hold nothing but logs.
-type memDirs struct {
-	fs    *memfs.FS
-	files *commitlog.FileCache
-	now   func() time.Time
-	logs  map[kafka.TopicPartition]*commitlog.Log
-	id    kafka.UUID
-	lost  bool // logs are opened as after the loss of the checkpoint
-}
-
-func (d *memDirs) Log(tp kafka.TopicPartition, id kafka.UUID) (*commitlog.Log, bool) {
-	l, ok := d.logs[tp]
-	return l, ok && l.TopicID() == id
-}
-
-func (d *memDirs) Create(tp kafka.TopicPartition, id kafka.UUID, cfg *config.Topic) (*commitlog.Log, error) {
-	l, err := commitlog.Open(commitlog.Options{
-		FS: d.fs, Dir: "/data", TP: tp, TopicID: id, Config: logConfig(cfg), Files: d.files, Now: d.now,
-		Logger: slog.New(slog.DiscardHandler), Fresh: !d.lost, ProducerIDExpirationMs: 86_400_000,
+// openDirs opens the log directories of the kit's file system.
+func (k *kit) openDirs() {
+	k.t.Helper()
+	dirs, err := logdir.Open(logdir.Options{
+		FS: k.fs, Dirs: []string{"/data"}, ClusterID: "c", NodeID: testNode, Now: k.now,
+		Logger: slog.New(slog.DiscardHandler), ProducerIDExpirationMs: 86_400_000, BootID: "boot",
+		Config: func(kafka.TopicPartition, kafka.UUID) commitlog.Config { return commitlog.DefaultConfig() },
 	})
-	d.logs[tp] = l
-	return l, err
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	k.dirs = dirs
 }
 
-func (d *memDirs) Delete(tp kafka.TopicPartition) error {
-	delete(d.logs, tp)
-	return nil
-}
-
-func (d *memDirs) DirectoryIDs() []kafka.UUID { return []kafka.UUID{d.id} }
+func (k *kit) now() time.Time { return time.UnixMilli(k.nowMs) }
 
 // newTopic is a topic of one partition that the kit's broker leads in epoch 0.
 func newTopic(name string, settings ...string) *metadata.Topic {
@@ -133,7 +113,7 @@ func (k *kit) produce(p *Partition, n int) AppendResult {
 // ask is a fetch of one partition from an offset on, with generous limits.
 func ask(p *Partition, off int64) FetchPartition {
 	return FetchPartition{
-		TopicID: p.topicID, Index: p.tp.Partition, Offset: off, MaxBytes: 1 << 20,
+		TopicID: p.topicID, ByID: true, Index: p.tp.Partition, Offset: off, MaxBytes: 1 << 20,
 		CurrentLeaderEpoch: kafka.NoEpoch, LastFetchedEpoch: kafka.NoEpoch,
 	}
 }

@@ -128,12 +128,13 @@ func (p *Partition) localOffset(tsMs int64, readCommitted bool, clientEpoch int3
 		return at(max(start, log.LocalStart()))
 	case LatestTiered, EarliestPendingUpload:
 		return p.tierOffsetLocked(tsMs, start)
-	case MaxTimestamp:
-		off, ts, epoch, err := log.MaxTimestamp()
-		return p.found(log, readCommitted, off, ts, epoch, off >= 0, err), false
 	}
 	if p.lead.remote != nil && (!certain || start < log.LocalStart()) {
 		return OffsetResult{}, true
+	}
+	if tsMs == MaxTimestamp {
+		off, ts, epoch, err := log.MaxTimestamp()
+		return p.found(log, readCommitted, off, ts, epoch, off >= 0, err), false
 	}
 	off, ts, epoch, ok, err := log.OffsetForTime(tsMs)
 	return p.found(log, readCommitted, off, ts, epoch, ok, err), false
@@ -195,7 +196,10 @@ func (p *Partition) storeOffset(ctx context.Context, tsMs int64, readCommitted b
 			return offsetError(storeError(err))
 		}
 	}
-	if tsMs < 0 {
+	switch {
+	case tsMs == MaxTimestamp:
+		return p.newest(ctx, remote, log, readCommitted)
+	case tsMs < 0:
 		res, _ := p.localOffset(tsMs, readCommitted, kafka.NoEpoch)
 		return res
 	}
@@ -210,6 +214,30 @@ func (p *Partition) storeOffset(ctx context.Context, tsMs int64, readCommitted b
 	}
 	off, ts, epoch, ok, err := log.OffsetForTime(tsMs)
 	return p.found(log, readCommitted, off, ts, epoch, ok, err)
+}
+
+// newest is the first record with the largest timestamp, in the store or on local disk.
+func (p *Partition) newest(ctx context.Context, remote RemoteLog, log *commitlog.Log, readCommitted bool) OffsetResult {
+	off, ts, epoch, err := log.MaxTimestamp()
+	if err != nil {
+		return offsetError(storageError(err))
+	}
+	largest := ts
+	if m := remote.Manifest(); m != nil {
+		for _, seg := range m.Segments {
+			largest = max(largest, seg.MaxTsMs)
+		}
+	}
+	if largest >= 0 && largest >= ts {
+		remoteOff, remoteTs, remoteEpoch, ok, err := remote.OffsetForTime(ctx, largest)
+		if err != nil {
+			return offsetError(storeError(err))
+		}
+		if ok {
+			off, ts, epoch = remoteOff, remoteTs, remoteEpoch
+		}
+	}
+	return p.found(log, readCommitted, off, ts, epoch, off >= 0, nil)
 }
 
 // ListOffset is one query that waits for the object store where it must.

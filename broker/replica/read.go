@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/vfs"
 )
@@ -19,6 +20,7 @@ type readOutcome struct {
 	seen   seen
 	more   bool      // committed data lies behind the range
 	remote RemoteLog // set when the store has to be asked
+	log    *commitlog.Log
 }
 
 // read reads the local log, or says that the object store has to be asked.
@@ -31,6 +33,7 @@ func (p *Partition) read(r readRequest) readOutcome {
 		return out
 	}
 	log, hw := p.lead.log, p.HighWatermark()
+	out.log = log
 	start, certain := p.logStartLocked()
 	out.seen.highWatermark = hw
 	out.res.HighWatermark, out.res.LastStable, out.res.LogStart = hw, log.LastStable(hw), start

@@ -1,26 +1,40 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/tiered"
+	"github.com/varve-io/varve/tiered/manifest"
 )
 
-// RemoteLog is the part of a partition in the object store, as *tiered.Partition has it.
-// Its methods but View wait for the store.
+// RemoteLog is the part of a partition in the object store: *tiered.Partition. Methods
+// that take a context wait for the store.
 type RemoteLog interface {
 	// View is what is known of the newest manifest, without asking the store.
 	View() tiered.View
+	// Manifest is the manifest that View describes, nil when there is none.
+	Manifest() *manifest.Manifest
 	// Load reads the newest manifest.
 	Load(ctx context.Context) (tiered.View, error)
+	// Tail reads the newest manifest and the state of the log at its end.
+	Tail(ctx context.Context) (tiered.Tail, error)
 	// Read reads whole batches from the one that holds off on.
 	Read(ctx context.Context, off, maxBytes int64, minOne bool) (tiered.Read, error)
 	// OffsetForTime finds the first record at or after a time.
 	OffsetForTime(ctx context.Context, tsMs int64) (off, foundTsMs int64, epoch int32, ok bool, err error)
+	// Claim makes this epoch the owner of the manifest.
+	Claim(ctx context.Context) error
+	// Expire raises the log start in the manifest.
+	Expire(ctx context.Context, newStart int64) error
+	// EvictLocal drops closed local segments that the manifest holds.
+	EvictLocal(offset int64) (int, error)
 }
 
 // Whether a tiered partition may be served from its local log.
@@ -63,9 +77,9 @@ func (p *Partition) healNow() {
 	if remote == nil {
 		return // not the leader any more, or not tiered: the next leadership looks again
 	}
-	view, err := remote.Load(p.m.ctx)
+	tail, err := remote.Tail(p.m.ctx)
 	if err == nil {
-		err = p.adopt(epoch, view)
+		err = p.adopt(epoch, tail)
 	}
 	p.m.metrics.healed(err)
 	if err != nil {
@@ -78,23 +92,29 @@ func (p *Partition) healNow() {
 }
 
 // adopt opens the partition for service in the epoch, with a log that ends at or behind
-// the manifest.
-func (p *Partition) adopt(epoch int32, view tiered.View) error {
+// the manifest and that knows the leader epochs and producers up to there.
+func (p *Partition) adopt(epoch int32, tail tiered.Tail) error {
 	p.lead.Lock()
 	defer p.lead.Unlock()
 	if p.lead.epoch != epoch || p.lead.remote == nil {
 		return nil
 	}
 	log := p.lead.log
-	if end := log.End(); end < view.Next {
+	if end := log.End(); end < tail.Next {
 		p.m.logger.Warn("the local log ends below what the object store holds: starting behind it",
-			"partition", p.tp.String(), "localEnd", end, "remoteNext", view.Next)
-		if err := log.ResetTo(view.Next); err != nil {
-			return fmt.Errorf("start the log at %d: %w", view.Next, err)
+			"partition", p.tp.String(), "localEnd", end, "remoteNext", tail.Next)
+		if err := log.ResetTo(tail.Next); err != nil {
+			return fmt.Errorf("start the log at %d: %w", tail.Next, err)
 		}
-	} else {
-		log.Accept()
+		if err := log.Adopt(tail.Epochs, tail.ProducerSnapshot); err != nil {
+			return fmt.Errorf("give the log its history up to %d: %w", tail.Next, err)
+		}
 	}
+	if err := log.Damage(); err != nil {
+		p.m.logger.Error("records behind the object store's part are lost; the log goes on at its end",
+			"partition", p.tp.String(), "end", log.End(), "error", err)
+	}
+	log.Accept()
 	p.heal.Store(healed)
 	return nil
 }
@@ -122,6 +142,7 @@ type want struct {
 	index    int // of the partition in its fetch
 	p        *Partition
 	remote   RemoteLog
+	log      *commitlog.Log
 	off      int64
 	maxBytes int64
 	minOne   bool
@@ -199,10 +220,28 @@ func (w want) read(ctx context.Context) FetchResult {
 		return FetchResult{Err: err}
 	}
 	res := FetchResult{Records: r.Ranges}
-	if w.aborted {
-		res.Aborted = r.Aborted
+	if !w.aborted {
+		return res
 	}
+	// A transaction in these records may have been aborted above the store's part.
+	local, err := w.log.AbortedTxns(r.Base, r.UpperBound)
+	if err != nil {
+		r.Release()
+		return FetchResult{Err: err}
+	}
+	res.Aborted = mergeAborted(r.Aborted, local)
 	return res
+}
+
+// mergeAborted is both lists as one, ascending, without what is in both.
+func mergeAborted(remote, local []commitlog.AbortedTxn) []commitlog.AbortedTxn {
+	out := slices.Concat(remote, local)
+	slices.SortFunc(out, func(a, b commitlog.AbortedTxn) int {
+		return cmp.Or(cmp.Compare(a.FirstOffset, b.FirstOffset), cmp.Compare(a.ProducerID, b.ProducerID))
+	})
+	return slices.CompactFunc(out, func(a, b commitlog.AbortedTxn) bool {
+		return a.FirstOffset == b.FirstOffset && a.ProducerID == b.ProducerID
+	})
 }
 
 // transient says whether a remote read that failed may succeed when it is tried again.

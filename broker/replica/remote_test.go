@@ -18,7 +18,7 @@ import (
 func tieredKit(t *testing.T) (*kit, *Partition, *fakeTier) {
 	t.Helper()
 	k := newKit(t)
-	f := &fakeTier{fs: k.dirs.fs}
+	f := &fakeTier{fs: k.fs}
 	k.withTier(f)
 	p := k.create(newTopic("t", "remote.storage.enable", "true"))
 	k.produce(p, 5)
@@ -175,7 +175,7 @@ func TestF12OffsetsWithoutTiers(t *testing.T) {
 
 func TestF12NothingTieredYet(t *testing.T) {
 	k := newKit(t)
-	k.withTier(&fakeTier{fs: k.dirs.fs})
+	k.withTier(&fakeTier{fs: k.fs})
 	p := k.create(newTopic("t", "remote.storage.enable", "true"))
 	k.produce(p, 5)
 	for ts, want := range map[int64]int64{Earliest: 0, EarliestLocal: 0, LatestTiered: -1, EarliestPendingUpload: 0} {
@@ -249,8 +249,7 @@ func restarted() *metadata.Topic {
 func TestALostLogStartsBehindTheManifest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKit(t)
-		k.dirs.lost = true
-		store := &fakeTier{fs: k.dirs.fs, view: tiered.View{Start: 20, Next: 100, Segments: 3}}
+		store := &fakeTier{fs: k.fs, view: tiered.View{Start: 20, Next: 100, Segments: 3}}
 		k.withTier(store)
 		p := k.create(restarted())
 		if _, err := p.Append(k.records(1), AppendOptions{Acks: 1}); !kafka.Code(err).Retriable() {
@@ -275,8 +274,7 @@ func TestALostLogStartsBehindTheManifest(t *testing.T) {
 func TestALostLogRefusesAppendsWhileTheStoreIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKit(t)
-		k.dirs.lost = true
-		store := &fakeTier{fs: k.dirs.fs, err: errors.New("bucket is down"), view: tiered.View{Next: 100, Segments: 1}}
+		store := &fakeTier{fs: k.fs, err: errors.New("bucket is down"), view: tiered.View{Next: 100, Segments: 1}}
 		k.withTier(store)
 		p := k.create(restarted())
 		other := newTopic("other")
@@ -307,8 +305,7 @@ func TestALostLogRefusesAppendsWhileTheStoreIsAway(t *testing.T) {
 func TestALostLogWithoutManifestStartsAtZero(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKit(t)
-		k.dirs.lost = true
-		k.withTier(&fakeTier{fs: k.dirs.fs})
+		k.withTier(&fakeTier{fs: k.fs})
 		p := k.create(restarted())
 		_, _ = p.Append(k.records(1), AppendOptions{Acks: 1})
 		synctest.Wait()
@@ -320,7 +317,7 @@ func TestALostLogWithoutManifestStartsAtZero(t *testing.T) {
 
 func TestANewPartitionAsksNoStore(t *testing.T) {
 	k := newKit(t)
-	store := &fakeTier{fs: k.dirs.fs, err: errors.New("bucket is down")}
+	store := &fakeTier{fs: k.fs, err: errors.New("bucket is down")}
 	k.withTier(store)
 	k.produce(k.create(newTopic("t", "remote.storage.enable", "true")), 1)
 	if store.loads != 0 {
@@ -349,7 +346,7 @@ func TestT4ALostCheckpointDoesNotMoveTheLogStart(t *testing.T) {
 
 func TestTheTierIsLeftWithTheLeadership(t *testing.T) {
 	k := newKit(t)
-	stopped := k.withTier(&fakeTier{fs: k.dirs.fs})
+	stopped := k.withTier(&fakeTier{fs: k.fs})
 	topic := newTopic("t", "remote.storage.enable", "true")
 	k.create(topic)
 	k.apply(changed(topic, func(part *metadata.Partition) { part.Leader, part.LeaderEpoch = 8, 1 }))

@@ -168,8 +168,7 @@ func (m *Manager) all() []*Partition {
 }
 
 // Apply brings the partitions in line with the image. d says what changed since the last
-// call; nil means everything, as at start-up: then replicas on disk of topics that the
-// image does not have are removed too. Calls come one at a time, in the order of the
+// call; nil means everything, as at start-up. Calls come one at a time, in the order of the
 // images. The first image must already hold this process's registration, whose leader
 // epochs fence what an earlier process of this broker may have left running.
 //
@@ -203,7 +202,7 @@ func (m *Manager) applyAll(img *metadata.Image) error {
 	for _, id := range gone {
 		errs = append(errs, m.remove(id))
 	}
-	errs = append(errs, m.removeStrays(img))
+	m.reportStrays(img)
 	for t := range img.Topics() {
 		errs = append(errs, m.reconcile(t))
 	}
@@ -265,7 +264,7 @@ func (m *Manager) remove(id kafka.UUID) error {
 			continue
 		}
 		p.resign(fmt.Errorf("topic %s was deleted: %w", t.name, kafka.UnknownTopicOrPartition))
-		if err := m.dirs.Delete(p.tp); err != nil {
+		if err := m.dirs.Delete(p.tp, p.topicID); err != nil {
 			errs = append(errs, fmt.Errorf("delete the log of %s: %w", p.tp, err))
 		}
 	}
