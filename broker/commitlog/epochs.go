@@ -133,6 +133,9 @@ func ParseEpochCheckpoint(b []byte) ([]EpochEntry, error) {
 	return out, nil
 }
 
+// PartitionMetadataName is the file in a partition's directory that holds the topic's id.
+const PartitionMetadataName = "partition.metadata"
+
 // AppendPartitionMetadata writes Kafka's partition.metadata text, version 0.
 func AppendPartitionMetadata(dst []byte, topicID kafka.UUID) []byte {
 	return fmt.Appendf(dst, "version: 0\ntopic_id: %s", topicID)

@@ -11,7 +11,7 @@ import (
 	"github.com/varve-io/varve/broker/vfs"
 )
 
-func (l *Log) metadataPath() string { return filepath.Join(l.dir, metadataFile) }
+func (l *Log) metadataPath() string { return filepath.Join(l.dir, PartitionMetadataName) }
 func (l *Log) epochPath() string    { return filepath.Join(l.dir, epochFile) }
 
 // Flush makes everything appended so far durable: bytes, the leader-epoch history and

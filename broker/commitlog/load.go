@@ -45,6 +45,7 @@ func (l *Log) load() error {
 		ld.state, ld.known = *l.opts.State, true
 	}
 	if err := ld.run(l.opts.Clean && ld.known); err != nil {
+		ld.keepPromise()
 		return l.fail(err)
 	}
 	ld.install()
@@ -133,15 +134,15 @@ func (ld *loader) checkMetadata() error {
 	}
 	path, want := ld.l.metadataPath(), ld.l.opts.TopicID
 	b, err := vfs.ReadFile(ld.l.opts.FS, path)
-	if errors.Is(err, os.ErrNotExist) {
-		return vfs.WriteFileAtomic(ld.l.opts.FS, path, AppendPartitionMetadata(nil, want))
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	id, err := ParsePartitionMetadata(b)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	id, parseErr := ParsePartitionMetadata(b)
+	if parseErr != nil && (err != nil || ld.known) { // not there, or damaged while the checkpoint knows better
+		return vfs.WriteFileAtomic(ld.l.opts.FS, path, AppendPartitionMetadata(nil, want))
+	}
+	if parseErr != nil {
+		return fmt.Errorf("%s: %w", path, parseErr)
 	}
 	if id != want {
 		return fmt.Errorf("%s: the directory holds topic id %s, not %s: %w", path, id, want, kafka.InconsistentTopicID)
@@ -297,9 +298,24 @@ func (ld *loader) removeDebris() {
 	ld.debris = nil
 }
 
+// keepPromise makes State go on saying what the last checkpoint said.
+func (ld *loader) keepPromise() {
+	st := State{TP: ld.l.opts.TP, TopicID: ld.l.opts.TopicID, HighestRemote: kafka.NoOffset, LatestEpoch: kafka.NoEpoch}
+	if ld.known {
+		st = ld.state
+	}
+	st.Suspect = true
+	ld.l.mu.Lock()
+	ld.l.mu.promise = &st
+	ld.l.mu.Unlock()
+}
+
 // install publishes what was read.
 func (ld *loader) install() {
 	l, end := ld.l, ld.end()
+	if ld.damage != nil {
+		ld.keepPromise()
+	}
 	l.w = writer{producers: ld.producers, snapshotEnd: ld.snapshot, flushedMs: l.nowMs(), expiredMs: l.nowMs()}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -326,5 +342,4 @@ func (ld *loader) install() {
 	}
 	m.localStart = max(m.localStart, m.logStart)
 	m.suspect = m.suspect || m.highestRemote >= end
-	l.opts.State = nil // has served
 }

@@ -47,9 +47,10 @@ type Log struct {
 	mu struct {
 		sync.RWMutex
 		config   Config
-		loaded   bool  // segs, epochs and txns say what the files say
-		err      error // sticky: the log refuses all work
-		damage   error // the files hold less than was promised: no appends
+		loaded   bool   // segs, epochs and txns say what the files say
+		err      error  // sticky: the log refuses all work
+		damage   error  // the files hold less than was promised: no appends
+		promise  *State // what was promised, while the log can't speak for itself: damage, or a failed load
 		suspect  bool
 		hasDir   bool
 		dirDirty bool // entries of the partition's directory are not synced
@@ -95,7 +96,7 @@ func Open(o Options) (*Log, error) {
 		m.logStart, m.localStart, m.highestRemote = st.LogStart, st.LocalStart, st.HighestRemote
 		m.recoveryPoint, m.durable, m.end, m.latest = st.RecoveryPoint, st.End, st.End, st.LatestEpoch
 	}
-	m.suspect = !o.Fresh && o.State == nil || m.highestRemote >= m.end
+	m.suspect = !o.Fresh && o.State == nil || o.State != nil && o.State.Suspect || m.highestRemote >= m.end
 	if o.Clean && o.State != nil {
 		return l, nil
 	}
@@ -135,7 +136,7 @@ func (l *Log) Damage() error {
 func (l *Log) Accept() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.mu.damage, l.mu.suspect = nil, false
+	l.mu.damage, l.mu.promise, l.mu.suspect = nil, nil, false
 }
 
 // Suspect says that the log cannot vouch for holding all that remote storage was told
@@ -343,10 +344,14 @@ func (l *Log) config() Config {
 	return l.mu.config
 }
 
-// State is what the log dir's checkpoint is to keep. It never blocks on I/O.
+// State is what the log dir's checkpoint is to keep: of a log that is damaged or could not
+// be read, what was promised before. It never waits for I/O, but for the opening of a file.
 func (l *Log) State() State {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
+	if l.mu.promise != nil {
+		return *l.mu.promise
+	}
 	point := l.mu.recoveryPoint
 	for i := len(l.mu.segs) - 2; i >= 0 && !l.mu.segs[i].synced; i-- {
 		point = min(point, l.mu.segs[i].base) // its batches may be synced, its indexes are not
@@ -355,6 +360,7 @@ func (l *Log) State() State {
 		TP: l.opts.TP, TopicID: l.opts.TopicID,
 		RecoveryPoint: point, LogStart: l.mu.logStart, LocalStart: l.mu.localStart,
 		HighestRemote: l.mu.highestRemote, End: l.mu.end, LatestEpoch: l.mu.latest,
+		Suspect: l.mu.suspect,
 	}
 }
 

@@ -108,6 +108,7 @@ type State struct {
 	HighestRemote int64 // highest offset that a remote manifest holds
 	End           int64
 	LatestEpoch   int32 // of the last batch, kafka.NoEpoch = none
+	Suspect       bool  // see Log.Suspect: nobody has settled it yet
 }
 
 // Appended is where a batch went.

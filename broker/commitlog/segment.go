@@ -20,8 +20,7 @@ const (
 	snapshotSuffix  = ".snapshot"
 	deletedSuffix   = ".deleted"
 
-	epochFile    = "leader-epoch-checkpoint"
-	metadataFile = "partition.metadata"
+	epochFile = "leader-epoch-checkpoint"
 )
 
 // segment is a run of batches in one file and its indexes. The last segment of a log is

@@ -139,7 +139,7 @@ func (l *Log) reloadProducers(before []*segment, cut *segment) error {
 	l.w.producers, l.w.snapshotEnd = ld.producers, ld.snapshot
 	l.mu.Lock()
 	l.mu.txns = slices.Clone(ld.producers.txns)
-	l.mu.damage = nil
+	l.mu.damage, l.mu.promise = nil, nil
 	l.mu.Unlock()
 	return l.writeEpochs()
 }
@@ -178,7 +178,6 @@ func (l *Log) reset(offset int64) error {
 	l.mu.epochs = epochCache{dirty: true}
 	l.mu.latest = kafka.NoEpoch
 	l.mu.hasDir = false
-	l.opts.State = nil
 	l.mu.Unlock()
 	if err := l.removeAll(); err != nil {
 		return err
@@ -195,7 +194,7 @@ func (l *Log) reset(offset int64) error {
 		return err
 	}
 	l.mu.Lock()
-	l.mu.loaded, l.mu.err, l.mu.damage, l.mu.suspect = true, nil, nil, false
+	l.mu.loaded, l.mu.err, l.mu.damage, l.mu.promise, l.mu.suspect = true, nil, nil, nil, false
 	l.mu.recoveryPoint = offset
 	l.mu.Unlock()
 	return nil
