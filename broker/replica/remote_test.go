@@ -29,6 +29,9 @@ func tieredKit(t *testing.T) (*kit, *Partition, *fakeTier) {
 	k.nowMs += 1000
 	k.produce(p, 5)
 	f.upload(t, p)
+	if _, err := p.Log().EvictBelow(10); err != nil {
+		t.Fatal(err)
+	}
 	if start := p.Log().LocalStart(); start != 10 {
 		t.Fatalf("local start %d, want 10", start)
 	}
