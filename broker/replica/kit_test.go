@@ -116,7 +116,7 @@ func (k *kit) create(topic *metadata.Topic) *Partition {
 
 func (k *kit) apply(d *metadata.Delta) {
 	k.t.Helper()
-	if err := k.Apply(nil, d); err != nil {
+	if err := k.Apply(new(metadata.Image), d); err != nil {
 		k.t.Fatal(err)
 	}
 }

@@ -361,3 +361,20 @@ func TestTheTierIsLeftWithTheLeadership(t *testing.T) {
 		t.Errorf("stopped %d times, want once", *stopped)
 	}
 }
+
+func TestServedBytesAreCountedByLayer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, p, store := tieredKit(t)
+		f := k.fetch(long(1, ask(p, 0), ask(p, 10)))
+		synctest.Wait()
+		res := f.answer()
+		want := [2]int64{res[1].bytes(), int64(len(store.batches[0]) + len(store.batches[1]))}
+		local, remote := k.Served()
+		if got := [2]int64{local, remote}; got != want || local == 0 {
+			t.Errorf("served %v, want %v", got, want)
+		}
+		for i := range res {
+			res[i].release()
+		}
+	})
+}
