@@ -15,11 +15,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/broker/controller"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
+	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/wire"
 )
@@ -43,6 +45,8 @@ type Cluster interface {
 type Options struct {
 	NodeID  int32
 	Cluster Cluster
+	// Replicas holds the partitions.
+	Replicas *replica.Manager
 	// Node is the broker's configuration of the moment.
 	Node   func() *config.Node
 	Logger *slog.Logger
@@ -54,6 +58,9 @@ type API struct {
 	rows        []row // the table
 	byKey       map[int16]*row
 	producerIDs producerIDs
+
+	// Decoded requests of the busiest keys, for the room of their slices.
+	produces, fetches sync.Pool
 }
 
 // New builds the API.

@@ -13,10 +13,13 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/varve-io/varve/broker/commitlog"
+	"github.com/varve-io/varve/broker/commitlog/logdir"
 	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/broker/controller"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
+	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/vfs/memfs"
 )
@@ -38,6 +41,9 @@ type kit struct {
 	api     *API
 	node    atomic.Pointer[config.Node]
 	cluster Cluster
+
+	replicas *replica.Manager
+	fs       *memfs.FS
 }
 
 // newKit starts a broker with a controller of its own.
@@ -64,14 +70,41 @@ func newKitOn(t *testing.T, cluster Cluster, settings ...string) *kit {
 		t.Fatal(err)
 	}
 	k.srv = srv
+	dirs := k.openDirs()
 	if cluster == nil {
-		cluster = newController(t, srv.Endpoints())
+		cluster = newController(t, srv.Endpoints(), dirs.DirectoryIDs())
 	}
 	k.cluster = cluster
-	k.api = New(Options{NodeID: testNode, Cluster: cluster, Node: k.node.Load, Logger: slog.New(slog.DiscardHandler)})
+	k.replicas = replica.New(replica.Options{
+		NodeID: testNode, Dirs: dirs, Node: k.node.Load, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+	})
+	t.Cleanup(k.replicas.Close)
+	if c, ok := cluster.(*controller.Controller); ok {
+		c.Watch(func(img *metadata.Image, d *metadata.Delta) {
+			if err := k.replicas.Apply(img, d); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	k.api = New(Options{NodeID: testNode, Cluster: cluster, Replicas: k.replicas, Node: k.node.Load, Logger: slog.New(slog.DiscardHandler)})
 	srv.Start()
 	t.Cleanup(func() { srv.Close() })
 	return k
+}
+
+// openDirs opens a log directory in memory.
+func (k *kit) openDirs() *logdir.Manager {
+	k.t.Helper()
+	k.fs = memfs.New()
+	dirs, err := logdir.Open(logdir.Options{
+		FS: k.fs, Dirs: []string{"/data"}, ClusterID: "test", NodeID: testNode, Now: time.Now,
+		Logger: slog.New(slog.DiscardHandler), ProducerIDExpirationMs: 86_400_000, BootID: "boot",
+		Config: func(kafka.TopicPartition, kafka.UUID) commitlog.Config { return commitlog.DefaultConfig() },
+	})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return dirs
 }
 
 // configure loads the node's configuration anew.
@@ -85,7 +118,7 @@ func (k *kit) configure(settings ...string) {
 }
 
 // newController starts the only controller of a cluster, in memory, and registers the broker.
-func newController(t *testing.T, endpoints []server.Endpoint) Cluster {
+func newController(t *testing.T, endpoints []server.Endpoint, dirs []kafka.UUID) Cluster {
 	t.Helper()
 	c, err := controller.Open(controller.Options{
 		FS: memfs.New(), Dir: "/metadata", NodeID: testNode, ValidateConfig: config.ValidateTopic,
@@ -94,7 +127,7 @@ func newController(t *testing.T, endpoints []server.Endpoint) Cluster {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	reg := controller.Registration{ID: testNode, Incarnation: kafka.NewUUID(), LogDirs: []kafka.UUID{kafka.NewUUID()}}
+	reg := controller.Registration{ID: testNode, Incarnation: kafka.NewUUID(), LogDirs: dirs}
 	for _, e := range endpoints {
 		reg.Endpoints = append(reg.Endpoints, metadata.Endpoint{Name: e.Name, Host: e.Host, Port: e.Port, Protocol: e.Protocol})
 	}

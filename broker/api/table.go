@@ -21,6 +21,9 @@ type row struct {
 // table is everything that is served, by key. ApiVersions advertises it, with the
 // advertised minimum of wire's table.
 var table = [...]row{
+	{wire.KeyProduce, 3, 13, true, (*API).produce},
+	{wire.KeyFetch, 4, 18, true, (*API).fetch},
+	{wire.KeyListOffsets, 1, 11, false, (*API).listOffsets},
 	{wire.KeyMetadata, 0, 13, false, (*API).metadata},
 	{wire.KeyApiVersions, 0, 5, false, (*API).apiVersions},
 	{wire.KeyCreateTopics, 2, 7, false, (*API).createTopics},

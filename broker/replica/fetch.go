@@ -43,6 +43,8 @@ type FetchResult struct {
 	Records       []vfs.Range
 	// Diverging is set instead of Records when the client's log departs from this one.
 	Diverging *EpochEnd
+
+	remote bool // Records come from the object store
 }
 
 // EpochEnd is the end of a leader epoch in the log: what a client must cut its log to.
@@ -298,6 +300,13 @@ func (f *fetch) answer(results []FetchResult) {
 		}
 		f.m.metrics.parked.Add(-1)
 	}
+	for i := range results {
+		if n := results[i].bytes(); results[i].remote {
+			f.m.metrics.remoteBytes.Add(n)
+		} else {
+			f.m.metrics.localBytes.Add(n)
+		}
+	}
 	f.done(results)
 }
 
@@ -336,7 +345,8 @@ func (f *fetch) take(i int, res FetchResult) (last bool) {
 		res.release()
 		return false
 	}
-	f.results[i].Records, f.results[i].Aborted, f.results[i].Err = res.Records, res.Aborted, res.Err
+	out := &f.results[i]
+	out.Records, out.Aborted, out.Err, out.remote = res.Records, res.Aborted, res.Err, true
 	f.mu.remote--
 	return f.mu.remote == 0
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/varve-io/varve/broker/vfs"
 	"github.com/varve-io/varve/broker/vfs/memfs"
 	"github.com/varve-io/varve/tiered"
+	"github.com/varve-io/varve/tiered/manifest"
 )
 
 const testNode int32 = 7
@@ -36,15 +37,44 @@ func newKit(t *testing.T) *kit {
 	t.Helper()
 	k := &kit{t: t, nowMs: 1_000_000, fs: memfs.New()}
 	k.openDirs()
+	k.start()
+	t.Cleanup(func() { k.Manager.Close() })
+	return k
+}
+
+// start makes the Manager.
+func (k *kit) start() {
+	k.t.Helper()
 	node, _, err := config.Load(config.Sources{})
 	if err != nil {
-		t.Fatal(err)
+		k.t.Fatal(err)
 	}
 	k.Manager = New(Options{
 		NodeID: testNode, Dirs: k.dirs, Node: func() *config.Node { return node }, Now: k.now, Logger: slog.New(slog.DiscardHandler),
 	})
-	t.Cleanup(k.Manager.Close)
-	return k
+}
+
+// restart ends the broker in order and starts another process of it on what is on disk. The
+// topics of the new process are the ones given, each in the next leader epoch.
+func (k *kit) restart(between func(), topics ...*metadata.Topic) []*Partition {
+	k.t.Helper()
+	lead, stop := k.Manager.lead, k.Manager.stop
+	k.Manager.Close()
+	if err := k.dirs.Close(); err != nil {
+		k.t.Fatal(err)
+	}
+	if between != nil {
+		between()
+	}
+	k.openDirs()
+	k.start()
+	k.Manager.lead, k.Manager.stop = lead, stop
+	var out []*Partition
+	for _, topic := range topics {
+		topic.Partitions[0].LeaderEpoch++
+		out = append(out, k.create(topic))
+	}
+	return out
 }
 
 // openDirs opens the log directories of the kit's file system.
@@ -86,7 +116,7 @@ func (k *kit) create(topic *metadata.Topic) *Partition {
 
 func (k *kit) apply(d *metadata.Delta) {
 	k.t.Helper()
-	if err := k.Apply(nil, d); err != nil {
+	if err := k.Apply(new(metadata.Image), d); err != nil {
 		k.t.Fatal(err)
 	}
 }
@@ -189,7 +219,12 @@ type fakeTier struct {
 	reads   int
 	gate    chan struct{} // when set, a read waits until it is closed
 	batches [][]byte      // one for each stored batch, with its offset in place
-	fs      *memfs.FS
+
+	segments  []manifest.Segment
+	epochs    []commitlog.EpochEntry
+	producers []byte
+	log       *commitlog.Log
+	fs        *memfs.FS
 }
 
 func (f *fakeTier) View() tiered.View {
@@ -216,6 +251,48 @@ func (f *fakeTier) Load(context.Context) (tiered.View, error) {
 	}
 	f.known = true
 	return f.answer(), nil
+}
+
+func (f *fakeTier) Manifest() *manifest.Manifest {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.known || f.view.Segments == 0 {
+		return nil
+	}
+	return &manifest.Manifest{Start: f.view.Start, Next: f.view.Next, Segments: f.segments}
+}
+
+func (f *fakeTier) Tail(ctx context.Context) (tiered.Tail, error) {
+	v, err := f.Load(ctx)
+	return tiered.Tail{Next: v.Next, Epochs: f.epochs, ProducerSnapshot: f.producers}, err
+}
+
+func (f *fakeTier) Claim(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.view.Owned = f.err == nil
+	return f.err
+}
+
+func (f *fakeTier) Expire(_ context.Context, newStart int64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil {
+		return f.err
+	}
+	f.view.Start = max(f.view.Start, newStart)
+	for len(f.segments) > 0 && f.segments[0].Next <= newStart {
+		f.segments = f.segments[1:]
+		f.view.Segments--
+	}
+	return nil
+}
+
+func (f *fakeTier) EvictLocal(offset int64) (int, error) {
+	if !f.view.Owned {
+		return 0, nil
+	}
+	return f.log.EvictBelow(min(offset, f.view.Next))
 }
 
 func (f *fakeTier) Read(ctx context.Context, off, maxBytes int64, minOne bool) (tiered.Read, error) {
@@ -268,7 +345,7 @@ func (f *fakeTier) OffsetForTime(_ context.Context, tsMs int64) (int64, int64, i
 	return 0, 0, 0, false, f.err
 }
 
-// upload copies what p has below its active segment into the store, and evicts it.
+// upload copies what p has below its active segment into the store.
 func (f *fakeTier) upload(t *testing.T, p *Partition) {
 	t.Helper()
 	for _, seg := range p.Log().Segments() {
@@ -289,13 +366,12 @@ func (f *fakeTier) upload(t *testing.T, p *Partition) {
 			off = r.UpperBound
 		}
 		f.view.Segments++
+		f.view.Bytes += seg.SizeBytes
+		f.segments = append(f.segments, manifest.Segment{Base: seg.Base, Next: seg.Next, SizeBytes: seg.SizeBytes, MaxTsMs: seg.MaxTimestampMs})
 		f.view.Next = seg.Next
 		f.view.HighestRemote = seg.Next - 1
 	}
-	f.known = true
-	if _, err := p.Log().EvictBelow(f.view.Next); err != nil {
-		t.Fatal(err)
-	}
+	f.known, f.log = true, p.Log()
 }
 
 // withTier has the kit tier its topics to f.

@@ -37,14 +37,14 @@ func (m *Manager) openLog(tp kafka.TopicPartition, topicID kafka.UUID, part *met
 		return nil, fmt.Errorf("log directory %s, which holds %s, is not online on this broker", where.Dir, tp)
 	}
 	if log, ok := m.dirs.Log(tp, topicID); ok {
-		return log, log.SetConfig(logConfig(cfg))
+		return log, log.SetConfig(LogConfig(cfg))
 	}
-	log, err := m.dirs.Create(tp, topicID, logConfig(cfg), where)
+	log, err := m.dirs.Create(tp, topicID, LogConfig(cfg), where)
 	if errors.Is(err, kafka.InconsistentTopicID) {
 		if err := m.removeOldTopic(tp, topicID); err != nil {
 			return nil, err
 		}
-		log, err = m.dirs.Create(tp, topicID, logConfig(cfg), where)
+		log, err = m.dirs.Create(tp, topicID, LogConfig(cfg), where)
 	}
 	return log, err
 }
@@ -73,8 +73,8 @@ func (m *Manager) reportStrays(img *metadata.Image) {
 	}
 }
 
-// logConfig is the part of a topic's settings that its logs need.
-func logConfig(t *config.Topic) commitlog.Config {
+// LogConfig is the part of a topic's settings that its logs need.
+func LogConfig(t *config.Topic) commitlog.Config {
 	return commitlog.Config{
 		SegmentBytes: t.SegmentBytes, SegmentMs: t.SegmentMs, SegmentJitterMs: t.SegmentJitterMs,
 		SegmentIndexBytes: t.SegmentIndexBytes, IndexIntervalBytes: t.IndexIntervalBytes,

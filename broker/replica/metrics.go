@@ -9,6 +9,8 @@ import (
 // metrics is what the room tells about itself.
 type metrics struct {
 	parked      atomic.Int64
+	localBytes  atomic.Int64
+	remoteBytes atomic.Int64
 	remoteReads *prometheus.CounterVec
 	heals       *prometheus.CounterVec
 }
@@ -28,7 +30,14 @@ func newMetrics(m *Manager, reg prometheus.Registerer) *metrics {
 	if reg == nil {
 		return x
 	}
-	reg.MustRegister(x.remoteReads, x.heals,
+	served := func(layer string, n *atomic.Int64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name:        "varve_replica_fetched_bytes_total",
+			Help:        "Record bytes that fetches were answered with, by the layer they came from.",
+			ConstLabels: prometheus.Labels{"layer": layer},
+		}, func() float64 { return float64(n.Load()) })
+	}
+	reg.MustRegister(x.remoteReads, x.heals, served("local", &x.localBytes), served("remote", &x.remoteBytes),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "varve_replica_parked_fetches",
 			Help: "Fetches that wait for data.",
@@ -39,6 +48,12 @@ func newMetrics(m *Manager, reg prometheus.Registerer) *metrics {
 		}, func() float64 { return float64(len(m.all())) }),
 	)
 	return x
+}
+
+// Served counts the record bytes that fetches were answered with since the start, by the
+// layer they came from.
+func (m *Manager) Served() (localBytes, remoteBytes int64) {
+	return m.metrics.localBytes.Load(), m.metrics.remoteBytes.Load()
 }
 
 func result(err error) string {

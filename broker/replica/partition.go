@@ -77,6 +77,13 @@ func (p *Partition) Leader() (id, epoch int32) {
 	return p.lead.leader, p.lead.epoch
 }
 
+// leads says whether this broker serves the partition as its leader.
+func (p *Partition) leads() bool {
+	p.lead.RLock()
+	defer p.lead.RUnlock()
+	return p.lead.refused == nil && p.lead.leader == p.m.nodeID
+}
+
 // Config is what the topic asks for now.
 func (p *Partition) Config() *config.Topic {
 	p.lead.RLock()
@@ -117,7 +124,7 @@ func (p *Partition) update(part *metadata.Partition, cfg *config.Topic) error {
 	if p.lead.log == nil {
 		openErr = p.openLocked(part, cfg)
 	} else {
-		openErr = p.lead.log.SetConfig(logConfig(cfg))
+		openErr = p.lead.log.SetConfig(LogConfig(cfg))
 	}
 	wasLeader, newEpoch := p.lead.leader == p.m.nodeID, part.LeaderEpoch != p.lead.epoch
 	p.lead.cfg = cfg

@@ -29,6 +29,9 @@ func tieredKit(t *testing.T) (*kit, *Partition, *fakeTier) {
 	k.nowMs += 1000
 	k.produce(p, 5)
 	f.upload(t, p)
+	if _, err := p.Log().EvictBelow(10); err != nil {
+		t.Fatal(err)
+	}
 	if start := p.Log().LocalStart(); start != 10 {
 		t.Fatalf("local start %d, want 10", start)
 	}
@@ -357,4 +360,21 @@ func TestTheTierIsLeftWithTheLeadership(t *testing.T) {
 	if *stopped != 1 {
 		t.Errorf("stopped %d times, want once", *stopped)
 	}
+}
+
+func TestServedBytesAreCountedByLayer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, p, store := tieredKit(t)
+		f := k.fetch(long(1, ask(p, 0), ask(p, 10)))
+		synctest.Wait()
+		res := f.answer()
+		want := [2]int64{res[1].bytes(), int64(len(store.batches[0]) + len(store.batches[1]))}
+		local, remote := k.Served()
+		if got := [2]int64{local, remote}; got != want || local == 0 {
+			t.Errorf("served %v, want %v", got, want)
+		}
+		for i := range res {
+			res[i].release()
+		}
+	})
 }

@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"runtime"
 	"slices"
@@ -69,6 +70,8 @@ type Manager struct {
 	// wakers continues parked fetches; remote does what waits for the object store.
 	wakers *pool
 	remote *pool
+
+	applied bool // Apply was called
 
 	// ctx ends with Close, and with it all work on the object store.
 	ctx    context.Context
@@ -167,43 +170,37 @@ func (m *Manager) all() []*Partition {
 	return out
 }
 
-// Apply brings the partitions in line with the image. d says what changed since the last
-// call; nil means everything, as at start-up. Calls come one at a time, in the order of the
-// images. The first image must already hold this process's registration, whose leader
-// epochs fence what an earlier process of this broker may have left running.
+// Led walks over the partitions that this broker leads and serves.
+func (m *Manager) Led() iter.Seq[*Partition] {
+	return func(yield func(*Partition) bool) {
+		for _, p := range m.all() {
+			if p.leads() && !yield(p) {
+				return
+			}
+		}
+	}
+}
+
+// Apply brings the partitions in line with the image; d is what changed since the last
+// call, at the first one everything. Calls come one at a time, in the order of the images.
+// The first image must already hold this process's registration, whose leader epochs fence
+// what an earlier process of this broker may have left running.
 //
 // A partition whose log cannot be opened is offline: it answers KafkaStorageError, and the
 // joined errors say why. The others are in line with the image all the same.
 func (m *Manager) Apply(img *metadata.Image, d *metadata.Delta) error {
-	if d == nil {
-		return m.applyAll(img)
+	if !m.applied {
+		m.applied = true
+		m.reportStrays(img)
 	}
 	var errs []error
 	for _, t := range d.Deleted {
 		errs = append(errs, m.remove(t.ID))
 	}
-	for _, t := range slices.Concat(d.Created, d.Changed) {
+	for _, t := range d.Created {
 		errs = append(errs, m.reconcile(t))
 	}
-	return errors.Join(errs...)
-}
-
-// applyAll makes the partitions those of the image.
-func (m *Manager) applyAll(img *metadata.Image) error {
-	var errs []error
-	m.mu.RLock()
-	var gone []kafka.UUID
-	for id := range m.mu.byID {
-		if img.TopicByID(id) == nil {
-			gone = append(gone, id)
-		}
-	}
-	m.mu.RUnlock()
-	for _, id := range gone {
-		errs = append(errs, m.remove(id))
-	}
-	m.reportStrays(img)
-	for t := range img.Topics() {
+	for _, t := range d.Changed {
 		errs = append(errs, m.reconcile(t))
 	}
 	return errors.Join(errs...)

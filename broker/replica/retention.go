@@ -17,7 +17,7 @@ import (
 // yields is good for one tick.
 func (m *Manager) Retained() iter.Seq[lifecycle.Partition] {
 	return func(yield func(lifecycle.Partition) bool) {
-		for _, p := range m.all() {
+		for p := range m.Led() {
 			if r := p.retained(); r != nil && !yield(r) {
 				return
 			}
@@ -33,12 +33,12 @@ type retained struct {
 	cfg    *config.Topic
 }
 
-// retained is nil while this broker does not serve the partition. One that waits for its
-// manifest has nothing to retain yet, and asks for it by no retention tick.
+// retained is nil while the partition waits for its manifest: there is nothing to retain
+// in its log yet.
 func (p *Partition) retained() *retained {
 	p.lead.RLock()
 	defer p.lead.RUnlock()
-	if p.lead.refused != nil || p.lead.leader != p.m.nodeID || p.heal.Load() != healed {
+	if p.heal.Load() != healed {
 		return nil
 	}
 	return &retained{p: p, log: p.lead.log, remote: p.lead.remote, cfg: p.lead.cfg}
