@@ -212,7 +212,7 @@ func (n *Node) buildDoors(context.Context) error {
 		NodeID: n.config.NodeID, Dirs: n.dirs, Tier: n.tier, Node: n.node, Now: n.o.Now, Logger: n.logger, Registerer: n.registry,
 	})
 	n.undo("end waiting requests", func(context.Context) error { n.replicas.Close(); return nil })
-	h := api.New(api.Options{NodeID: n.config.NodeID, Cluster: n.controller, Replicas: n.replicas, Node: n.node, Now: n.o.Now, Logger: n.logger})
+	h := api.New(api.Options{NodeID: n.config.NodeID, Cluster: n.controller, Replicas: n.replicas, Node: n.node, Logger: n.logger})
 	c := n.config
 	var err error
 	n.server, err = server.New(server.Options{

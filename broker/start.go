@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -160,7 +159,7 @@ func (n *Node) openTier(ctx context.Context) error {
 // reached is no reason not to serve what is local: uploads wait and say so.
 func (n *Node) canary(ctx context.Context) error {
 	err := n.tier.Canary(ctx)
-	if errors.Is(err, tiered.ErrUnsafeStore) {
+	if errors.Is(err, tiered.ErrNoFence) {
 		return fmt.Errorf("varve.tier.url: %w", err)
 	}
 	if err != nil {
@@ -189,7 +188,8 @@ func (n *Node) openPartitions(context.Context) error {
 		n.wg.Go(func() { n.tier.Run(n.background) })
 		n.wg.Go(func() { n.topics.run(n.background) })
 	}
-	// Watch calls back with the image of the moment first, then with each change.
+	// Watch calls back with the image of the moment first, everything in it being new, then
+	// with each change.
 	n.controller.Watch(func(img *metadata.Image, d *metadata.Delta) {
 		if err := n.replicas.Apply(img, d); err != nil {
 			n.logger.Error("some partitions are offline", "error", err)
@@ -198,22 +198,11 @@ func (n *Node) openPartitions(context.Context) error {
 			n.topics.apply(img, d)
 		}
 	})
-	engine := lifecycle.NewEngine(n.retained, nil, n.logger)
+	engine := lifecycle.NewEngine(n.replicas.Retained, nil, n.logger)
 	n.every(ms(n.config.LogRetentionCheckIntervalMs), func(ctx context.Context) {
 		if err := engine.Tick(ctx, n.o.Now().UnixMilli()); err != nil && ctx.Err() == nil {
 			n.logger.Warn("retention was not complete; it is tried again", "error", err)
 		}
 	})
 	return nil
-}
-
-// retained yields what retention looks at: the partitions that this broker leads.
-func (n *Node) retained() iter.Seq[lifecycle.Partition] {
-	return func(yield func(lifecycle.Partition) bool) {
-		for p := range n.replicas.Led() {
-			if !yield(&retained{p: p, remote: n.tierOf(p)}) {
-				return
-			}
-		}
-	}
 }

@@ -201,10 +201,7 @@ func (l *Log) writable(c *Config, n int64, h *batch.Header) (*segment, error) {
 	}
 	l.mu.RUnlock()
 	if s == nil {
-		if err := l.createDir(); err != nil {
-			return nil, err
-		}
-		return l.addSegment(h.BaseOffset, c)
+		return l.firstSegment(h.BaseOffset, c)
 	}
 	if !s.full(c, n, h.MaxTimestampMs, h.LastOffset(), l.nowMs()) {
 		return s, nil
@@ -212,25 +209,18 @@ func (l *Log) writable(c *Config, n int64, h *batch.Header) (*segment, error) {
 	return l.roll(c)
 }
 
-// createDir makes the partition's directory with the id of its topic, durably: a
-// directory without it could be taken for another incarnation of the topic.
-func (l *Log) createDir() error {
-	l.mu.RLock()
-	has := l.mu.hasDir
-	l.mu.RUnlock()
-	if has {
-		return nil
-	}
+// firstSegment makes the partition's directory with its first segment and the id of its
+// topic, all durable: without the id the directory could be taken for another incarnation
+// of the topic, and a log whose first segment is missing has lost data.
+func (l *Log) firstSegment(base int64, c *Config) (*segment, error) {
 	if err := vfs.MkdirAllSync(l.opts.FS, l.dir, dirPerm); err != nil {
-		return fmt.Errorf("create %s: %w", l.dir, err)
+		return nil, fmt.Errorf("create %s: %w", l.dir, err)
 	}
-	if err := vfs.WriteFileAtomic(l.opts.FS, l.metadataPath(), AppendPartitionMetadata(nil, l.opts.TopicID)); err != nil {
-		return err
+	s, err := l.addSegment(base, c)
+	if err != nil {
+		return nil, err
 	}
-	l.mu.Lock()
-	l.mu.hasDir = true
-	l.mu.Unlock()
-	return nil
+	return s, vfs.WriteFileAtomic(l.opts.FS, l.metadataPath(), AppendPartitionMetadata(nil, l.opts.TopicID))
 }
 
 // addSegment creates an empty segment file at base and makes it the active one.

@@ -16,8 +16,7 @@ import (
 // (SetStart) is the caller's. For a tiered partition the caller has committed them.
 //
 // What stays is made durable first: its producer snapshot and its directory entry. The
-// files are renamed (`.deleted`), durably, and removed once file.delete.delay.ms have
-// passed; readers keep what they hold.
+// files are renamed (`.deleted`), durably; Reap removes them. Readers keep what they hold.
 func (l *Log) EvictBelow(offset int64) (int, error) {
 	l.maintMu.Lock()
 	defer l.maintMu.Unlock()
@@ -52,7 +51,6 @@ func (l *Log) EvictBelow(offset int64) (int, error) {
 	if err := l.renameAway(gone, first); err != nil {
 		return n, l.fail(err)
 	}
-	l.reap(l.nowMs())
 	return n, nil
 }
 
@@ -95,6 +93,12 @@ func (l *Log) renameAway(gone []*segment, first int64) error {
 	}
 	return nil
 }
+
+// Reap removes the files of evicted segments that have waited for file.delete.delay.ms.
+// Call it after State became durable: until then their names are what tells a recovery
+// that the log's first segments were evicted, and not lost. What it does not get to, the
+// next start does.
+func (l *Log) Reap() { l.reap(l.nowMs()) }
 
 // DeletedDirSuffix ends the name of a partition's directory that is being removed.
 const DeletedDirSuffix = "-delete"

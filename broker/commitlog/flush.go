@@ -20,12 +20,8 @@ func (l *Log) epochPath() string    { return filepath.Join(l.dir, epochFile) }
 func (l *Log) Flush() error { return l.flush(syncAll) }
 
 // FlushClosed does so for all but the active segment; a log dir calls it before each of
-// its checkpoints. It also removes deleted files whose time has come.
-func (l *Log) FlushClosed() error {
-	err := l.flush(syncClosed)
-	l.reap(l.nowMs())
-	return err
-}
+// its checkpoints.
+func (l *Log) FlushClosed() error { return l.flush(syncClosed) }
 
 func (l *Log) flush(what syncScope) error {
 	l.maintMu.Lock()
@@ -226,7 +222,6 @@ func (l *Log) Close() error {
 		err = l.seal()
 	}
 	l.shut()
-	l.reap(math.MaxInt64)
 	return err
 }
 
@@ -268,7 +263,6 @@ func (l *Log) forget(s *segment) {
 	}
 }
 
-// reap removes deleted files that are due. What it does not get to, the next recovery does.
 func (l *Log) reap(nowMs int64) {
 	l.mu.Lock()
 	var due, rest []trash

@@ -320,7 +320,7 @@ func (ld *loader) install() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := &l.mu
-	m.loaded, m.hasDir, m.segs, m.epochs = true, ld.found, ld.segs, ld.epochs
+	m.loaded, m.segs, m.epochs = true, ld.segs, ld.epochs
 	m.latest = ld.epochs.latest()
 	m.txns = slices.Clone(ld.producers.txns)
 	m.damage = ld.damage

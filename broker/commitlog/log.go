@@ -52,7 +52,6 @@ type Log struct {
 		damage   error  // the files hold less than was promised: no appends
 		promise  *State // what was promised, while the log can't speak for itself: damage, or a failed load
 		suspect  bool
-		hasDir   bool
 		dirDirty bool // entries of the partition's directory are not synced
 		segs     []*segment
 		epochs   epochCache

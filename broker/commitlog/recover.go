@@ -19,7 +19,9 @@ import (
 // where the file does.
 func (ld *loader) recover() error {
 	if ld.scanFrom = 0; ld.found {
-		ld.dropEvicted()
+		if err := ld.dropEvicted(); err != nil {
+			return err
+		}
 		ld.removeDebris()
 	}
 	for ld.scanFrom < len(ld.segs)-1 && ld.segs[ld.scanFrom+1].base <= ld.recoveryPoint() {
@@ -64,8 +66,9 @@ func (ld *loader) recoveryPoint() int64 {
 }
 
 // dropEvicted finishes evictions: of a run of renames any subset may have become durable,
-// so what lies below the highest renamed segment was to go as well.
-func (ld *loader) dropEvicted() {
+// so what lies below the highest renamed segment was to go as well. A first segment that
+// nothing of the kind explains was lost: creation and eviction make its entry durable.
+func (ld *loader) dropEvicted() error {
 	for len(ld.segs) > 1 && ld.segs[0].base < ld.evicted {
 		s := ld.segs[0]
 		for _, suffix := range []string{logSuffix, indexSuffix, timeIndexSuffix, txnIndexSuffix} {
@@ -73,6 +76,13 @@ func (ld *loader) dropEvicted() {
 		}
 		ld.segs, ld.sizes = ld.segs[1:], ld.sizes[1:]
 	}
+	if len(ld.segs) == 0 || ld.evicted >= 0 || !ld.known && !ld.l.opts.Younger {
+		return nil
+	}
+	if first := ld.segs[0].base; first > ld.state.LocalStart {
+		return fmt.Errorf("%s: the first segment starts at offset %d, the log started at %d: %w", ld.l.dir, first, ld.state.LocalStart, kafka.ErrCorrupt)
+	}
+	return nil
 }
 
 // trustOrRebuild takes a closed segment below the recovery point.

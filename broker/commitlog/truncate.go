@@ -21,13 +21,12 @@ func (l *Log) promiseLess(offset int64) error {
 	l.mu.recoveryPoint = min(l.mu.recoveryPoint, offset)
 	l.mu.durable = min(l.mu.durable, offset)
 	l.mu.Unlock()
+	if l.opts.Checkpoint != nil {
+		if err := l.opts.Checkpoint(); err != nil {
+			return fmt.Errorf("checkpoint before a cut: %w", err)
+		}
+	}
 	l.reap(math.MaxInt64) // a renamed segment would speak for the files of the next life
-	if l.opts.Checkpoint == nil {
-		return nil
-	}
-	if err := l.opts.Checkpoint(); err != nil {
-		return fmt.Errorf("checkpoint before a cut: %w", err)
-	}
 	return nil
 }
 
@@ -53,19 +52,22 @@ func (l *Log) TruncateTo(offset int64) error {
 	if offset < segs[0].base {
 		return fmt.Errorf("log %s: %d lies below the first local segment %d: %w", l.opts.TP, offset, segs[0].base, kafka.OffsetOutOfRange)
 	}
-	if err := l.promiseLess(offset); err != nil {
-		return l.fail(err)
+	cut, err := l.shorter(segs[i], offset)
+	if err == nil {
+		err = l.promiseLess(cut.next)
 	}
-	if err := l.truncate(segs, i, offset); err != nil {
+	if err == nil {
+		err = l.truncate(segs, i, cut)
+	}
+	if err != nil {
 		return l.fail(err)
 	}
 	return nil
 }
 
-// truncate cuts inside segs[i] and drops the segments behind it.
-func (l *Log) truncate(segs []*segment, i int, offset int64) error {
-	old := segs[i]
-	ld := &loader{l: l, c: l.config(), found: true, evicted: -1, snapshot: -1}
+// shorter is segment old without its batches from offset on.
+func (l *Log) shorter(old *segment, offset int64) (*segment, error) {
+	ld := &loader{l: l, c: l.config()}
 	cut := newSegment(l.dir, old.base, l.nowMs(), old.jitterMs)
 	errStop := errors.New("stop")
 	err := ld.headers(old, 0, func(h batch.Header, _ *scanner) error {
@@ -76,8 +78,13 @@ func (l *Log) truncate(segs []*segment, i int, offset int64) error {
 		return nil
 	})
 	if err != nil && !errors.Is(err, errStop) {
-		return err
+		return nil, err
 	}
+	return cut, nil
+}
+
+// truncate puts cut in the place of segs[i] and drops the segments behind it.
+func (l *Log) truncate(segs []*segment, i int, cut *segment) error {
 	l.mu.Lock() // readers see the shorter log first
 	for _, s := range segs[i:] {
 		l.forget(s)
@@ -177,16 +184,12 @@ func (l *Log) reset(offset int64) error {
 	}
 	l.mu.epochs = epochCache{dirty: true}
 	l.mu.latest = kafka.NoEpoch
-	l.mu.hasDir = false
 	l.mu.Unlock()
 	if err := l.removeAll(); err != nil {
 		return err
 	}
-	if err := l.createDir(); err != nil {
-		return err
-	}
 	c := l.config()
-	if _, err := l.addSegment(offset, &c); err != nil {
+	if _, err := l.firstSegment(offset, &c); err != nil {
 		return err
 	}
 	l.w = writer{producers: newProducerState(offset), snapshotEnd: -1, flushedMs: l.nowMs(), expiredMs: l.nowMs()}
