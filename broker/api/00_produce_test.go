@@ -167,9 +167,10 @@ func TestP8Compression(t *testing.T) {
 	k := newKit(t)
 	k.topic("keep")
 	k.topic("zstd", "compression.type", "zstd")
+	k.topic("plain", "compression.type", "uncompressed")
 	c := k.dial(internalListener)
 	for _, codec := range []batch.Codec{batch.None, batch.Gzip, batch.Snappy, batch.LZ4, batch.Zstd} {
-		for topic, want := range map[string]batch.Codec{"keep": codec, "zstd": batch.Zstd} {
+		for topic, want := range map[string]batch.Codec{"keep": codec, "zstd": batch.Zstd, "plain": batch.None} {
 			value := fmt.Sprintf("%s %s", topic, codec)
 			p := c.produce(topic, buildBatch(batch.Builder{Codec: codec}, value, value))
 			b := c.fetched(12, fetchRequest(topic, kafka.UUID{}, p.BaseOffset)).RecordBatches
