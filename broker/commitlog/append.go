@@ -293,7 +293,6 @@ func (l *Log) roll(c *Config) (*segment, error) {
 	if err := l.writeSnapshot(end); err != nil {
 		return nil, err
 	}
-	fault.Point("log.roll")
 	if err := fault.Err("log.roll"); err != nil {
 		return nil, err
 	}
@@ -320,7 +319,6 @@ func (l *Log) writeSnapshotFile(end int64, p *producerState) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	fault.Point("log.snapshot")
 	l.w.snapshotEnd = end
 	l.mu.Lock()
 	l.mu.dirDirty = true
