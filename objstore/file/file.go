@@ -82,6 +82,21 @@ func (b *Bucket) Put(ctx context.Context, key string, src objstore.Source, o obj
 	if err := objstore.CheckPut(key, src, o, b.Capabilities()); err != nil {
 		return objstore.Attrs{}, err
 	}
+	return objstore.PutSettled(ctx, key, o, b.headDurable, func(ctx context.Context, o objstore.PutOpts) (objstore.Attrs, error) {
+		return b.put(ctx, key, src, o)
+	})
+}
+
+// headDurable describes an object that a crash can not take away any more.
+func (b *Bucket) headDurable(ctx context.Context, key string) (objstore.Attrs, error) {
+	a, err := b.Head(ctx, key)
+	if err == nil {
+		err = b.syncUp(path.Dir(key))
+	}
+	return a, err
+}
+
+func (b *Bucket) put(ctx context.Context, key string, src objstore.Source, o objstore.PutOpts) (objstore.Attrs, error) {
 	if o.Conditional() {
 		// Most lost races end here, before a byte is written; the truth is told in place.
 		if err := b.check(key, o); err != nil {

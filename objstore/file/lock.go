@@ -36,6 +36,9 @@ func (l *locks) init(dir string) {
 // lock waits for the lock of a key, no longer than the context. The lock file is opened anew
 // each time: an flock belongs to the open file, and must go with it.
 func (l *locks) lock(ctx context.Context, key string) (unlock func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	h := fnv.New32a()
 	h.Write([]byte(key))
 	i := h.Sum32() % lockFiles

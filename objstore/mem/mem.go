@@ -69,6 +69,12 @@ func (b *Bucket) Put(ctx context.Context, key string, src objstore.Source, o obj
 	if err := objstore.CheckPut(key, src, o, b.Capabilities()); err != nil {
 		return objstore.Attrs{}, err
 	}
+	return objstore.PutSettled(ctx, key, o, b.Head, func(ctx context.Context, o objstore.PutOpts) (objstore.Attrs, error) {
+		return b.put(ctx, key, src, o)
+	})
+}
+
+func (b *Bucket) put(ctx context.Context, key string, src objstore.Source, o objstore.PutOpts) (objstore.Attrs, error) {
 	data := make([]byte, src.Size)
 	if _, err := io.ReadFull(src.Reader(), data); err != nil {
 		return objstore.Attrs{}, objstore.NewError(objstore.ErrUnknown, "put", key, fmt.Errorf("reading the source: %w", err))

@@ -6,7 +6,9 @@
 //
 //	file:///dir                       objects in a directory
 //	mem://name                        objects in this process, shared by name
-//	s3://bucket/prefix?region=…&endpoint=…&pathStyle=true
+//	s3://bucket/prefix?region=…       S3; endpoint=http://host:port names another store that
+//	                                  speaks it, pathStyle=true|false (true with an endpoint),
+//	                                  checksum=none is for one that refuses CRC32C
 //
 // Credentials never stand in a URL, and a URL that holds some is not repeated in a message.
 // Open may be called from any goroutine.
@@ -30,8 +32,11 @@ type provider struct {
 	open   func(ctx context.Context, u *url.URL) (objstore.Bucket, error)
 }
 
+// s3Params are the parameters of s3://, with the provider or without.
+var s3Params = []string{"region", "endpoint", "pathStyle", "checksum"}
+
 // providers in the order that messages list them.
-var providers = []provider{fileProvider, memProvider}
+var providers = []provider{fileProvider, memProvider, s3Provider}
 
 // Open is the bucket that the URL names. It does not talk to a remote store: one that is out
 // of reach is found at the first use. Errors match objstore.ErrInvalid for a bad URL and
