@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/varve-io/varve/broker/batch"
@@ -148,7 +149,7 @@ func (ld *loader) scan(i int) error {
 		}
 	}
 	s.addTime()
-	return ld.l.writeIndexes(s)
+	return ld.l.w.writeIndexes(s)
 }
 
 // chain follows the batches of a segment and accounts for each. It answers why the chain
@@ -243,7 +244,7 @@ func removeSegment(fs vfs.FS, s *segment) error {
 }
 
 // writeIndexes replaces the index files of a segment by the entries in memory.
-func (l *Log) writeIndexes(s *segment) error {
+func (l *writer) writeIndexes(s *segment) error {
 	for _, x := range []struct {
 		*index
 		suffix string
@@ -277,7 +278,7 @@ func writeFile(fs vfs.FS, path string, b []byte) error {
 // file that can't be read is replaced by what the local batches say. What batches above
 // the recovery point add comes with the replay.
 func (ld *loader) readEpochs(end int64) error {
-	b, err := vfs.ReadFile(ld.l.opts.FS, ld.l.epochPath())
+	b, err := vfs.ReadFile(ld.l.opts.FS, filepath.Join(ld.l.dir, epochFile))
 	if err == nil {
 		ld.epochs.entries, err = ParseEpochCheckpoint(b)
 	}
@@ -286,9 +287,9 @@ func (ld *loader) readEpochs(end int64) error {
 		ld.epochs.truncateEnd(end)
 		return nil
 	case !errors.Is(err, os.ErrNotExist) && !errors.Is(err, kafka.ErrCorrupt):
-		return fmt.Errorf("read %s: %w", ld.l.epochPath(), err)
+		return fmt.Errorf("read %s: %w", filepath.Join(ld.l.dir, epochFile), err)
 	case errors.Is(err, kafka.ErrCorrupt):
-		ld.l.opts.Logger.Warn("rebuilding the leader-epoch history", "file", ld.l.epochPath(), "reason", err)
+		ld.l.opts.Logger.Warn("rebuilding the leader-epoch history", "file", filepath.Join(ld.l.dir, epochFile), "reason", err)
 	}
 	for _, s := range ld.segs {
 		if err := ld.headers(s, 0, func(h batch.Header, _ *scanner) error {
@@ -330,7 +331,7 @@ func (ld *loader) headers(s *segment, pos int64, each func(batch.Header, *scanne
 // applies every batch up to the end. On the way it rebuilds the transaction indexes and
 // writes the snapshots of the segments that were scanned.
 func (ld *loader) replay(limit int64) error {
-	nowMs := ld.l.nowMs()
+	nowMs := ld.l.opts.nowMs()
 	from, err := ld.pickSnapshot(limit, nowMs)
 	if err != nil {
 		return err
@@ -341,7 +342,7 @@ func (ld *loader) replay(limit int64) error {
 	for i, s := range ld.segs {
 		scanned := i >= ld.scanFrom
 		if scanned && i > ld.scanFrom && s.base > from {
-			if err := ld.l.writeSnapshotFile(s.base, ld.producers); err != nil {
+			if err := ld.l.w.writeSnapshotFile(s.base, ld.producers); err != nil {
 				return err
 			}
 			ld.snapshot = s.base
@@ -389,7 +390,7 @@ func (ld *loader) apply(s *segment, h batch.Header, sc *scanner, from int64, sca
 		return nil
 	}
 	if t, aborted := ld.producers.marker(&h, *m, nowMs); aborted && scanned {
-		return ld.l.appendTxn(s, t)
+		return ld.l.w.appendTxn(s, t)
 	}
 	return nil
 }
