@@ -190,11 +190,7 @@ func (n *Node) openPartitions(context.Context) error {
 	}
 	// Watch calls back with the image of the moment first, everything in it being new, then
 	// with each change.
-	first := true
 	n.controller.Watch(func(img *metadata.Image, d *metadata.Delta) {
-		if first {
-			first, d = false, nil
-		}
 		if err := n.replicas.Apply(img, d); err != nil {
 			n.logger.Error("some partitions are offline", "error", err)
 		}

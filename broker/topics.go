@@ -45,16 +45,12 @@ func newTopicObjects(n *Node) *topicObjects {
 	return t
 }
 
-// apply takes note of what an image asks for; d is nil for the first one, in which deleted
-// topics whose purge an earlier process did not finish are still named.
+// apply takes note of what an image asks for: what d says is new, and every purge that is
+// still owed, an earlier process's too.
 func (t *topicObjects) apply(img *metadata.Image, d *metadata.Delta) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	topics := img.Topics()
-	if d != nil {
-		topics = slices.Values(slices.Concat(d.Created, d.Changed))
-	}
-	for topic := range topics {
+	for _, topic := range slices.Concat(d.Created, d.Changed) {
 		t.note(topic)
 	}
 	for topic := range img.Purging() {
