@@ -24,7 +24,8 @@ const producerSweepMs = 10 * 60 * 1000
 // Duplicate with the first try's offsets; errors wrap kafka.OutOfOrderSequenceNumber,
 // kafka.InvalidProducerEpoch, kafka.InvalidTxnState. Others wrap kafka.FencedLeaderEpoch
 // (an older epoch than the log's), kafka.RecordListTooLarge (larger than segment.bytes),
-// kafka.KafkaStorageError. After an error nothing of b is in the log.
+// kafka.KafkaStorageError. After an error nothing of b is in the log, but when the sync of
+// group mode failed: then the next start decides.
 func (l *Log) Append(b []byte, h batch.Header, leaderEpoch int32) (Appended, error) {
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
@@ -112,6 +113,7 @@ func (l *writer) write(b []byte, h *batch.Header, c *Config, marker *endMarker) 
 	if err != nil {
 		return l.fail(err)
 	}
+	l.dirty = true
 	f, err := l.opts.Files.acquire(&s.log, func() string { return s.path(logSuffix) }, 0)
 	if err != nil {
 		return l.fail(fmt.Errorf("open %s: %w", s.path(logSuffix), err))
@@ -230,6 +232,7 @@ func (l *writer) addSegment(base int64, c *Config) (*segment, error) {
 	if c.SegmentJitterMs > 0 {
 		jitter = rand.Int64N(min(c.SegmentJitterMs, c.SegmentMs))
 	}
+	l.dirty = true
 	s := newSegment(l.dir, base, l.opts.nowMs(), jitter)
 	h, err := l.opts.Files.acquire(&s.log, func() string { return s.path(logSuffix) }, os.O_CREATE|os.O_TRUNC)
 	if err != nil {
@@ -260,6 +263,12 @@ func (l *Log) Roll() error {
 func (l *Log) MaybeRollByTime() error {
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
+	l.mu.RLock()
+	empty := l.mu.localStart == l.mu.end
+	l.mu.RUnlock()
+	if empty { // an idle partition without records is not worth the reading of its files
+		return nil
+	}
 	if err := l.ready(); err != nil {
 		return err
 	}

@@ -17,8 +17,14 @@ import (
 func (l *Log) Flush() error { return (syncer{l}).flush(syncAll) }
 
 // FlushClosed does so for all but the active segment; a log dir calls it before each of
-// its checkpoints.
-func (l *Log) FlushClosed() error { return (syncer{l}).flush(syncClosed) }
+// its checkpoints. With flush.ms set it flushes the active segment too: an idle log has no
+// timer that would.
+func (l *Log) FlushClosed() error {
+	if l.config().FlushMs < math.MaxInt64 {
+		return l.Flush()
+	}
+	return (syncer{l}).flush(syncClosed)
+}
 
 func (l syncer) flush(what syncScope) error {
 	l.maintMu.Lock()
@@ -218,7 +224,7 @@ func (l *Log) Close() error {
 	if errors.Is(err, ErrClosed) {
 		return nil
 	}
-	if loaded && err == nil {
+	if loaded && err == nil && l.w.dirty {
 		err = l.w.seal()
 	}
 	(cutter{l}).shut()

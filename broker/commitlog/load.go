@@ -161,7 +161,7 @@ func (ld *loader) loadClean() error {
 		if err := ld.trust(i); err != nil {
 			return err
 		}
-		s.synced = true
+		s.synced = i < len(ld.segs)-1
 	}
 	end := ld.end()
 	if end != ld.state.End {
@@ -316,7 +316,8 @@ func (ld *loader) install() {
 	if ld.damage != nil {
 		ld.keepPromise()
 	}
-	l.w = writer{Log: l, producers: ld.producers, snapshotEnd: ld.snapshot, flushedMs: l.opts.nowMs(), expiredMs: l.opts.nowMs()}
+	l.w = writer{Log: l, producers: ld.producers, snapshotEnd: ld.snapshot, flushedMs: l.opts.nowMs(), expiredMs: l.opts.nowMs(),
+		dirty: ld.scanFrom < len(ld.segs)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := &l.mu

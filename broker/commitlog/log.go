@@ -70,6 +70,7 @@ type writer struct {
 	*Log
 	producers   *producerState
 	snapshotEnd int64 // offset of the newest producer snapshot file
+	dirty       bool  // something was written, or recovered, since the files were closed in order
 	unflushed   int64 // records since the last flush
 	flushedMs   int64
 	expiredMs   int64

@@ -20,9 +20,7 @@ import (
 // where the file does.
 func (ld *loader) recover() error {
 	if ld.scanFrom = 0; ld.found {
-		if err := ld.dropEvicted(); err != nil {
-			return err
-		}
+		ld.dropEvicted()
 		ld.removeDebris()
 	}
 	for ld.scanFrom < len(ld.segs)-1 && ld.segs[ld.scanFrom+1].base <= ld.recoveryPoint() {
@@ -38,9 +36,8 @@ func (ld *loader) recover() error {
 	}
 	end := ld.end()
 	if ld.known && end < ld.state.RecoveryPoint || ld.known && len(ld.segs) == 0 && ld.state.End > 0 {
-		ld.damage = fmt.Errorf("log %s in %s ends at %d; offsets up to %d were synced there: %w",
-			ld.l.opts.TP, ld.l.opts.Dir, end, max(ld.state.RecoveryPoint, ld.state.LocalStart), kafka.ErrCorrupt)
-		ld.l.opts.Logger.Error("log is shorter than what was synced", "partition", ld.l.opts.TP.String(), "error", ld.damage)
+		ld.hurt(fmt.Errorf("log %s in %s ends at %d; offsets up to %d were synced there: %w",
+			ld.l.opts.TP, ld.l.opts.Dir, end, max(ld.state.RecoveryPoint, ld.state.LocalStart), kafka.ErrCorrupt))
 	}
 	if err := ld.readEpochs(end); err != nil {
 		return err
@@ -69,7 +66,7 @@ func (ld *loader) recoveryPoint() int64 {
 // dropEvicted finishes evictions: of a run of renames any subset may have become durable,
 // so what lies below the highest renamed segment was to go as well. A first segment that
 // nothing of the kind explains was lost: creation and eviction make its entry durable.
-func (ld *loader) dropEvicted() error {
+func (ld *loader) dropEvicted() {
 	for len(ld.segs) > 1 && ld.segs[0].base < ld.evicted {
 		s := ld.segs[0]
 		for _, suffix := range []string{logSuffix, indexSuffix, timeIndexSuffix, txnIndexSuffix} {
@@ -78,12 +75,17 @@ func (ld *loader) dropEvicted() error {
 		ld.segs, ld.sizes = ld.segs[1:], ld.sizes[1:]
 	}
 	if len(ld.segs) == 0 || ld.evicted >= 0 || !ld.known && !ld.l.opts.Younger {
-		return nil
+		return
 	}
 	if first := ld.segs[0].base; first > ld.state.LocalStart {
-		return fmt.Errorf("%s: the first segment starts at offset %d, the log started at %d: %w", ld.l.dir, first, ld.state.LocalStart, kafka.ErrCorrupt)
+		ld.hurt(fmt.Errorf("%s: the first segment starts at offset %d, the log started at %d: %w", ld.l.dir, first, ld.state.LocalStart, kafka.ErrCorrupt))
 	}
-	return nil
+}
+
+// hurt notes that files are missing.
+func (ld *loader) hurt(err error) {
+	ld.damage = errors.Join(ld.damage, err)
+	ld.l.opts.Logger.Error("log holds less than what was synced", "partition", ld.l.opts.TP.String(), "error", err)
 }
 
 // trustOrRebuild takes a closed segment below the recovery point.

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/kafka"
@@ -146,7 +145,7 @@ func (l cutter) reloadProducers(before []*segment, cut *segment) error {
 	if err := ld.replay(cut.next); err != nil {
 		return err
 	}
-	l.w.producers, l.w.snapshotEnd = ld.producers, ld.snapshot
+	l.w.producers, l.w.snapshotEnd, l.w.dirty = ld.producers, ld.snapshot, true
 	l.mu.Lock()
 	l.mu.txns = slices.Clone(ld.producers.txns)
 	l.mu.damage, l.mu.promise = nil, nil
@@ -166,6 +165,11 @@ func (l *Log) ResetTo(offset int64) error {
 	if err := l.Err(); errors.Is(err, ErrClosed) || errors.Is(err, kafka.InconsistentTopicID) {
 		return err
 	}
+	st := l.State()
+	st.RecoveryPoint, st.End, st.LatestEpoch, st.Suspect = 0, 0, kafka.NoEpoch, true
+	l.mu.Lock()
+	l.mu.promise = &st // a crash on the way leaves a log that somebody has to settle again
+	l.mu.Unlock()
 	if err := (cutter{l}).promiseLess(0); err != nil {
 		return l.fail(err)
 	}
@@ -195,7 +199,7 @@ func (l cutter) reset(offset int64) error {
 	if _, err := l.Log.w.firstSegment(offset, &c); err != nil {
 		return err
 	}
-	l.w = writer{Log: l.Log, producers: newProducerState(offset), snapshotEnd: -1, flushedMs: l.opts.nowMs(), expiredMs: l.opts.nowMs()}
+	l.w = writer{Log: l.Log, producers: newProducerState(offset), snapshotEnd: -1, flushedMs: l.opts.nowMs(), expiredMs: l.opts.nowMs(), dirty: true}
 	if err := errors.Join((syncer{l.Log}).writeEpochs(), (syncer{l.Log}).syncDir()); err != nil {
 		return err
 	}
@@ -218,11 +222,11 @@ func (l cutter) removeAll() error {
 	}
 	last := int64(-1)
 	for _, e := range slices.Backward(entries) { // sorted by name, so by base
-		base, suffix, ok := parseSegmentName(e.Name())
+		base, _, ok := parseSegmentName(e.Name())
 		if !ok || e.IsDir() {
 			continue
 		}
-		if strings.HasPrefix(suffix, logSuffix) && base != last && last >= 0 {
+		if last >= 0 && base != last {
 			if err := l.opts.FS.SyncDir(l.dir); err != nil {
 				return fmt.Errorf("sync directory %s: %w", l.dir, err)
 			}
@@ -263,7 +267,7 @@ func (l *Log) Adopt(epochs []EpochEntry, producerSnapshot []byte) error {
 		if err := (syncer{l}).syncPath(segmentPath(l.dir, end, snapshotSuffix)); err != nil {
 			return l.fail(err)
 		}
-		l.w.producers = p
+		l.w.producers, l.w.dirty = p, true
 	}
 	l.mu.Lock()
 	l.mu.epochs = epochCache{entries: slices.Clone(epochs)}
