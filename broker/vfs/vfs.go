@@ -16,7 +16,7 @@ import (
 // FS is a file system. Names are slash-separated paths as package os takes them.
 // Errors match fs.ErrNotExist, fs.ErrExist and the syscall errno behind them.
 type FS interface {
-	// OpenFile opens name with os.O_* flags; it never opens a directory.
+	// OpenFile opens name with os.O_* flags other than O_APPEND; it never opens a directory.
 	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
 	// MkdirAll creates name and its missing parents. The entries are durable only
 	// after SyncDir on each parent.
