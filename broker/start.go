@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -143,6 +144,7 @@ func (n *Node) openTier(ctx context.Context) error {
 		Bucket: n.bucket, ClusterID: n.clusterID, Incarnation: n.incarnation, NodeID: c.NodeID, FS: n.o.FS,
 		CacheDir: c.TierCacheDir, CacheBytes: c.TierCacheBytes, Now: n.o.Now, Logger: n.logger, Registerer: n.registry,
 		Interval: ms(c.RemoteLogManagerTaskIntervalMs), CopyBytesPerSecond: c.RemoteCopyMaxBytesPerSecond,
+		CleanInterval: ms(c.TierCleanIntervalMs), ManifestWindow: atOnce(c.TierManifestRetentionMs), OrphanGrace: atOnce(c.TierOrphanGraceMs),
 	}
 	if n.o.TuneTier != nil {
 		n.o.TuneTier(&o)
@@ -153,6 +155,14 @@ func (n *Node) openTier(ctx context.Context) error {
 	}
 	n.undo("close the chunk cache", func(context.Context) error { return n.tier.Close() })
 	return n.canary(ctx)
+}
+
+// atOnce is a time in milliseconds where 0 means none at all; the tier takes 0 for its default.
+func atOnce(v int64) time.Duration {
+	if v == 0 {
+		return -1
+	}
+	return ms(v)
 }
 
 // canary refuses a store that breaks the promise of create-only writes. One that cannot be

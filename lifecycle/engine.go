@@ -26,8 +26,6 @@ type Partition interface {
 	SetStart(ctx context.Context, offset int64) error
 	// EvictLocal drops the closed local segments wholly below offset.
 	EvictLocal(offset int64) error
-	// Purge removes everything that the partition has, locally and remotely.
-	Purge(ctx context.Context) error
 }
 
 // Observer is told about plans that did something, for metrics; it may be nil.
@@ -64,15 +62,11 @@ func (e *Engine) Tick(ctx context.Context, nowMs int64) error {
 // tickOne plans once, and once more when the first plan asked for the claim.
 func (e *Engine) tickOne(ctx context.Context, p Partition, nowMs int64) error {
 	for claimed := false; ; claimed = true {
-		var s State
-		policy := p.Policy()
-		if !policy.Deleted {
-			var err error
-			if s, err = p.State(ctx); err != nil {
-				return err
-			}
+		s, err := p.State(ctx)
+		if err != nil {
+			return err
 		}
-		a := Plan(policy, s, nowMs)
+		a := Plan(p.Policy(), s, nowMs)
 		if a.Empty() {
 			return nil
 		}
@@ -92,11 +86,6 @@ func (e *Engine) act(ctx context.Context, p Partition, a Actions) error {
 			return fmt.Errorf("claim the manifest: %w", err)
 		}
 	}
-	if a.Purge {
-		if err := p.Purge(ctx); err != nil {
-			return fmt.Errorf("purge: %w", err)
-		}
-	}
 	if a.RollActive {
 		if err := p.Roll(); err != nil {
 			return fmt.Errorf("roll: %w", err)
@@ -113,7 +102,7 @@ func (e *Engine) act(ctx context.Context, p Partition, a Actions) error {
 		}
 	}
 	e.logger.Debug("retention acted", "partition", p.String(), "newStart", a.NewStart,
-		"evictBelow", a.EvictLocalBelow, "roll", a.RollActive, "purge", a.Purge, "reasons", a.Reasons)
+		"evictBelow", a.EvictLocalBelow, "roll", a.RollActive, "reasons", a.Reasons)
 	if e.observe != nil {
 		e.observe(p.String(), a)
 	}

@@ -42,7 +42,6 @@ func (p *scripted) Claim(context.Context) error {
 func (p *scripted) Roll() error                               { return p.did("roll") }
 func (p *scripted) SetStart(_ context.Context, o int64) error { return p.did("start", o) }
 func (p *scripted) EvictLocal(o int64) error                  { return p.did("evict", o) }
-func (p *scripted) Purge(context.Context) error               { return p.did("purge") }
 func (p *scripted) failing(what string, err error) *scripted {
 	p.fail = map[string]error{what: err}
 	return p
@@ -104,13 +103,13 @@ func TestEngineKeepsLocalDataWhenTheStartCannotMove(t *testing.T) {
 
 func TestEngineGoesOnAfterAPartitionFailed(t *testing.T) {
 	down := errors.New("bucket is down")
-	bad, gone := expiring("a-0").failing("state", down), &scripted{name: "b-0", policy: Policy{Deleted: true}}
-	err := newTestEngine(bad, gone).Tick(t.Context(), 5000)
+	bad, good := expiring("a-0").failing("state", down), expiring("b-0")
+	err := newTestEngine(bad, good).Tick(t.Context(), 5000)
 	if !errors.Is(err, down) {
 		t.Errorf("tick answered %v", err)
 	}
-	if want := []string{"purge"}; !reflect.DeepEqual(gone.journal, want) {
-		t.Errorf("did %q, want %q", gone.journal, want)
+	if want := []string{"claim", "start10", "evict10"}; !reflect.DeepEqual(good.journal, want) {
+		t.Errorf("did %q, want %q", good.journal, want)
 	}
 }
 

@@ -5,7 +5,9 @@
 // memory of earlier calls, so that every rule can be played from a text file. Engine
 // walks over partitions and carries plans out through the small interface Partition.
 //
-// It does not own bytes: the commit log and the tier act, the broker adapts them. A
+// It does not own bytes: the commit log and the tier act, the replicas adapt them. A
+// deleted topic is no matter of policy: its log goes with the record of its deletion, and
+// its objects with the purge that the record asks for. A
 // plan is safe to carry out in part: a crash between two actions leaves a state from
 // which the next plan goes on. Plan may be called from any goroutine; one Engine runs
 // one tick at a time.
@@ -37,8 +39,6 @@ type Policy struct {
 	// the store by now is bound by the rules of the whole log alone
 	// (remote.log.copy.disable, KIP-950).
 	CopyDisabled bool
-	// Deleted says that the topic is gone: nothing of it is kept anywhere.
-	Deleted bool
 }
 
 // Segment is a run of offsets [Base, Next) that is kept or removed as one.
@@ -91,7 +91,6 @@ const (
 	ReasonLocalTime  Reason = "local.retention.ms"
 	ReasonLocalSize  Reason = "local.retention.bytes"
 	ReasonStart      Reason = "log-start"
-	ReasonTopicGone  Reason = "topic-deleted"
 	ReasonNeedsClaim Reason = "tier-claim"
 )
 
@@ -101,8 +100,6 @@ type Actions struct {
 	// Claim asks for the manifest claim of this epoch; nothing else is planned with
 	// it but a roll, and the plan is made again after it.
 	Claim bool
-	// Purge asks to remove everything: the local log, then the remote objects.
-	Purge bool
 	// RollActive asks to close the active segment, so that a later plan can remove it.
 	RollActive bool
 	// NewStart is the offset to which the log start moves, 0 for no move. It is an
@@ -118,5 +115,5 @@ type Actions struct {
 
 // Empty says whether there is nothing to do.
 func (a Actions) Empty() bool {
-	return !a.Claim && !a.Purge && !a.RollActive && a.NewStart == 0 && a.EvictLocalBelow == 0
+	return !a.Claim && !a.RollActive && a.NewStart == 0 && a.EvictLocalBelow == 0
 }

@@ -12,9 +12,6 @@ import "slices"
 //   - Of a tiered log nothing goes before the manifest claim of this epoch, and the
 //     whole-log rules stop at the end of the manifest: what expires is uploaded first.
 func Plan(p Policy, s State, nowMs int64) Actions {
-	if p.Deleted {
-		return Actions{Purge: true, Reasons: []Reason{ReasonTopicGone}}
-	}
 	a := planned(p, s, nowMs)
 	if p.Tiered && !(s.Remote.Known && s.Remote.Claimed) && (a.NewStart > 0 || a.EvictLocalBelow > 0) {
 		// Counting with a manifest that may be stale has deleted live data elsewhere: a

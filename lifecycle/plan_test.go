@@ -49,7 +49,6 @@ func describe(a Actions) string {
 		}
 	}
 	flag(a.Claim, "claim")
-	flag(a.Purge, "purge")
 	flag(a.RollActive, "roll")
 	flag(a.NewStart > 0, fmt.Sprintf("start=%d", a.NewStart))
 	flag(a.EvictLocalBelow > 0, fmt.Sprintf("evict=%d", a.EvictLocalBelow))
@@ -128,8 +127,6 @@ func (sc *scenario) readPolicy(args []string) error {
 			p.Delete = false
 		case "tiered":
 			p.Tiered = true
-		case "deleted":
-			p.Deleted = true
 		case "copy.disabled":
 			p.CopyDisabled = true
 		case "retention.ms":

@@ -71,7 +71,11 @@ func (p *Partition) appendLocked(b []byte, o AppendOptions) (AppendResult, acked
 	if err != nil {
 		return AppendResult{}, acked{}, storageError(err)
 	}
-	acked := p.advanceLocked(h.Size())
+	size := h.Size()
+	if a.Duplicate {
+		size = 0 // nothing was written
+	}
+	acked := p.advanceLocked(size)
 	return p.placed(a, h, o.Acks), acked, nil
 }
 

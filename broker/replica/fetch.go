@@ -190,9 +190,9 @@ func (f *fetch) read() pass {
 		*res, f.seen[i] = out.res, out.seen
 		ps.tell = ps.tell || res.Err != nil || res.Diverging != nil
 		ps.more = ps.more || out.more
-		if out.remote != nil {
+		if out.asks {
 			ps.wants = append(ps.wants, want{
-				index: i, p: f.parts[i], remote: out.remote, log: out.log, off: req.fp.Offset,
+				index: i, p: f.parts[i], remote: out.store, log: out.log, off: req.fp.Offset,
 				maxBytes: req.maxBytes, minOne: req.minOne, aborted: req.committed,
 			})
 			// What the store will send is not known yet: its share is set aside.

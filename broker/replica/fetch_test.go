@@ -269,6 +269,17 @@ func TestF5LeaderEpochs(t *testing.T) {
 	}
 }
 
+func TestNegativeOffsetsOfPartitionsThatAreNotServed(t *testing.T) {
+	k := newKit(t)
+	topic := newTopic("t")
+	topic.Partitions[0].Leader = 8
+	p := k.create(topic)
+	res := k.fetch(FetchParams{Partitions: []FetchPartition{ask(p, math.MinInt64)}}).answer()[0]
+	if !errors.Is(res.Err, kafka.NotLeaderOrFollower) {
+		t.Errorf("answer %+v", res)
+	}
+}
+
 func TestF7AnOldTopicIDNeverReadsNewData(t *testing.T) {
 	k := newKit(t)
 	old := newTopic("t")

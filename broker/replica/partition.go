@@ -23,14 +23,13 @@ type Partition struct {
 	// that no batch of an epoch is written after the epoch has ended here.
 	lead struct {
 		sync.RWMutex
-		log            *commitlog.Log // nil while offline
-		cfg            *config.Topic
-		leader         int32
-		epoch          int32
-		partitionEpoch int32
-		isr            []int32
-		remote         RemoteLog // nil unless this broker leads and the topic is tiered
-		refused        error     // why nothing is served: offline, deleted, shut down
+		log     *commitlog.Log // nil while offline
+		cfg     *config.Topic
+		leader  int32
+		epoch   int32
+		isr     []int32
+		remote  RemoteLog // nil unless this broker leads and the topic is tiered
+		refused error     // why nothing is served: offline, deleted, shut down
 	}
 
 	// heal is healed, unhealed or healing.
@@ -68,13 +67,6 @@ func (p *Partition) LeaderEpoch() int32 {
 	p.lead.RLock()
 	defer p.lead.RUnlock()
 	return p.lead.epoch
-}
-
-// Leader is the broker that the image names as leader, -1 for none, and its epoch.
-func (p *Partition) Leader() (id, epoch int32) {
-	p.lead.RLock()
-	defer p.lead.RUnlock()
-	return p.lead.leader, p.lead.epoch
 }
 
 // leads says whether this broker serves the partition as its leader.
@@ -129,7 +121,7 @@ func (p *Partition) update(part *metadata.Partition, cfg *config.Topic) error {
 	wasLeader, newEpoch := p.lead.leader == p.m.nodeID, part.LeaderEpoch != p.lead.epoch
 	p.lead.cfg = cfg
 	p.lead.leader, p.lead.epoch = part.Leader, part.LeaderEpoch
-	p.lead.partitionEpoch, p.lead.isr = part.PartitionEpoch, slices.Clone(part.ISR)
+	p.lead.isr = slices.Clone(part.ISR)
 	isLeader := p.lead.leader == p.m.nodeID && p.lead.log != nil
 	if newEpoch {
 		p.mu.Lock()
@@ -168,6 +160,9 @@ func (p *Partition) openLocked(part *metadata.Partition, cfg *config.Topic) erro
 	if err != nil {
 		p.lead.refused = fmt.Errorf("partition %s is offline: %w", p.tp, errors.Join(kafka.KafkaStorageError, err))
 		return err
+	}
+	if err := log.Damage(); err != nil {
+		p.m.logger.Error("a log came back with less than it had on disk; it takes no appends before that is settled", "partition", p.tp.String(), "dir", log.Dir(), "error", err)
 	}
 	p.lead.log, p.lead.refused = log, nil
 	p.mu.Lock()

@@ -16,50 +16,28 @@ type readRequest struct {
 
 // readOutcome is what reading the local log came to.
 type readOutcome struct {
-	res    FetchResult
-	seen   seen
-	more   bool      // committed data lies behind the range
-	remote RemoteLog // set when the store has to be asked
-	log    *commitlog.Log
+	res   FetchResult
+	seen  seen
+	more  bool // committed data lies behind the range
+	asks  bool // the store has to be asked
+	store RemoteLog
+	log   *commitlog.Log
 }
 
 // read reads the local log, or says that the object store has to be asked.
 func (p *Partition) read(r readRequest) readOutcome {
 	p.lead.RLock()
-	defer p.lead.RUnlock()
-	out := readOutcome{res: FetchResult{HighWatermark: -1, LastStable: -1, LogStart: -1}}
-	out.seen.epoch = p.lead.epoch
-	if out.res.Err = p.servesLocked(r.fp.CurrentLeaderEpoch); out.res.Err != nil {
+	out, upTo := p.lookLocked(r)
+	p.lead.RUnlock()
+	if upTo < 0 || upTo <= r.fp.Offset {
 		return out
 	}
-	log, hw := p.lead.log, p.HighWatermark()
-	out.log = log
-	start, certain := p.logStartLocked()
-	out.seen.highWatermark = hw
-	out.res.HighWatermark, out.res.LastStable, out.res.LogStart = hw, log.LastStable(hw), start
-	off := r.fp.Offset
-	if out.res.Diverging = p.divergingLocked(r.fp); out.res.Diverging != nil {
-		return out
-	}
+	// No lock is held while the disk is read: what is committed stays where it is, and a
+	// log that was cut or replaced meanwhile answers that the offset is out of its range.
+	got, err := out.log.Read(r.fp.Offset, r.maxBytes, upTo, r.minOne)
 	switch {
-	case off > log.End(), certain && off < start:
-		out.res.Err = kafka.OffsetOutOfRange
-		return out
-	case off < log.LocalStart():
-		out.askRemote(p.lead.remote)
-		return out
-	}
-	upTo := hw
-	if r.committed {
-		upTo = out.res.LastStable
-	}
-	if off >= upTo {
-		return out
-	}
-	got, err := log.Read(off, r.maxBytes, upTo, r.minOne)
-	switch {
-	case kafka.Code(err) == kafka.OffsetOutOfRange && off < log.LocalStart():
-		out.askRemote(p.lead.remote) // evicted since it was looked at
+	case kafka.Code(err) == kafka.OffsetOutOfRange && r.fp.Offset < out.log.LocalStart():
+		out.askStore() // evicted since it was looked at
 	case err != nil:
 		out.res.Err = storageError(err)
 	default:
@@ -76,9 +54,38 @@ func (p *Partition) read(r readRequest) readOutcome {
 	return out
 }
 
-// askRemote leaves the read to the store; a log without one does not have the offset.
-func (out *readOutcome) askRemote(remote RemoteLog) {
-	if out.remote = remote; remote == nil {
+// lookLocked judges a request and answers how far the local log may be read for it; -1 when
+// it is not to be read at all.
+func (p *Partition) lookLocked(r readRequest) (out readOutcome, upTo int64) {
+	out.res = FetchResult{HighWatermark: -1, LastStable: -1, LogStart: -1}
+	out.seen.epoch = p.lead.epoch
+	if out.res.Err = p.servesLocked(r.fp.CurrentLeaderEpoch); out.res.Err != nil {
+		return out, -1
+	}
+	log, hw := p.lead.log, p.HighWatermark()
+	start, certain := p.logStartLocked()
+	out.log, out.store, out.seen.highWatermark = log, p.lead.remote, hw
+	out.res.HighWatermark, out.res.LastStable, out.res.LogStart = hw, log.LastStable(hw), start
+	off := r.fp.Offset
+	if out.res.Diverging = p.divergingLocked(r.fp); out.res.Diverging != nil {
+		return out, -1
+	}
+	switch {
+	case off > log.End(), certain && off < start:
+		out.res.Err = kafka.OffsetOutOfRange
+		return out, -1
+	case off < log.LocalStart():
+		out.askStore()
+		return out, -1
+	case r.committed:
+		return out, out.res.LastStable
+	}
+	return out, hw
+}
+
+// askStore leaves the read to the store; a log without one does not have the offset.
+func (out *readOutcome) askStore() {
+	if out.asks = out.store != nil; !out.asks {
 		out.res.Err = kafka.OffsetOutOfRange
 	}
 }

@@ -162,18 +162,20 @@ type flight struct {
 // the read goes on nevertheless once it has begun, to fill the cache.
 func (m *Manager) readRemote(w want, dropped func() bool, done func(FetchResult)) {
 	key := flight{w.p, w.off}
-	m.mu.Lock()
-	if waiting, busy := m.mu.flights[key]; busy {
-		m.mu.flights[key] = append(waiting, func() {
+	m.flights.Lock()
+	waiting, busy := m.flights.byOffset[key]
+	if busy {
+		waiting = append(waiting, func() {
 			if !dropped() {
 				m.readRemote(w, dropped, done)
 			}
 		})
-		m.mu.Unlock()
+	}
+	m.flights.byOffset[key] = waiting
+	m.flights.Unlock()
+	if busy {
 		return
 	}
-	m.mu.flights[key] = nil
-	m.mu.Unlock()
 	if !m.remote.submit(func() { m.fly(key, w, done) }) {
 		m.land(key)
 		done(FetchResult{Err: errTooBusy})
@@ -194,10 +196,10 @@ func (m *Manager) fly(key flight, w want, done func(FetchResult)) {
 
 // land ends a flight and starts those who waited for it.
 func (m *Manager) land(key flight) {
-	m.mu.Lock()
-	waiting := m.mu.flights[key]
-	delete(m.mu.flights, key)
-	m.mu.Unlock()
+	m.flights.Lock()
+	waiting := m.flights.byOffset[key]
+	delete(m.flights.byOffset, key)
+	m.flights.Unlock()
 	for _, next := range waiting {
 		next()
 	}

@@ -79,9 +79,14 @@ type Manager struct {
 
 	mu struct {
 		sync.RWMutex
-		byName  map[string]*topic
-		byID    map[kafka.UUID]*topic
-		flights map[flight][]func()
+		byName map[string]*topic
+		byID   map[kafka.UUID]*topic
+	}
+
+	// flights is the remote reads under way, and who waits for each.
+	flights struct {
+		sync.Mutex
+		byOffset map[flight][]func()
 	}
 }
 
@@ -102,7 +107,7 @@ func New(o Options) *Manager {
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.mu.byName = map[string]*topic{}
 	m.mu.byID = map[kafka.UUID]*topic{}
-	m.mu.flights = map[flight][]func(){}
+	m.flights.byOffset = map[flight][]func(){}
 	if o.Tier != nil {
 		m.lead = func(r tiered.Replica) RemoteLog { return o.Tier.Lead(r) }
 		m.stop = o.Tier.Stop

@@ -2,7 +2,6 @@ package replica
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 
@@ -145,10 +144,4 @@ func (r *retained) EvictLocal(offset int64) error {
 	}
 	_, err := r.remote.EvictLocal(offset)
 	return err
-}
-
-// Purge implements lifecycle.Partition. Deleted topics are not walked over: their logs
-// went with the deletion, and the tier purges their objects.
-func (r *retained) Purge(context.Context) error {
-	return errors.New("BUG: purge of a partition that is led")
 }
