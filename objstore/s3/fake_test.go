@@ -39,15 +39,24 @@ type step func(n int, w http.ResponseWriter, r *http.Request)
 // secret is the key that must appear in no message.
 const secret = "do-not-print-me"
 
-// newFake starts a server and isolates the SDK from the machine's own configuration.
-func newFake(t *testing.T, tls bool, answer step) *fake {
+// isolate keeps the SDK from the machine's own configuration and from its metadata service.
+func isolate(t *testing.T) {
 	t.Helper()
 	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "AKIDTEST", "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "",
-		"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_EC2_METADATA_DISABLED": "true", "AWS_CA_BUNDLE": "",
+		"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+		"AWS_SESSION_TOKEN": "", "AWS_PROFILE": "", "AWS_CA_BUNDLE": "", "AWS_WEB_IDENTITY_TOKEN_FILE": "",
+		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "", "AWS_CONTAINER_CREDENTIALS_FULL_URI": "",
 	} {
 		t.Setenv(name, value)
 	}
+}
+
+// newFake starts a server, and isolates the SDK.
+func newFake(t *testing.T, tls bool, answer step) *fake {
+	t.Helper()
+	isolate(t)
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDTEST")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", secret)
 	f := &fake{}
 	n := 0
 	f.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
