@@ -25,8 +25,8 @@ const topic = "orders"
 
 // tieredTopic are the settings of a topic that tiers and evicts as quickly as can be.
 func tieredTopic() map[string]*string {
-	on, segment, local := "true", "1048576", "1"
-	return map[string]*string{"remote.storage.enable": &on, "segment.bytes": &segment, "local.retention.bytes": &local}
+	on, segment, local, forever := "true", "1048576", "1", "-1" // record times lie years back
+	return map[string]*string{"remote.storage.enable": &on, "segment.bytes": &segment, "local.retention.bytes": &local, "retention.ms": &forever}
 }
 
 func client(t *testing.T, n *broker.Node, opts ...kgo.Opt) (*kgo.Client, *kadm.Client) {
@@ -108,14 +108,14 @@ func offsets(t *testing.T, adm *kadm.Client) layers {
 
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(time.Minute)
+	deadline := time.NewTimer(20 * time.Second)
 	defer deadline.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !f() {
 		select {
 		case <-deadline.C:
-			t.Fatalf("not within a minute: %s", what)
+			t.Fatalf("not within 20 s: %s", what)
 		case <-tick.C:
 		}
 	}
