@@ -506,9 +506,77 @@ func TestClosedController(t *testing.T) {
 	closeOf(t, c)
 	closeOf(t, c)
 	if err := c.WaitLeader(context.Background()); !errors.Is(err, kafka.NotController) {
-		// it led until it was closed: then the change itself must fail
-		if _, err := c.AllocateProducerIDs(context.Background(), 1); !errors.Is(err, kafka.NotController) {
-			t.Errorf("a change after Close: %v", err)
+		t.Errorf("waiting after Close: %v", err)
+	}
+	if _, err := c.AllocateProducerIDs(context.Background(), 1); !errors.Is(err, kafka.NotController) {
+		t.Errorf("a change after Close: %v", err)
+	}
+}
+
+// Close lets go of changes that are under way: they succeed or fail, and none waits for ever.
+func TestCloseDuringChanges(t *testing.T) {
+	for range 30 {
+		c := open(t, controller.Options{NodeID: 1, Store: controller.NewMemStore()})
+		var wg sync.WaitGroup
+		started := make(chan struct{}, 4)
+		for range 4 {
+			wg.Go(func() {
+				for first := true; ; first = false {
+					_, err := c.AllocateProducerIDs(t.Context(), 1)
+					if first {
+						started <- struct{}{}
+					}
+					if err != nil {
+						if !errors.Is(err, kafka.NotController) && !errors.Is(err, kafka.RequestTimedOut) {
+							t.Error(err)
+						}
+						return
+					}
+				}
+			})
+		}
+		<-started
+		closeOf(t, c)
+		wg.Wait()
+	}
+}
+
+// BenchmarkStart is from Open to leadership, on a disk: the first start, and a later one.
+func BenchmarkStart(b *testing.B) {
+	start := func(b *testing.B, dir string) {
+		c, err := controller.Open(controller.Options{FS: vfs.OS(), Dir: dir, NodeID: 1})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := c.WaitLeader(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		closeOf(b, c)
+		b.StartTimer()
+	}
+	b.Run("first", func(b *testing.B) {
+		root := b.TempDir()
+		n := 0
+		for b.Loop() {
+			n++
+			start(b, fmt.Sprintf("%s/%d", root, n))
+		}
+	})
+	b.Run("again", func(b *testing.B) {
+		dir := b.TempDir()
+		for b.Loop() {
+			start(b, dir)
+		}
+	})
+}
+
+// BenchmarkChange is one small change, on a disk.
+func BenchmarkChange(b *testing.B) {
+	c := open(b, controller.Options{FS: vfs.OS(), Dir: b.TempDir(), NodeID: 1})
+	for b.Loop() {
+		if _, err := c.AllocateProducerIDs(b.Context(), 1); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
