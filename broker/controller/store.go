@@ -130,3 +130,9 @@ func (s *memStore) Snapshots() raft.SnapshotStore { return s.snaps }
 
 // Close implements Store. The content stays, so that a test can open it again.
 func (s *memStore) Close() error { return nil }
+
+// Exists says whether dir holds metadata of an earlier start. It changes nothing.
+func Exists(fsys vfs.FS, dir string) bool {
+	entries, err := fsys.ReadDir(dir)
+	return err == nil && len(entries) > 0
+}

@@ -176,7 +176,11 @@ func (c *Controller) DeleteTopics(ctx context.Context, ids []kafka.UUID) []error
 	_, err := c.change(ctx, func(img *metadata.Image) ([]metadata.Record, error) {
 		p := plan{img: img}
 		for i, id := range ids {
-			errs[i] = p.try(metadata.RemoveTopicRecord{TopicID: id})
+			records := []metadata.Record{metadata.RemoveTopicRecord{TopicID: id}}
+			if t := img.TopicByID(id); t != nil && t.Config["remote.storage.enable"] == "true" {
+				records = append(records, metadata.PurgeRecord{TopicID: id, Name: t.Name})
+			}
+			errs[i] = p.try(records...)
 		}
 		return p.all, nil
 	})
@@ -206,6 +210,14 @@ func (c *Controller) SetTopicConfig(ctx context.Context, id kafka.UUID, config m
 			return nil, fmt.Errorf("topic '%s' cannot be changed any more: %w", t.Name, kafka.InvalidUpdateVersion)
 		}
 		return []metadata.Record{metadata.TopicConfigRecord{TopicID: id, Version: t.Version + 1, Config: maps.Clone(config)}}, nil
+	})
+	return err
+}
+
+// TopicPurged records that no object of a deleted topic is left in the object store.
+func (c *Controller) TopicPurged(ctx context.Context, id kafka.UUID) error {
+	_, err := c.change(ctx, func(*metadata.Image) ([]metadata.Record, error) {
+		return []metadata.Record{metadata.PurgeRecord{TopicID: id, Done: true}}, nil
 	})
 	return err
 }

@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -273,5 +274,18 @@ func (r ProducerIDsRecord) apply(c *change) error {
 		return fmt.Errorf("producer ids below %d are handed out, the new end is %d: %w", c.img.nextProducerID, r.Next, kafka.InvalidUpdateVersion)
 	}
 	c.img.nextProducerID = r.Next
+	return nil
+}
+
+func (r PurgeRecord) apply(c *change) error {
+	i, found := slices.BinarySearchFunc(c.img.purging, r.TopicID, func(p PurgingTopic, id kafka.UUID) int { return bytes.Compare(p.ID[:], id[:]) })
+	switch {
+	case r.Done && !found:
+		return fmt.Errorf("no purge of topic %s is under way: %w", r.TopicID, kafka.UnknownTopicID)
+	case r.Done:
+		c.img.purging = slices.Delete(slices.Clone(c.img.purging), i, i+1)
+	case !found:
+		c.img.purging = slices.Insert(slices.Clone(c.img.purging), i, PurgingTopic{ID: r.TopicID, Name: r.Name})
+	}
 	return nil
 }

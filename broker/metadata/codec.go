@@ -43,6 +43,7 @@ var known = layouts{
 	KindTopicConfig:    {{1, 1, encodeTopicConfig, decodeTopicConfig}},
 	KindRemoveTopic:    {{1, 1, encodeRemoveTopic, decodeRemoveTopic}},
 	KindProducerIDs:    {{1, 1, encodeProducerIDs, decodeProducerIDs}},
+	KindPurge:          {{1, 1, encodePurge, decodePurge}},
 }
 
 // EncodeEntry is the log entry that holds the records as one atomic list. Each gets the newest

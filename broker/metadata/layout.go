@@ -90,3 +90,14 @@ func decodeRemoveTopic(r *reader) Record { return RemoveTopicRecord{TopicID: r.i
 func encodeProducerIDs(w *writer, r Record) { w.int(r.(ProducerIDsRecord).Next) }
 
 func decodeProducerIDs(r *reader) Record { return ProducerIDsRecord{Next: r.int64()} }
+
+func encodePurge(w *writer, r Record) {
+	p := r.(PurgeRecord)
+	w.id(p.TopicID)
+	w.string(p.Name)
+	w.bool(p.Done)
+}
+
+func decodePurge(r *reader) Record {
+	return PurgeRecord{TopicID: r.id(), Name: r.string(), Done: r.bool()}
+}

@@ -76,6 +76,7 @@ type Image struct {
 	unified        tree[string] // names that could collide, under their unified form
 	partitions     int
 	nextProducerID int64
+	purging        []PurgingTopic // by id; never changed in place
 }
 
 // Version is the index in the metadata log of the last entry in the image; 0 before the first.
@@ -135,6 +136,15 @@ func (img *Image) BrokerCount() int { return len(img.brokers) }
 
 // NextProducerID is the first producer id that was never handed out.
 func (img *Image) NextProducerID() int64 { return img.nextProducerID }
+
+// PurgingTopic is a deleted topic of which objects are still in the object store.
+type PurgingTopic struct {
+	ID   kafka.UUID
+	Name string
+}
+
+// Purging lists the deleted topics whose purge is not complete, in the order of their ids.
+func (img *Image) Purging() iter.Seq[PurgingTopic] { return slices.Values(img.purging) }
 
 // CollidingTopic finds the topic whose name differs from name only by '.' and '_': both
 // would have the same name in metrics. It is "" when there is none.

@@ -15,6 +15,7 @@ const (
 	KindTopicConfig    Kind = 6
 	KindRemoveTopic    Kind = 7
 	KindProducerIDs    Kind = 8
+	KindPurge          Kind = 9
 )
 
 // Record is one change of the image.
@@ -76,6 +77,15 @@ type TopicConfigRecord struct {
 // RemoveTopicRecord deletes a topic.
 type RemoveTopicRecord struct{ TopicID kafka.UUID }
 
+// PurgeRecord says that objects of a deleted topic are still in the object store, or, with
+// Done, that they are gone. The first stands in the same entry as the deletion, so that no
+// crash can forget a purge, and nothing is ever purged for being absent from the image.
+type PurgeRecord struct {
+	TopicID kafka.UUID
+	Name    string
+	Done    bool
+}
+
 // ProducerIDsRecord says that every producer id below Next may have been handed out.
 type ProducerIDsRecord struct{ Next int64 }
 
@@ -102,3 +112,6 @@ func (RemoveTopicRecord) Kind() Kind { return KindRemoveTopic }
 
 // Kind implements Record.
 func (ProducerIDsRecord) Kind() Kind { return KindProducerIDs }
+
+// Kind implements Record.
+func (PurgeRecord) Kind() Kind { return KindPurge }

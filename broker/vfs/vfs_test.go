@@ -126,6 +126,13 @@ func TestReadWriteTruncate(t *testing.T) {
 		if n, err := f.ReadAt(b[:2], 7); n != 2 || err != nil {
 			t.Errorf("read up to the end: %d, %v", n, err)
 		}
+		wantErr(t, "truncate to a negative size", f.Truncate(-1), syscall.EINVAL)
+		if _, err := f.WriteAt([]byte("x"), -1); err == nil {
+			t.Error("a write before the start was accepted")
+		}
+		if _, err := f.ReadAt(b, -1); err == nil || err == io.EOF {
+			t.Errorf("read before the start: %v", err)
+		}
 		must(t, f.Sync())
 		must(t, f.Datasync())
 	})

@@ -1,0 +1,66 @@
+# Every target is explained by 'make help'. Tools are fetched into the user's cache directory.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+INSTALL   := ./test/tools/install
+GOTESTSUM  = $$($(INSTALL) gotestsum) --format pkgname --hide-summary=skipped
+BIN       := bin/varve
+# The demonstration and the unit tests need the embedded store only: no cloud SDK is compiled for them.
+EMBEDDED  := -tags nos3
+FUZZTIME  ?= 100000x
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/varve, one static binary with every object store
+	CGO_ENABLED=0 go build -trimpath -o $(BIN) ./cmd/varve
+
+.PHONY: demo
+demo: ## run the broker once and show its main job: produce, tier, evict, read back
+	CGO_ENABLED=0 go build $(EMBEDDED) -o bin/varve-demo ./cmd/varve
+	@bin/varve-demo demo
+
+.PHONY: test
+test: ## pass the tests that need nothing but Go
+	$(GOTESTSUM) -- $(EMBEDDED) ./...
+
+.PHONY: race
+race: ## the same tests under the race detector
+	$(GOTESTSUM) -- $(EMBEDDED) -race ./broker/... ./tiered/... ./objstore/... ./lifecycle/...
+
+.PHONY: lint
+lint: ## gofmt, vet and the house test
+	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on these files"; exit 1; }
+	go vet ./...
+	go test -count=1 ./test/house
+
+.PHONY: gen
+gen: ## write again all that is generated: wire messages, docs/configuration.md
+	go generate ./broker/wire/... ./broker/config/...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (100000x) each
+	./test/tools/fuzz $(FUZZTIME)
+
+.PHONY: conformance
+conformance: ## one suite for every object store; S3 on a real versitygw
+	./localstack/versitygw run $(GOTESTSUM) -- -count=1 ./objstore/...
+
+.PHONY: compat
+compat: build ## kcat, Kafka's own tools and the Java client against a real broker and a real S3 server
+	@$(INSTALL) kcat kafka >/dev/null
+	VARVE_BIN=$(CURDIR)/$(BIN) VARVE_KAFKA_JARS=$$($(INSTALL) kafka) \
+		./localstack/versitygw run $(GOTESTSUM) -- -count=1 -timeout 20m ./test/compat
+
+.PHONY: chaos
+chaos: ## kill -9 at random moments and at each named point (CHAOS_KILLS=10, CHAOS_SEED to repeat)
+	CGO_ENABLED=0 go build $(EMBEDDED),varvefault -o bin/varve-fault ./cmd/varve
+	VARVE_BIN=$(CURDIR)/bin/varve-fault $(GOTESTSUM) -- -count=1 -timeout 20m ./test/chaos
+
+.PHONY: bench
+bench: build ## Varve, Apache Kafka and a floor program in one run, interleaved (BENCH="-pairs 4 -gib 1")
+	go build -o bin/bench ./test/bench
+	bin/bench run -varve $(BIN) -jars $$($(INSTALL) kafka) $(BENCH)

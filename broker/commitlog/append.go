@@ -1,0 +1,331 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+
+	"github.com/varve-io/varve/broker/batch"
+	"github.com/varve-io/varve/broker/fault"
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/vfs"
+)
+
+// producerSweepMs is how often an appending log looks for expired producers.
+const producerSweepMs = 10 * 60 * 1000
+
+// Append writes b, one batch that broker/batch has validated, whose header is h. It
+// rewrites base offset and leader epoch in b and keeps no alias of it. On return the
+// bytes are in the page cache; in group mode they are synced.
+//
+// The producer rules I1–I3 apply: a retry of one of the last five batches answers
+// Duplicate with the first try's offsets; errors wrap kafka.OutOfOrderSequenceNumber,
+// kafka.InvalidProducerEpoch, kafka.InvalidTxnState. Others wrap kafka.FencedLeaderEpoch
+// (an older epoch than the log's), kafka.RecordListTooLarge (larger than segment.bytes),
+// kafka.KafkaStorageError. After an error nothing of b is in the log.
+func (l *Log) Append(b []byte, h batch.Header, leaderEpoch int32) (Appended, error) {
+	l.appendMu.Lock()
+	defer l.appendMu.Unlock()
+	if err := l.ready(); err != nil {
+		return Appended{}, err
+	}
+	l.mu.RLock()
+	c, end, latest, damage := l.mu.config, l.mu.end, l.mu.latest, l.mu.damage
+	l.mu.RUnlock()
+	switch {
+	case damage != nil:
+		return Appended{}, fmt.Errorf("log %s: no appends: %w: %w", l.opts.TP, kafka.KafkaStorageError, damage)
+	case int64(len(b)) != h.Size():
+		return Appended{}, fmt.Errorf("BUG: batch of %d bytes with a header of %d", len(b), h.Size())
+	case int64(len(b)) > c.SegmentBytes:
+		return Appended{}, fmt.Errorf("batch of %d bytes is larger than segment.bytes=%d: %w", len(b), c.SegmentBytes, kafka.RecordListTooLarge)
+	case leaderEpoch < latest:
+		return Appended{}, fmt.Errorf("log %s: append in epoch %d after epoch %d: %w", l.opts.TP, leaderEpoch, latest, kafka.FencedLeaderEpoch)
+	}
+	marker, dup, err := l.checkProducer(b, &h)
+	if err != nil {
+		return Appended{}, err
+	}
+	if dup != nil {
+		return *dup, nil
+	}
+	h.BaseOffset, h.LeaderEpoch = end, leaderEpoch
+	batch.SetBaseOffset(b, end)
+	batch.SetLeaderEpoch(b, leaderEpoch)
+	if err := l.write(b, &h, &c, marker); err != nil {
+		return Appended{}, err
+	}
+	out := Appended{BaseOffset: end, LastOffset: h.LastOffset(), LogStart: l.LogStart(), AppendTimeMs: -1}
+	if h.IsLogAppendTime() {
+		out.AppendTimeMs = h.MaxTimestampMs
+	}
+	return out, l.flushAfterAppend(&c, int64(h.LastOffsetDelta)+1)
+}
+
+// checkProducer applies the producer rules. It answers the content of a transaction
+// marker, or the answer to a retry.
+func (l *Log) checkProducer(b []byte, h *batch.Header) (*endMarker, *Appended, error) {
+	if !h.HasProducerID() {
+		return nil, nil, nil
+	}
+	p := l.w.producers
+	if h.IsControl() {
+		m, err := parseMarker(b)
+		if err != nil || m == nil {
+			return nil, nil, err
+		}
+		return m, nil, p.checkMarker(h, *m)
+	}
+	if m, ok := p.duplicate(h); ok {
+		dup := &Appended{BaseOffset: m.firstOffset(), LastOffset: m.lastOffset, LogStart: l.LogStart(), AppendTimeMs: -1, Duplicate: true}
+		if h.IsLogAppendTime() {
+			dup.AppendTimeMs = m.timestampMs
+		}
+		return nil, dup, nil
+	}
+	return nil, nil, p.check(h)
+}
+
+// parseMarker reads the transaction marker in a control batch; nil for other control records.
+func parseMarker(b []byte) (*endMarker, error) {
+	for rec, err := range batch.Records(b, batch.Limits{}) {
+		if err != nil {
+			return nil, err
+		}
+		kind, epoch, err := batch.ParseControl(rec)
+		if err != nil {
+			return nil, err
+		}
+		if kind != batch.Abort && kind != batch.Commit {
+			return nil, nil
+		}
+		return &endMarker{commit: kind == batch.Commit, coordinatorEpoch: epoch}, nil
+	}
+	return nil, nil
+}
+
+// write puts a batch with final offsets at the end of the active segment and publishes it.
+func (l *Log) write(b []byte, h *batch.Header, c *Config, marker *endMarker) error {
+	s, err := l.writable(c, int64(len(b)), h)
+	if err != nil {
+		return l.fail(err)
+	}
+	f, err := l.opts.Files.acquire(&s.log, func() string { return s.path(logSuffix) }, 0)
+	if err != nil {
+		return l.fail(fmt.Errorf("open %s: %w", s.path(logSuffix), err))
+	}
+	defer f.ref.Release()
+	if err := fault.Err("log.append"); err != nil {
+		return l.fail(err)
+	}
+	if _, err := f.WriteAt(b, s.size); err != nil {
+		return l.fail(fmt.Errorf("write %s at %d: %w", s.path(logSuffix), s.size, err))
+	}
+	txnsChanged, err := l.applyProducer(s, h, marker)
+	if err != nil {
+		return l.fail(err)
+	}
+	l.mu.Lock()
+	s.grow(c, int64(len(b)), h.MaxTimestampMs, h.LastOffset())
+	l.mu.epochs.assign(h.LeaderEpoch, h.BaseOffset)
+	l.mu.latest = max(l.mu.latest, h.LeaderEpoch)
+	l.mu.end = s.next
+	if txnsChanged {
+		l.mu.txns = append([]txnSpan(nil), l.w.producers.txns...)
+	}
+	l.mu.Unlock()
+	if len(s.offsets.tail) >= tailFlushBytes || len(s.times.tail) >= tailFlushBytes {
+		if err := l.flushIndexes(s); err != nil {
+			return l.fail(err)
+		}
+	}
+	return nil
+}
+
+// applyProducer brings the producer state, and the transaction index, up to a batch that
+// is in the file. It says whether the set of transactions changed.
+func (l *Log) applyProducer(s *segment, h *batch.Header, marker *endMarker) (bool, error) {
+	p := l.w.producers
+	p.end = h.LastOffset() + 1
+	if !h.HasProducerID() {
+		return false, nil
+	}
+	nowMs := l.nowMs()
+	if nowMs-l.w.expiredMs >= producerSweepMs {
+		l.w.expiredMs = nowMs
+		p.expire(nowMs, l.opts.ProducerIDExpirationMs)
+	}
+	if marker != nil {
+		if t, aborted := p.marker(h, *marker, nowMs); aborted {
+			if err := l.appendTxn(s, t); err != nil {
+				return true, err
+			}
+		}
+		p.settle(l.highWatermark.Load())
+		return true, nil
+	}
+	if !h.IsControl() {
+		p.data(h, nowMs)
+	}
+	return h.IsTransactional(), nil
+}
+
+// appendTxn adds an entry to the segment's transaction index, which most never have.
+func (l *Log) appendTxn(s *segment, t AbortedTxn) error {
+	f, err := l.opts.FS.OpenFile(s.path(txnIndexSuffix), os.O_RDWR|os.O_CREATE, filePerm)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", s.path(txnIndexSuffix), err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("stat %s: %w", s.path(txnIndexSuffix), err)
+	}
+	if _, err := f.WriteAt(appendTxnEntry(nil, t), info.Size()); err != nil {
+		return fmt.Errorf("write %s: %w", s.path(txnIndexSuffix), err)
+	}
+	l.mu.Lock()
+	s.hasTxns, l.mu.dirDirty = true, true
+	l.mu.Unlock()
+	return nil
+}
+
+// writable is the active segment, rolled first if the batch does not belong into it.
+// The first append of a log creates its directory.
+func (l *Log) writable(c *Config, n int64, h *batch.Header) (*segment, error) {
+	l.mu.RLock()
+	var s *segment
+	if len(l.mu.segs) > 0 {
+		s = l.mu.segs[len(l.mu.segs)-1]
+	}
+	l.mu.RUnlock()
+	if s == nil {
+		return l.firstSegment(h.BaseOffset, c)
+	}
+	if !s.full(c, n, h.MaxTimestampMs, h.LastOffset(), l.nowMs()) {
+		return s, nil
+	}
+	return l.roll(c)
+}
+
+// firstSegment makes the partition's directory with its first segment and the id of its
+// topic, all durable: without the id the directory could be taken for another incarnation
+// of the topic, and a log whose first segment is missing has lost data.
+func (l *Log) firstSegment(base int64, c *Config) (*segment, error) {
+	if err := vfs.MkdirAllSync(l.opts.FS, l.dir, dirPerm); err != nil {
+		return nil, fmt.Errorf("create %s: %w", l.dir, err)
+	}
+	s, err := l.addSegment(base, c)
+	if err != nil {
+		return nil, err
+	}
+	return s, vfs.WriteFileAtomic(l.opts.FS, l.metadataPath(), AppendPartitionMetadata(nil, l.opts.TopicID))
+}
+
+// addSegment creates an empty segment file at base and makes it the active one.
+func (l *Log) addSegment(base int64, c *Config) (*segment, error) {
+	var jitter int64
+	if c.SegmentJitterMs > 0 {
+		jitter = rand.Int64N(min(c.SegmentJitterMs, c.SegmentMs))
+	}
+	s := newSegment(l.dir, base, l.nowMs(), jitter)
+	h, err := l.opts.Files.acquire(&s.log, func() string { return s.path(logSuffix) }, os.O_CREATE|os.O_TRUNC)
+	if err != nil {
+		return nil, fmt.Errorf("create %s: %w", s.path(logSuffix), err)
+	}
+	h.ref.Release()
+	l.mu.Lock()
+	l.mu.segs = append(l.mu.segs, s)
+	l.mu.dirDirty = true
+	l.mu.Unlock()
+	return s, nil
+}
+
+// Roll closes the active segment and starts a new one at End. An empty active segment
+// stays. Errors wrap kafka.KafkaStorageError.
+func (l *Log) Roll() error {
+	l.appendMu.Lock()
+	defer l.appendMu.Unlock()
+	if err := l.ready(); err != nil {
+		return err
+	}
+	return l.rollIf(func(*segment, *Config) bool { return true })
+}
+
+// MaybeRollByTime closes an active segment that is older than segment.ms by the wall
+// clock, which an idle partition's next append would otherwise do. Old record times do
+// not count here, or a backfill would roll at every call.
+func (l *Log) MaybeRollByTime() error {
+	l.appendMu.Lock()
+	defer l.appendMu.Unlock()
+	if err := l.ready(); err != nil {
+		return err
+	}
+	return l.rollIf(func(s *segment, c *Config) bool { return l.nowMs()-s.createdMs > c.SegmentMs-s.jitterMs })
+}
+
+func (l *Log) rollIf(due func(*segment, *Config) bool) error {
+	l.mu.RLock()
+	c, segs := l.mu.config, l.mu.segs
+	l.mu.RUnlock()
+	if len(segs) == 0 || segs[len(segs)-1].size == 0 || !due(segs[len(segs)-1], &c) {
+		return nil
+	}
+	if _, err := l.roll(&c); err != nil {
+		return l.fail(err)
+	}
+	return nil
+}
+
+// roll closes the active segment and starts one at the end. A crash at any point leaves
+// either the old active segment as the last one, to be scanned again, or an empty new
+// one behind it; the snapshot only saves the scan, and its CRC tells a torn one.
+func (l *Log) roll(c *Config) (*segment, error) {
+	l.mu.Lock()
+	s := l.mu.segs[len(l.mu.segs)-1]
+	end := l.mu.end
+	s.addTime()
+	l.mu.Unlock()
+	if err := l.flushIndexes(s); err != nil {
+		return nil, err
+	}
+	if err := l.writeSnapshot(end); err != nil {
+		return nil, err
+	}
+	fault.Point("log.roll")
+	if err := fault.Err("log.roll"); err != nil {
+		return nil, err
+	}
+	return l.addSegment(end, c)
+}
+
+// writeSnapshot writes the producer snapshot of end, un-synced, unless it is there.
+// appendMu is held and the producer state is that of end.
+func (l *Log) writeSnapshot(end int64) error {
+	if l.w.producers.end != end {
+		return fmt.Errorf("BUG: producer state of %d, want %d", l.w.producers.end, end)
+	}
+	l.w.producers.expire(l.nowMs(), l.opts.ProducerIDExpirationMs)
+	return l.writeSnapshotFile(end, l.w.producers)
+}
+
+func (l *Log) writeSnapshotFile(end int64, p *producerState) error {
+	path := segmentPath(l.dir, end, snapshotSuffix)
+	f, err := l.opts.FS.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, filePerm)
+	if err != nil {
+		return fmt.Errorf("create %s: %w", path, err)
+	}
+	_, err = f.WriteAt(AppendProducerSnapshot(nil, p.snapshot()), 0)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	fault.Point("log.snapshot")
+	l.w.snapshotEnd = end
+	l.mu.Lock()
+	l.mu.dirDirty = true
+	l.mu.Unlock()
+	return fault.Err("log.snapshot")
+}
+
+func (l *Log) nowMs() int64 { return l.opts.Now().UnixMilli() }

@@ -1,0 +1,283 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/vfs"
+)
+
+func (l *Log) metadataPath() string { return filepath.Join(l.dir, PartitionMetadataName) }
+func (l *Log) epochPath() string    { return filepath.Join(l.dir, epochFile) }
+
+// Flush makes everything appended so far durable: bytes, the leader-epoch history and
+// the directory entries, and moves the recovery point up. A failed sync is never tried
+// again: the log refuses all work and its dir is told.
+func (l *Log) Flush() error { return l.flush(syncAll) }
+
+// FlushClosed does so for all but the active segment; a log dir calls it before each of
+// its checkpoints.
+func (l *Log) FlushClosed() error { return l.flush(syncClosed) }
+
+func (l *Log) flush(what syncScope) error {
+	l.maintMu.Lock()
+	defer l.maintMu.Unlock()
+	l.mu.RLock()
+	loaded, err := l.mu.loaded, l.mu.err
+	l.mu.RUnlock()
+	if err != nil || !loaded { // what was never read was never written
+		return err
+	}
+	return l.sync(what)
+}
+
+// flushAfterAppend keeps flush.messages, flush.ms and group durability. appendMu is held.
+func (l *Log) flushAfterAppend(c *Config, records int64) error {
+	l.w.unflushed += records
+	due := c.Group || l.w.unflushed >= c.FlushMessages
+	if !due && c.FlushMs < math.MaxInt64 {
+		due = l.nowMs()-l.w.flushedMs >= c.FlushMs
+	}
+	if !due {
+		return nil
+	}
+	l.w.unflushed, l.w.flushedMs = 0, l.nowMs()
+	return l.sync(syncAll)
+}
+
+// syncScope is how much a sync covers.
+type syncScope int
+
+const (
+	syncClosed syncScope = iota // all but the active segment
+	syncAll                     // the active segment's batches too
+	syncClose                   // its indexes and snapshot as well: the log is about to be closed
+)
+
+// syncWork is what a sync found to do, taken under Log.mu.
+type syncWork struct {
+	files     []*handle
+	paths     []string // files that the cache does not keep
+	closed    []*segment
+	target    int64 // the recovery point once all is synced
+	dirDirty  bool
+	newEpochs bool
+}
+
+// sync makes the files above the recovery point durable and moves it up. maintMu or
+// appendMu is held, so that nothing is cut meanwhile.
+func (l *Log) sync(what syncScope) error {
+	w, err := l.syncWork(what)
+	for _, h := range w.files {
+		if err == nil {
+			if err = h.Datasync(); err != nil {
+				err = fmt.Errorf("sync %s: %w", h.Name(), err)
+			}
+		}
+		h.ref.Release()
+	}
+	for _, path := range w.paths {
+		if err == nil {
+			err = l.syncPath(path)
+		}
+	}
+	if err == nil && w.newEpochs {
+		err = l.writeEpochs()
+	}
+	if err == nil && w.dirDirty {
+		if err = l.opts.FS.SyncDir(l.dir); err != nil {
+			err = fmt.Errorf("sync directory %s: %w", l.dir, err)
+		}
+	}
+	if err != nil {
+		return l.fail(err)
+	}
+	l.mu.Lock()
+	l.mu.recoveryPoint = max(l.mu.recoveryPoint, w.target)
+	l.mu.durable = max(l.mu.durable, w.target)
+	for _, s := range w.closed {
+		s.synced = true
+	}
+	l.mu.Unlock()
+	return nil
+}
+
+func (l *Log) syncWork(what syncScope) (w syncWork, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w.target = l.mu.recoveryPoint
+	for i, s := range l.mu.segs {
+		active := i == len(l.mu.segs)-1
+		switch {
+		case !active && s.synced, active && what == syncClosed:
+			continue
+		case active && what == syncAll && s.next <= l.mu.recoveryPoint:
+			continue
+		}
+		if err = l.addSyncWork(&w, s, active, what); err != nil {
+			return w, err
+		}
+		w.target = max(w.target, s.next)
+		if !active {
+			w.closed = append(w.closed, s)
+			w.target = max(w.target, l.mu.segs[i+1].base)
+		}
+	}
+	if what == syncClose {
+		w.paths = append(w.paths, segmentPath(l.dir, l.mu.end, snapshotSuffix))
+	}
+	if w.target > l.mu.recoveryPoint || what == syncClose {
+		w.dirDirty, l.mu.dirDirty = l.mu.dirDirty, false // set again only by what comes later; a failure is final
+		w.newEpochs = l.mu.epochs.dirty
+	}
+	return w, nil
+}
+
+// addSyncWork collects the files of one segment. mu is held.
+func (l *Log) addSyncWork(w *syncWork, s *segment, active bool, what syncScope) error {
+	add := func(sl *slot, suffix string) error {
+		h, err := l.opts.Files.acquire(sl, func() string { return s.path(suffix) }, 0)
+		if err != nil {
+			return fmt.Errorf("open %s: %w", s.path(suffix), err)
+		}
+		w.files = append(w.files, h)
+		return nil
+	}
+	err := add(&s.log, logSuffix)
+	if err == nil && (!active || what == syncClose) {
+		err = errors.Join(add(&s.offsetIdx, indexSuffix), add(&s.timeIdx, timeIndexSuffix))
+		if s.base > 0 {
+			w.paths = append(w.paths, s.path(snapshotSuffix))
+		}
+		if !active {
+			w.paths = append(w.paths, segmentPath(s.dir, s.next, snapshotSuffix))
+		}
+	}
+	if s.hasTxns {
+		w.paths = append(w.paths, s.path(txnIndexSuffix))
+	}
+	return err
+}
+
+// syncPath syncs a file by name; a file that does not exist needs no sync.
+func (l *Log) syncPath(path string) error {
+	f, err := l.opts.FS.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	if err = errors.Join(f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("sync %s: %w", path, err)
+	}
+	return nil
+}
+
+// syncDir makes the directory's entries durable, if any changed. maintMu is held.
+func (l *Log) syncDir() error {
+	l.mu.Lock()
+	dirty := l.mu.dirDirty
+	l.mu.dirDirty = false
+	l.mu.Unlock()
+	if !dirty {
+		return nil
+	}
+	if err := l.opts.FS.SyncDir(l.dir); err != nil {
+		return fmt.Errorf("sync directory %s: %w", l.dir, err)
+	}
+	return nil
+}
+
+// writeEpochs replaces leader-epoch-checkpoint, durably. Until then the batches above the
+// recovery point carry the epochs that the file does not know yet.
+func (l *Log) writeEpochs() error {
+	l.epochFileMu.Lock()
+	defer l.epochFileMu.Unlock()
+	l.mu.Lock()
+	b := AppendEpochCheckpoint(nil, l.mu.epochs.entries)
+	l.mu.epochs.dirty = false
+	l.mu.Unlock()
+	return vfs.WriteFileAtomic(l.opts.FS, l.epochPath(), b)
+}
+
+// Close makes the log durable as it is and lets go of its files, so that the next Open
+// may be Clean. Readers keep the ranges they hold. Closing twice is no error.
+func (l *Log) Close() error {
+	l.maintMu.Lock()
+	defer l.maintMu.Unlock()
+	l.appendMu.Lock()
+	defer l.appendMu.Unlock()
+	l.mu.RLock()
+	loaded, err := l.mu.loaded, l.mu.err
+	l.mu.RUnlock()
+	if errors.Is(err, ErrClosed) {
+		return nil
+	}
+	if loaded && err == nil {
+		err = l.seal()
+	}
+	l.shut()
+	return err
+}
+
+// seal writes what a clean start reads: indexes to the last batch, the producer state.
+func (l *Log) seal() error {
+	l.mu.Lock()
+	n, end := len(l.mu.segs), l.mu.end
+	if n == 0 {
+		l.mu.Unlock()
+		return nil
+	}
+	s := l.mu.segs[n-1]
+	s.addTime()
+	l.mu.Unlock()
+	if err := l.flushIndexes(s); err != nil {
+		return l.fail(err)
+	}
+	if l.w.snapshotEnd != end {
+		if err := l.writeSnapshot(end); err != nil {
+			return l.fail(err)
+		}
+	}
+	return l.sync(syncClose)
+}
+
+// shut makes the log refuse all work and lets go of its files. maintMu and appendMu are held.
+func (l *Log) shut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.mu.segs {
+		l.forget(s)
+	}
+	l.mu.err = fmt.Errorf("log %s: %w: %w", l.opts.TP, kafka.NotLeaderOrFollower, ErrClosed)
+}
+
+func (l *Log) forget(s *segment) {
+	for _, sl := range []*slot{&s.log, &s.offsetIdx, &s.timeIdx} {
+		l.opts.Files.forget(sl)
+	}
+}
+
+func (l *Log) reap(nowMs int64) {
+	l.mu.Lock()
+	var due, rest []trash
+	for _, t := range l.mu.trash {
+		if t.dueMs <= nowMs {
+			due = append(due, t)
+		} else {
+			rest = append(rest, t)
+		}
+	}
+	l.mu.trash = rest
+	l.mu.Unlock()
+	for _, t := range due {
+		if err := l.opts.FS.Remove(t.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			l.opts.Logger.Warn("could not remove a deleted file", "file", t.path, "error", err)
+		}
+	}
+}

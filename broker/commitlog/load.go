@@ -1,0 +1,345 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/vfs"
+)
+
+// errUnclean says that files are not as a log that was closed in order leaves them.
+var errUnclean = errors.New("not closed in order")
+
+// loader reads the files of a log, and after a crash makes them whole again. It works
+// on values of its own and installs them at the end; appendMu is held throughout.
+type loader struct {
+	l     *Log
+	c     Config
+	state State
+	known bool // state is the checkpoint's
+
+	found     bool // the partition's directory exists
+	segs      []*segment
+	sizes     []int64 // of their files
+	snapshots []int64 // offsets, ascending
+	evicted   int64   // highest base of a segment file renamed away, -1 = none
+	debris    []string
+
+	scanFrom  int // the first segment that was scanned; len(segs) when none was
+	epochs    epochCache
+	producers *producerState
+	snapshot  int64 // the newest snapshot file, -1 = none
+	damage    error
+}
+
+// load reads the files and publishes what they say. appendMu is held.
+func (l *Log) load() error {
+	ld := &loader{l: l, c: l.config(), evicted: -1, snapshot: -1}
+	if l.opts.State != nil {
+		ld.state, ld.known = *l.opts.State, true
+	}
+	if err := ld.run(l.opts.Clean && ld.known); err != nil {
+		ld.keepPromise()
+		return l.fail(err)
+	}
+	ld.install()
+	return nil
+}
+
+func (ld *loader) run(clean bool) error {
+	if err := ld.list(); err != nil {
+		return err
+	}
+	if err := ld.checkMetadata(); err != nil {
+		return err
+	}
+	if clean {
+		err := ld.loadClean()
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, errUnclean) && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		ld.l.opts.Logger.Warn("log differs from its checkpoint after a clean shutdown; recovering it",
+			"partition", ld.l.opts.TP.String(), "dir", ld.l.opts.Dir, "reason", err)
+	}
+	return ld.recover()
+}
+
+// list reads the directory. Files of a name that Kafka does not use stay untouched.
+func (ld *loader) list() error {
+	entries, err := ld.l.opts.FS.ReadDir(ld.l.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list %s: %w", ld.l.dir, err)
+	}
+	ld.found = true
+	var indexes []string
+	for _, e := range entries {
+		name := e.Name()
+		if strings.HasSuffix(name, vfs.TempSuffix) {
+			ld.debris = append(ld.debris, name)
+			continue
+		}
+		base, suffix, ok := parseSegmentName(name)
+		switch {
+		case !ok || e.IsDir():
+		case strings.HasSuffix(suffix, deletedSuffix):
+			ld.debris = append(ld.debris, name)
+			if suffix == logSuffix+deletedSuffix {
+				ld.evicted = max(ld.evicted, base)
+			}
+		case suffix == logSuffix:
+			if err := ld.addFile(base, e); err != nil {
+				return err
+			}
+		case suffix == snapshotSuffix:
+			ld.snapshots = append(ld.snapshots, base)
+		case suffix == indexSuffix || suffix == timeIndexSuffix || suffix == txnIndexSuffix:
+			indexes = append(indexes, name)
+		}
+	}
+	for _, name := range indexes {
+		base, _, _ := parseSegmentName(name)
+		if !slices.ContainsFunc(ld.segs, func(s *segment) bool { return s.base == base }) {
+			ld.debris = append(ld.debris, name)
+		}
+	}
+	return nil
+}
+
+func (ld *loader) addFile(base int64, e os.DirEntry) error {
+	info, err := e.Info()
+	if err != nil {
+		return fmt.Errorf("stat %s: %w", filepath.Join(ld.l.dir, e.Name()), err)
+	}
+	ld.segs = append(ld.segs, newSegment(ld.l.dir, base, info.ModTime().UnixMilli(), 0))
+	ld.sizes = append(ld.sizes, info.Size())
+	return nil
+}
+
+// checkMetadata makes sure that the directory belongs to the topic that it is opened for.
+func (ld *loader) checkMetadata() error {
+	if !ld.found {
+		return nil
+	}
+	path, want := ld.l.metadataPath(), ld.l.opts.TopicID
+	b, err := vfs.ReadFile(ld.l.opts.FS, path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	id, parseErr := ParsePartitionMetadata(b)
+	if parseErr != nil && (err != nil || ld.known) { // not there, or damaged while the checkpoint knows better
+		return vfs.WriteFileAtomic(ld.l.opts.FS, path, AppendPartitionMetadata(nil, want))
+	}
+	if parseErr != nil {
+		return fmt.Errorf("%s: %w", path, parseErr)
+	}
+	if id != want {
+		return fmt.Errorf("%s: the directory holds topic id %s, not %s: %w", path, id, want, kafka.InconsistentTopicID)
+	}
+	return nil
+}
+
+// loadClean takes the files as a clean shutdown left them: it reads the last entry of
+// each index, walks the headers behind the last index entry, and nothing more.
+func (ld *loader) loadClean() error {
+	if len(ld.debris) > 0 {
+		ld.removeDebris()
+	}
+	ld.scanFrom = len(ld.segs)
+	for i, s := range ld.segs {
+		if err := ld.trust(i); err != nil {
+			return err
+		}
+		s.synced = true
+	}
+	end := ld.end()
+	if end != ld.state.End {
+		return fmt.Errorf("ends at %d, the checkpoint says %d: %w", end, ld.state.End, errUnclean)
+	}
+	b, err := vfs.ReadFile(ld.l.opts.FS, ld.l.epochPath())
+	if err == nil {
+		ld.epochs.entries, err = ParseEpochCheckpoint(b)
+	}
+	if err != nil && !(errors.Is(err, os.ErrNotExist) && end == 0) {
+		return fmt.Errorf("%w: %w", err, errUnclean)
+	}
+	return ld.replay(end)
+}
+
+// end is the offset behind the last segment.
+func (ld *loader) end() int64 {
+	if len(ld.segs) == 0 {
+		return 0
+	}
+	return ld.segs[len(ld.segs)-1].next
+}
+
+// trust takes a segment's size and indexes from its files; errUnclean when an index is
+// missing or does not fit.
+func (ld *loader) trust(i int) error {
+	s, last := ld.segs[i], i == len(ld.segs)-1
+	s.size = ld.sizes[i]
+	if err := ld.trustIndexes(s); err != nil {
+		return err
+	}
+	if _, err := ld.l.opts.FS.Stat(s.path(txnIndexSuffix)); err == nil {
+		s.hasTxns = true
+	}
+	if !last {
+		s.next = ld.segs[i+1].base
+		return nil
+	}
+	return ld.walkTail(s)
+}
+
+func (ld *loader) trustIndexes(s *segment) error {
+	b, n, err := ld.lastEntry(s.path(indexSuffix), offsetEntrySize)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		e := decodeOffsetEntry(s.base, b)
+		if e.Offset < s.base || e.Position <= 0 || e.Position >= s.size {
+			return fmt.Errorf("%s: entry (%d, %d) does not fit: %w", s.path(indexSuffix), e.Offset, e.Position, errUnclean)
+		}
+		s.indexedAt = e.Position
+	}
+	s.offsets.flushed = n
+	if b, n, err = ld.lastEntry(s.path(timeIndexSuffix), timeEntrySize); err != nil {
+		return err
+	}
+	s.times.flushed = n
+	if n > 0 {
+		e := decodeTimeEntry(s.base, b)
+		if e.Offset < s.base || e.TimestampMs < 0 {
+			return fmt.Errorf("%s: entry (%d ms, %d) does not fit: %w", s.path(timeIndexSuffix), e.TimestampMs, e.Offset, errUnclean)
+		}
+		s.maxTs, s.maxTsLast, s.times.last = e.TimestampMs, e.Offset, e.TimestampMs
+	} else if s.size > 0 {
+		return fmt.Errorf("%s: empty: %w", s.path(timeIndexSuffix), errUnclean)
+	}
+	return nil
+}
+
+// lastEntry reads the last entry of an index file and counts all.
+func (ld *loader) lastEntry(path string, entrySize int) ([]byte, int, error) {
+	f, err := ld.l.opts.FS.OpenFile(path, os.O_RDONLY, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, 0, fmt.Errorf("%s is missing: %w", path, errUnclean)
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("open %s: %w", path, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, fmt.Errorf("stat %s: %w", path, err)
+	}
+	if info.Size()%int64(entrySize) != 0 {
+		return nil, 0, fmt.Errorf("%s: %d bytes are not whole entries: %w", path, info.Size(), errUnclean)
+	}
+	n := int(info.Size()) / entrySize
+	if n == 0 {
+		return nil, 0, nil
+	}
+	b := make([]byte, entrySize)
+	if _, err := f.ReadAt(b, info.Size()-int64(entrySize)); err != nil {
+		return nil, 0, fmt.Errorf("read %s: %w", path, err)
+	}
+	return b, n, nil
+}
+
+// walkTail finds where a segment ends from its headers, and its first batch's time.
+func (ld *loader) walkTail(s *segment) error {
+	f, err := ld.l.opts.FS.OpenFile(s.path(logSuffix), os.O_RDONLY, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", s.path(logSuffix), err)
+	}
+	defer f.Close()
+	room := make([]byte, lookupChunk)
+	if first, err := newScanner(f, 0, s.size, room).header(); err == nil {
+		s.firstTs = first.MaxTimestampMs
+	}
+	sc := newScanner(f, s.indexedAt, s.size, room)
+	for {
+		h, err := sc.header()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if errors.Is(err, errDamaged) {
+			return fmt.Errorf("%s: byte %d: %w: %w", s.path(logSuffix), sc.pos, err, errUnclean)
+		}
+		if err != nil {
+			return fmt.Errorf("read %s: %w", s.path(logSuffix), err)
+		}
+		s.next = h.LastOffset() + 1
+		sc.skip(h)
+	}
+}
+
+// removeDebris deletes what a crash, or a process that ended before its deletions, left.
+func (ld *loader) removeDebris() {
+	for _, name := range ld.debris {
+		if err := ld.l.opts.FS.Remove(filepath.Join(ld.l.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			ld.l.opts.Logger.Warn("could not remove debris", "file", filepath.Join(ld.l.dir, name), "error", err)
+		}
+	}
+	ld.debris = nil
+}
+
+// keepPromise makes State go on saying what the last checkpoint said.
+func (ld *loader) keepPromise() {
+	st := State{TP: ld.l.opts.TP, TopicID: ld.l.opts.TopicID, HighestRemote: kafka.NoOffset, LatestEpoch: kafka.NoEpoch}
+	if ld.known {
+		st = ld.state
+	}
+	st.Suspect = true
+	ld.l.mu.Lock()
+	ld.l.mu.promise = &st
+	ld.l.mu.Unlock()
+}
+
+// install publishes what was read.
+func (ld *loader) install() {
+	l, end := ld.l, ld.end()
+	if ld.damage != nil {
+		ld.keepPromise()
+	}
+	l.w = writer{producers: ld.producers, snapshotEnd: ld.snapshot, flushedMs: l.nowMs(), expiredMs: l.nowMs()}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := &l.mu
+	m.loaded, m.segs, m.epochs = true, ld.segs, ld.epochs
+	m.latest = ld.epochs.latest()
+	m.txns = slices.Clone(ld.producers.txns)
+	m.damage = ld.damage
+	m.dirDirty = ld.found && ld.scanFrom < len(ld.segs)
+	if len(ld.segs) == 0 {
+		end = ld.state.LogStart // 0 but for a log that lost its files
+		m.localStart = end
+	} else {
+		m.localStart = ld.segs[0].base
+	}
+	m.end, m.durable = end, end
+	m.highestRemote, m.recoveryPoint, m.logStart = kafka.NoOffset, 0, 0
+	if ld.known {
+		m.highestRemote, m.logStart = ld.state.HighestRemote, min(ld.state.LogStart, end)
+		m.recoveryPoint = min(ld.state.RecoveryPoint, end)
+	}
+	if m.highestRemote < 0 { // nothing below the local start is elsewhere
+		m.logStart = max(m.logStart, m.localStart)
+	}
+	m.localStart = max(m.localStart, m.logStart)
+	m.suspect = m.suspect || m.highestRemote >= end
+}

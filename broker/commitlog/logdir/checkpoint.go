@@ -1,0 +1,161 @@
+package logdir
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/varve-io/varve/broker/commitlog"
+	"github.com/varve-io/varve/broker/kafka"
+)
+
+// Names of our own files in a log dir; format page docs/formats/log-dir-checkpoint.md.
+const (
+	checkpointName = "varve-log-dir-checkpoint"
+	cleanName      = "varve-clean-shutdown"
+)
+
+const (
+	checkpointMagic   = "VLDC"
+	checkpointVersion = 1
+	entryFixedSize    = 2 + 16 + 4 + 1 + 5*8 + 4 // an entry without its topic's name
+	entrySuspect      = 1 << 0
+	entryClosed       = 1 << 1
+)
+
+// errNewer says that a file was written by a later version of this program.
+var errNewer = errors.New("written by a newer version")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// checkpoint is what one log dir knows of its partitions without reading their files.
+type checkpoint struct {
+	directoryID kafka.UUID
+	bootID      string // of the machine's run in which it was written, "" = unknown
+	sequence    uint64 // grows by one with each checkpoint
+	entries     []checkpointEntry
+}
+
+type checkpointEntry struct {
+	commitlog.State
+	closed bool // closed in order, with this state
+}
+
+// append encodes the checkpoint; integers are big-endian.
+func (c *checkpoint) append(dst []byte) []byte {
+	start := len(dst)
+	dst = append(dst, checkpointMagic...)
+	dst = binary.BigEndian.AppendUint16(dst, checkpointVersion)
+	dst = binary.BigEndian.AppendUint16(dst, 0)
+	dst = append(dst, c.directoryID[:]...)
+	dst = binary.BigEndian.AppendUint64(dst, c.sequence)
+	dst = appendString(dst, c.bootID)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(c.entries)))
+	for i := range c.entries {
+		e := &c.entries[i]
+		dst = appendString(dst, e.TP.Topic)
+		dst = append(dst, e.TopicID[:]...)
+		dst = binary.BigEndian.AppendUint32(dst, uint32(e.TP.Partition))
+		var flags byte
+		if e.Suspect {
+			flags |= entrySuspect
+		}
+		if e.closed {
+			flags |= entryClosed
+		}
+		dst = append(dst, flags)
+		for _, v := range []int64{e.RecoveryPoint, e.LogStart, e.LocalStart, e.HighestRemote, e.End} {
+			dst = binary.BigEndian.AppendUint64(dst, uint64(v))
+		}
+		dst = binary.BigEndian.AppendUint32(dst, uint32(e.LatestEpoch))
+	}
+	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+}
+
+func appendString(dst []byte, s string) []byte {
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(s)))
+	return append(dst, s...)
+}
+
+// parseCheckpoint decodes a checkpoint. Errors wrap kafka.ErrCorrupt, or errNewer.
+func parseCheckpoint(b []byte) (*checkpoint, error) {
+	r := reader{b: b}
+	magic, version := string(r.take(4)), r.u16()
+	if r.short || magic != checkpointMagic {
+		return nil, fmt.Errorf("%s: no magic: %w", checkpointName, kafka.ErrCorrupt)
+	}
+	if len(b) < 12 || crc32.Checksum(b[:len(b)-4], castagnoli) != binary.BigEndian.Uint32(b[len(b)-4:]) {
+		return nil, fmt.Errorf("%s fails its CRC: %w", checkpointName, kafka.ErrCorrupt)
+	}
+	if version != checkpointVersion {
+		return nil, fmt.Errorf("%s has version %d, this program knows %d: %w", checkpointName, version, checkpointVersion, errNewer)
+	}
+	r.b = r.b[:len(r.b)-4]
+	r.u16()
+	c := &checkpoint{}
+	copy(c.directoryID[:], r.take(16))
+	c.sequence, c.bootID = r.u64(), string(r.take(int(r.u16())))
+	n := int64(r.u32())
+	if r.short || n*entryFixedSize > int64(len(r.b)) {
+		return nil, fmt.Errorf("%s: %d entries in %d bytes: %w", checkpointName, n, len(r.b), kafka.ErrCorrupt)
+	}
+	c.entries = make([]checkpointEntry, n)
+	for i := range c.entries {
+		r.entry(&c.entries[i])
+	}
+	if r.short || len(r.b) > 0 {
+		return nil, fmt.Errorf("%s: its entries do not fill it: %w", checkpointName, kafka.ErrCorrupt)
+	}
+	return c, nil
+}
+
+// reader takes fields from the front of b; after it ran short it answers zeros.
+type reader struct {
+	b     []byte
+	short bool
+}
+
+func (r *reader) take(n int) []byte {
+	if r.short || n > len(r.b) {
+		r.short = true
+		return nil
+	}
+	out := r.b[:n]
+	r.b = r.b[n:]
+	return out
+}
+
+func (r *reader) u16() uint16 {
+	if b := r.take(2); b != nil {
+		return binary.BigEndian.Uint16(b)
+	}
+	return 0
+}
+
+func (r *reader) u32() uint32 {
+	if b := r.take(4); b != nil {
+		return binary.BigEndian.Uint32(b)
+	}
+	return 0
+}
+
+func (r *reader) u64() uint64 {
+	if b := r.take(8); b != nil {
+		return binary.BigEndian.Uint64(b)
+	}
+	return 0
+}
+
+func (r *reader) entry(e *checkpointEntry) {
+	e.TP.Topic = string(r.take(int(r.u16())))
+	copy(e.TopicID[:], r.take(16))
+	e.TP.Partition = int32(r.u32())
+	if b := r.take(1); b != nil {
+		e.Suspect, e.closed = b[0]&entrySuspect != 0, b[0]&entryClosed != 0
+	}
+	for _, v := range []*int64{&e.RecoveryPoint, &e.LogStart, &e.LocalStart, &e.HighestRemote, &e.End} {
+		*v = int64(r.u64())
+	}
+	e.LatestEpoch = int32(r.u32())
+}

@@ -1,0 +1,416 @@
+// Package logdir keeps the directories that partitions' logs live in: it locks them, knows
+// whose they are, places new partitions, and remembers in one checkpoint per directory
+// what a start would otherwise have to read from every partition's files.
+//
+// It owns meta.properties, the lock, the checkpoint, the clean-shutdown marker and the
+// set of open logs. It does not own what is in a log (commitlog), nor which partitions
+// this node should have (replica): a log that nobody asks for stays untouched.
+// A Manager is safe for concurrent use; no lock of it is held over a log's I/O.
+// Format page: docs/formats/log-dir-checkpoint.md.
+package logdir
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/varve-io/varve/broker/commitlog"
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/vfs"
+)
+
+// Options says which directories Open opens, and for whom.
+type Options struct {
+	FS        vfs.FS
+	Dirs      []string
+	ClusterID string
+	NodeID    int32
+	// KnownDirs are the directory ids that the cluster's metadata has for this node, nil at
+	// its first start. An empty directory in place of a known one is offline, because
+	// "no data yet" would be a lie about a disk that is not mounted or was replaced.
+	KnownDirs []kafka.UUID
+	// AcceptLost says that the operator knows that known directories are gone for good:
+	// empty ones in their place are formatted, and their partitions start as suspect.
+	AcceptLost bool
+	// Config answers a partition's settings for the logs found at start.
+	Config func(tp kafka.TopicPartition, topicID kafka.UUID) commitlog.Config
+
+	Now                    func() time.Time
+	Logger                 *slog.Logger
+	ProducerIDExpirationMs int64
+	OpenFiles              int // bound of the open-file cache, 0 = commitlog.DefaultOpenFiles
+	RecoveryThreads        int // logs recovered at once, 0 = 4
+	// BootID names the machine's run; a start in another run may have lost un-synced
+	// writes. "" asks the operating system.
+	BootID string
+	// Offline is told once of each directory that fails while in use. May be nil.
+	Offline func(DirInfo)
+}
+
+// DirInfo describes a log dir.
+type DirInfo struct {
+	Path       string
+	ID         kafka.UUID // zero when it was offline from the start
+	Partitions int
+	Offline    error // nil = online
+}
+
+// Manager is the log dirs of one node and the logs in them.
+type Manager struct {
+	opts  Options
+	files *commitlog.FileCache
+	dirs  []*dir
+	boot  string
+	mu    struct {
+		sync.Mutex
+		closed bool
+		logs   map[kafka.TopicPartition]placed
+	}
+}
+
+// placed is a log and where it lives.
+type placed struct {
+	log *commitlog.Log
+	dir *dir
+}
+
+// dir is one log dir.
+type dir struct {
+	path string
+	id   kafka.UUID
+	lock io.Closer
+
+	writeMu  sync.Mutex // one writer of the checkpoint
+	sequence uint64     // of the last one; guarded by writeMu
+
+	mu struct {
+		sync.Mutex
+		offline error
+	}
+}
+
+func (d *dir) offline() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mu.offline
+}
+
+// Log finds a partition's log; ok is false when there is none, or one of another topic
+// of that name.
+func (m *Manager) Log(tp kafka.TopicPartition, topicID kafka.UUID) (*commitlog.Log, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p, ok := m.mu.logs[tp]
+	if !ok || p.log.TopicID() != topicID {
+		return nil, false
+	}
+	return p.log, true
+}
+
+// Logs lists all logs, in no order.
+func (m *Manager) Logs() []*commitlog.Log {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]*commitlog.Log, 0, len(m.mu.logs))
+	for _, p := range m.mu.logs {
+		out = append(out, p.log)
+	}
+	return out
+}
+
+// Placement says how a partition comes to a log dir.
+type Placement struct {
+	Dir kafka.UUID // zero = the online directory with the fewest partitions
+	// Fresh says that the partition was never on this node; see commitlog.Options.Fresh.
+	Fresh bool
+}
+
+// Create adds a partition's log. It touches no disk: the partition's directory appears
+// with its first append. Errors wrap kafka.KafkaStorageError when no directory, or not
+// the wanted one, is online; kafka.InconsistentTopicID when another topic's log of that
+// name is there; kafka.TopicAlreadyExists when it is this one's.
+func (m *Manager) Create(tp kafka.TopicPartition, topicID kafka.UUID, c commitlog.Config, where Placement) (*commitlog.Log, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p, ok := m.mu.logs[tp]; ok {
+		if p.log.TopicID() == topicID {
+			return nil, fmt.Errorf("log %s is there already: %w", tp, kafka.TopicAlreadyExists)
+		}
+		return nil, fmt.Errorf("%s holds %s of topic id %s, not %s: %w", p.dir.path, tp, p.log.TopicID(), topicID, kafka.InconsistentTopicID)
+	}
+	d, err := m.pick(where.Dir)
+	if err != nil {
+		return nil, err
+	}
+	o := m.logOptions(d, tp, topicID, c)
+	o.Fresh = where.Fresh
+	o.State = &commitlog.State{TP: tp, TopicID: topicID, HighestRemote: kafka.NoOffset, LatestEpoch: kafka.NoEpoch, Suspect: !where.Fresh}
+	o.Clean = true // nothing is there, and nothing is to be read
+	l, err := commitlog.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.logs[tp] = placed{log: l, dir: d}
+	return l, nil
+}
+
+// PickDir answers the directory that Create would take for the next partition.
+func (m *Manager) PickDir() (kafka.UUID, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, err := m.pick(kafka.UUID{})
+	if err != nil {
+		return kafka.UUID{}, err
+	}
+	return d.id, nil
+}
+
+// pick finds the wanted directory, or the online one with the fewest partitions. m.mu is held.
+func (m *Manager) pick(want kafka.UUID) (*dir, error) {
+	if m.mu.closed {
+		return nil, fmt.Errorf("log dirs: %w: %w", kafka.KafkaStorageError, commitlog.ErrClosed)
+	}
+	count := m.count()
+	var best *dir
+	for _, d := range m.dirs {
+		switch {
+		case !want.IsZero() && d.id != want, d.offline() != nil:
+		case best == nil || count[d] < count[best]:
+			best = d
+		}
+	}
+	if best == nil && !want.IsZero() {
+		return nil, fmt.Errorf("log dir %s is not online here: %w", want, kafka.KafkaStorageError)
+	}
+	if best == nil {
+		return nil, fmt.Errorf("no log dir is online: %w", kafka.KafkaStorageError)
+	}
+	return best, nil
+}
+
+// count is the partitions of each directory. m.mu is held.
+func (m *Manager) count() map[*dir]int {
+	n := make(map[*dir]int, len(m.dirs))
+	for _, p := range m.mu.logs {
+		n[p.dir]++
+	}
+	return n
+}
+
+func (m *Manager) logOptions(d *dir, tp kafka.TopicPartition, topicID kafka.UUID, c commitlog.Config) commitlog.Options {
+	return commitlog.Options{
+		FS: m.opts.FS, Dir: d.path, TP: tp, TopicID: topicID, Config: c, Files: m.files,
+		Now: m.opts.Now, Logger: m.opts.Logger, ProducerIDExpirationMs: m.opts.ProducerIDExpirationMs,
+		Checkpoint: func() error { return m.writeCheckpoint(d, nil) },
+		Failed:     func(err error) { m.fence(d, err) },
+	}
+}
+
+// Delete removes a partition's log for good; one that is not there is no error. Only a
+// record that the topic was deleted, or exists anew under another id, is a reason to.
+func (m *Manager) Delete(tp kafka.TopicPartition, topicID kafka.UUID) error {
+	l, ok := m.Log(tp, topicID)
+	if !ok {
+		return nil
+	}
+	if err := l.Delete(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.mu.logs, tp) // only now: a new log of that name must not meet the old directory
+	return nil
+}
+
+// fence takes a directory offline after a failed write or sync: what it holds un-synced
+// can't be trusted any more, and its logs refuse all work.
+func (m *Manager) fence(d *dir, err error) {
+	d.mu.Lock()
+	first := d.mu.offline == nil
+	if first {
+		d.mu.offline = err
+	}
+	d.mu.Unlock()
+	if !first {
+		return
+	}
+	m.opts.Logger.Error("log dir goes offline", "dir", d.path, "error", err)
+	for _, l := range m.logsIn(d) {
+		l.Fail(err)
+	}
+	if m.opts.Offline != nil {
+		m.opts.Offline(DirInfo{Path: d.path, ID: d.id, Offline: err})
+	}
+}
+
+func (m *Manager) logsIn(d *dir) []*commitlog.Log {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []*commitlog.Log
+	for _, p := range m.mu.logs {
+		if p.dir == d {
+			out = append(out, p.log)
+		}
+	}
+	return out
+}
+
+// Dirs describes the log dirs in the order of Options.Dirs.
+func (m *Manager) Dirs() []DirInfo {
+	m.mu.Lock()
+	count := m.count()
+	m.mu.Unlock()
+	out := make([]DirInfo, len(m.dirs))
+	for i, d := range m.dirs {
+		out[i] = DirInfo{Path: d.path, ID: d.id, Partitions: count[d], Offline: d.offline()}
+	}
+	return out
+}
+
+// DirOf is the directory id of a partition's log, zero when there is none.
+func (m *Manager) DirOf(tp kafka.TopicPartition) kafka.UUID {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p, ok := m.mu.logs[tp]; ok {
+		return p.dir.id
+	}
+	return kafka.UUID{}
+}
+
+// DirectoryIDs are the ids of the online log dirs.
+func (m *Manager) DirectoryIDs() []kafka.UUID {
+	var ids []kafka.UUID
+	for _, d := range m.dirs {
+		if d.offline() == nil {
+			ids = append(ids, d.id)
+		}
+	}
+	return ids
+}
+
+// Checkpoint syncs the closed segments of every log and then writes each directory's
+// checkpoint; the owner calls it every minute or so. A log that was never used costs
+// nothing but its entry.
+func (m *Manager) Checkpoint() error {
+	var errs []error
+	for _, d := range m.dirs {
+		if d.offline() != nil {
+			continue
+		}
+		for _, l := range m.logsIn(d) {
+			if l.Err() != nil {
+				continue
+			}
+			if err := l.FlushClosed(); err != nil && !errors.Is(err, commitlog.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
+		if err := m.writeCheckpoint(d, nil); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for _, l := range m.logsIn(d) {
+			l.Reap()
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// writeCheckpoint replaces the checkpoint of d, durably. closed holds the logs that were
+// closed in order; nil when the node goes on.
+func (m *Manager) writeCheckpoint(d *dir, closed map[kafka.TopicPartition]bool) error {
+	d.writeMu.Lock()
+	defer d.writeMu.Unlock()
+	if err := d.offline(); err != nil {
+		return fmt.Errorf("checkpoint of %s: %w", d.path, err)
+	}
+	c := checkpoint{directoryID: d.id, bootID: m.boot, sequence: d.sequence + 1}
+	for _, l := range m.logsIn(d) {
+		st := l.State()
+		c.entries = append(c.entries, checkpointEntry{State: st, closed: closed[st.TP]})
+	}
+	slices.SortFunc(c.entries, func(a, b checkpointEntry) int {
+		if a.TP.Topic != b.TP.Topic {
+			if a.TP.Topic < b.TP.Topic {
+				return -1
+			}
+			return 1
+		}
+		return int(a.TP.Partition) - int(b.TP.Partition)
+	})
+	if err := vfs.WriteFileAtomic(m.opts.FS, filepath.Join(d.path, checkpointName), c.append(nil)); err != nil {
+		err = fmt.Errorf("checkpoint of %s: %w: %w", d.path, kafka.KafkaStorageError, err)
+		m.fence(d, err)
+		return err
+	}
+	d.sequence++
+	return nil
+}
+
+// Close closes every log, writes the checkpoints and then the markers that make the next
+// start a clean one, and lets go of the directories.
+func (m *Manager) Close() error {
+	m.mu.Lock()
+	if m.mu.closed {
+		m.mu.Unlock()
+		return nil
+	}
+	m.mu.closed = true
+	m.mu.Unlock()
+	var errs []error
+	for _, d := range m.dirs {
+		if d.lock == nil {
+			continue
+		}
+		errs = append(errs, m.closeDir(d), d.lock.Close())
+	}
+	m.files.Close()
+	return errors.Join(errs...)
+}
+
+func (m *Manager) closeDir(d *dir) error {
+	var mu sync.Mutex
+	var errs []error
+	closed := map[kafka.TopicPartition]bool{}
+	each(m.opts.RecoveryThreads, m.logsIn(d), func(l *commitlog.Log) {
+		ok := l.Err() == nil && l.Damage() == nil
+		err := l.Close()
+		mu.Lock()
+		defer mu.Unlock()
+		closed[l.TopicPartition()] = ok && err == nil
+		errs = append(errs, err)
+	})
+	if d.offline() != nil {
+		return errors.Join(errs...)
+	}
+	if err := m.writeCheckpoint(d, closed); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	marker := strconv.AppendUint([]byte("1 "), d.sequence, 10)
+	errs = append(errs, vfs.WriteFileAtomic(m.opts.FS, filepath.Join(d.path, cleanName), append(marker, '\n')))
+	return errors.Join(errs...)
+}
+
+// each calls f for all items, from at most n goroutines, and waits.
+func each[T any](n int, items []T, f func(T)) {
+	var wg sync.WaitGroup
+	work := make(chan T)
+	for range min(n, len(items)) {
+		wg.Go(func() {
+			for it := range work {
+				f(it)
+			}
+		})
+	}
+	for _, it := range items {
+		work <- it
+	}
+	close(work)
+	wg.Wait()
+}

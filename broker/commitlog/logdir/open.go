@@ -1,0 +1,470 @@
+package logdir
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/varve-io/varve/broker/commitlog"
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/vfs"
+)
+
+const (
+	lockName = ".lock" // Kafka's
+	dirPerm  = 0o755
+)
+
+// Errors of Open that tell the operator what to do; each says which directory it means.
+var (
+	// ErrInUse says that another process has a log dir open.
+	ErrInUse = errors.New("log dir is in use by another process")
+	// ErrForeign says that a log dir belongs to another cluster or node, or is no log dir.
+	ErrForeign = errors.New("log dir is not this node's")
+)
+
+// Open takes the log dirs and opens the logs in them. It looks at every directory before
+// it changes anything: when one is in use (ErrInUse), another cluster's or node's, or
+// holds other files (ErrForeign), all stay untouched. Directories that don't exist are
+// created; one that can't be read, or is empty in place of a known one, is offline
+// (Dirs); when all are, errors wrap kafka.KafkaStorageError.
+//
+// After a clean shutdown no log's files are read. Otherwise the logs are recovered,
+// several at once, before Open returns; those that can't be refuse all work (Log.Err).
+func Open(o Options) (*Manager, error) {
+	if o.FS == nil || o.Now == nil || o.Logger == nil || o.Config == nil || o.ClusterID == "" || len(o.Dirs) == 0 {
+		return nil, errors.New("BUG: logdir.Options without FS, Now, Logger, Config, ClusterID or Dirs")
+	}
+	if o.RecoveryThreads <= 0 {
+		o.RecoveryThreads = 4
+	}
+	m := &Manager{opts: o, files: commitlog.NewFileCache(o.FS, o.OpenFiles), boot: o.BootID}
+	m.mu.logs = map[kafka.TopicPartition]placed{}
+	if m.boot == "" {
+		m.boot = machineBootID(o.FS)
+	}
+	found, err := inspect(&o)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.lockAll(found); err != nil {
+		m.unlock()
+		return nil, err
+	}
+	if err := m.openAll(found); err != nil {
+		m.unlock()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *Manager) unlock() {
+	for _, d := range m.dirs {
+		if d.lock != nil {
+			_ = d.lock.Close() // we are refusing to start already
+		}
+	}
+}
+
+// inspected is what a look at a directory found.
+type inspected struct {
+	path    string
+	meta    metaProperties
+	exists  bool // the directory
+	ours    bool // it has our meta.properties
+	offline error
+}
+
+// inspect looks at all directories and changes nothing.
+func inspect(o *Options) ([]inspected, error) {
+	var out []inspected
+	seen := map[kafka.UUID]string{}
+	paths := map[string]bool{}
+	for _, path := range o.Dirs {
+		path = filepath.Clean(path)
+		if paths[path] {
+			return nil, fmt.Errorf("log dir %s is listed twice: %w", path, kafka.InvalidConfig)
+		}
+		paths[path] = true
+		d, err := look(o, path)
+		if err != nil {
+			return nil, err
+		}
+		if d.ours {
+			if other, twice := seen[d.meta.directoryID]; twice {
+				return nil, fmt.Errorf("%s and %s have the same directory.id %s: one is a copy of the other; remove one from log.dirs: %w",
+					other, path, d.meta.directoryID, ErrForeign)
+			}
+			seen[d.meta.directoryID] = path
+		}
+		out = append(out, d)
+	}
+	var missing []string
+	for _, id := range o.KnownDirs {
+		if _, ok := seen[id]; !ok {
+			missing = append(missing, id.String())
+		}
+	}
+	for i := range out {
+		if d := &out[i]; !d.ours && d.offline == nil && len(missing) > 0 && !o.AcceptLost {
+			d.offline = fmt.Errorf("%s is empty, but the cluster knows log dir %s of this node, which no configured directory is: "+
+				"mount the disk that is missing, or accept its loss: %w", d.path, strings.Join(missing, ", "), kafka.KafkaStorageError)
+		}
+	}
+	return out, nil
+}
+
+// look reads whose a directory is.
+func look(o *Options, path string) (inspected, error) {
+	d := inspected{path: path}
+	b, err := vfs.ReadFile(o.FS, filepath.Join(path, metaName))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return d, lookEmpty(o, &d)
+	case err != nil:
+		d.offline = fmt.Errorf("read %s: %w: %w", filepath.Join(path, metaName), kafka.KafkaStorageError, err)
+		return d, nil
+	}
+	d.exists, d.ours = true, true
+	if d.meta, err = parseMetaProperties(b); err != nil {
+		return d, fmt.Errorf("log dir %s: %w", path, err)
+	}
+	if d.meta.clusterID != o.ClusterID {
+		return d, fmt.Errorf("%s belongs to cluster %s, this node to cluster %s; give this node a directory of its own: %w",
+			path, d.meta.clusterID, o.ClusterID, ErrForeign)
+	}
+	if d.meta.nodeID != o.NodeID {
+		return d, fmt.Errorf("%s belongs to node %d, this is node %d; give this node a directory of its own: %w",
+			path, d.meta.nodeID, o.NodeID, ErrForeign)
+	}
+	return d, nil
+}
+
+// lookEmpty makes sure that a directory without meta.properties is empty.
+func lookEmpty(o *Options, d *inspected) error {
+	entries, err := o.FS.ReadDir(d.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		d.offline = fmt.Errorf("list %s: %w: %w", d.path, kafka.KafkaStorageError, err)
+		return nil
+	}
+	d.exists = true
+	for _, e := range entries {
+		switch e.Name() {
+		case lockName, "lost+found", metaName + vfs.TempSuffix, checkpointName, checkpointName + vfs.TempSuffix:
+			// what a mount point has, or a crash while formatting leaves
+		default:
+			return fmt.Errorf("%s holds files (%s) but no %s: it is no log dir; name an empty directory: %w",
+				d.path, e.Name(), metaName, ErrForeign)
+		}
+	}
+	return nil
+}
+
+// lockAll locks the directories that are there, then creates and formats the others.
+func (m *Manager) lockAll(found []inspected) error {
+	online := 0
+	for _, in := range found {
+		d := &dir{path: in.path, id: in.meta.directoryID}
+		d.mu.offline = in.offline
+		m.dirs = append(m.dirs, d)
+		if in.offline != nil {
+			m.opts.Logger.Error("log dir is offline", "dir", in.path, "error", in.offline)
+			continue
+		}
+		online++
+		if !in.ours {
+			continue
+		}
+		if err := m.lockDir(d); err != nil {
+			return err
+		}
+	}
+	if online == 0 {
+		errs := []error{fmt.Errorf("no log dir is online: %w", kafka.KafkaStorageError)}
+		for _, in := range found {
+			errs = append(errs, in.offline)
+		}
+		return errors.Join(errs...)
+	}
+	for i, in := range found {
+		if !in.ours && in.offline == nil {
+			if err := m.format(m.dirs[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (m *Manager) lockDir(d *dir) error {
+	lock, err := m.opts.FS.Lock(filepath.Join(d.path, lockName))
+	if errors.Is(err, vfs.ErrLocked) {
+		return fmt.Errorf("%s: stop the other process, or use another directory: %w", d.path, ErrInUse)
+	}
+	if err != nil {
+		return fmt.Errorf("lock %s: %w: %w", d.path, kafka.KafkaStorageError, err)
+	}
+	d.lock = lock
+	return nil
+}
+
+// format makes an empty directory ours. The checkpoint comes first: a directory that has
+// an identity has one, so that its absence later means that it was lost.
+func (m *Manager) format(d *dir) error {
+	if err := vfs.MkdirAllSync(m.opts.FS, d.path, dirPerm); err != nil {
+		return fmt.Errorf("create log dir %s: %w: %w", d.path, kafka.KafkaStorageError, err)
+	}
+	if err := m.lockDir(d); err != nil {
+		return err
+	}
+	if _, err := m.opts.FS.Stat(filepath.Join(d.path, metaName)); err == nil {
+		return fmt.Errorf("%s was taken meanwhile: %w", d.path, ErrInUse)
+	}
+	d.id = kafka.NewUUID()
+	if err := m.writeCheckpoint(d, nil); err != nil {
+		return err
+	}
+	meta := metaProperties{clusterID: m.opts.ClusterID, nodeID: m.opts.NodeID, directoryID: d.id}
+	if err := vfs.WriteFileAtomic(m.opts.FS, filepath.Join(d.path, metaName), meta.append(nil)); err != nil {
+		return fmt.Errorf("format log dir: %w: %w", kafka.KafkaStorageError, err)
+	}
+	m.opts.Logger.Info("formatted log dir", "dir", d.path, "directory.id", d.id.String())
+	return nil
+}
+
+// job is a log to be opened.
+type job struct {
+	dir  *dir
+	opts commitlog.Options
+}
+
+// openAll opens the logs of all directories.
+func (m *Manager) openAll(found []inspected) error {
+	var jobs []job
+	at := map[kafka.TopicPartition]*dir{}
+	dirty := map[*dir]bool{}
+	for _, d := range m.dirs {
+		if d.offline() != nil {
+			continue
+		}
+		more, clean, err := m.readDir(d)
+		if errors.Is(err, kafka.KafkaStorageError) {
+			m.fence(d, err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		dirty[d] = !clean
+		for _, j := range more {
+			if other := at[j.opts.TP]; other != nil {
+				return fmt.Errorf("%s and %s both hold partition %s; move one away: %w", other.path, d.path, j.opts.TP, ErrForeign)
+			}
+			at[j.opts.TP] = d
+		}
+		jobs = append(jobs, more...)
+	}
+	if err := m.openLogs(jobs); err != nil {
+		return err
+	}
+	for _, d := range m.dirs {
+		if dirty[d] && d.offline() == nil {
+			if err := m.writeCheckpoint(d, nil); err != nil && d.offline() == nil {
+				return err
+			}
+		}
+	}
+	if len(m.DirectoryIDs()) == 0 {
+		return fmt.Errorf("no log dir is online: %w: %w", kafka.KafkaStorageError, m.dirs[0].offline())
+	}
+	return nil
+}
+
+// openLogs opens, and where needed recovers, several logs at once.
+func (m *Manager) openLogs(jobs []job) error {
+	var mu sync.Mutex
+	var errs []error
+	each(m.opts.RecoveryThreads, jobs, func(j job) {
+		l, err := commitlog.Open(j.opts)
+		if err != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			errs = append(errs, fmt.Errorf("open log %s in %s: %w", j.opts.TP, j.dir.path, err))
+			return
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.mu.logs[j.opts.TP] = placed{log: l, dir: j.dir}
+	})
+	return errors.Join(errs...)
+}
+
+// readDir reads a directory's checkpoint and listing, takes its clean-shutdown marker
+// away, and answers the logs to open. clean is false when the checkpoint is to be
+// written anew before the node goes on.
+func (m *Manager) readDir(d *dir) (jobs []job, clean bool, err error) {
+	cp, err := m.readCheckpoint(d)
+	if err != nil {
+		return nil, false, err
+	}
+	marked, err := m.takeMarker(d, cp)
+	if err != nil {
+		return nil, false, err
+	}
+	partitions, err := m.listPartitions(d)
+	if err != nil {
+		return nil, false, err
+	}
+	powerLost := cp == nil || m.boot == "" || cp.bootID != m.boot
+	known := map[kafka.TopicPartition]bool{}
+	if cp != nil {
+		d.sequence = cp.sequence
+		for i := range cp.entries {
+			e := &cp.entries[i]
+			known[e.TP] = true
+			jobs = append(jobs, m.knownLog(d, e, partitions, marked, powerLost))
+		}
+	}
+	for _, tp := range slices.SortedFunc(maps.Keys(partitions), func(a, b kafka.TopicPartition) int { return strings.Compare(a.String(), b.String()) }) {
+		if known[tp] {
+			continue
+		}
+		id := partitions[tp]
+		if id.IsZero() {
+			m.opts.Logger.Warn("partition directory has no readable partition.metadata and no checkpoint entry; left alone",
+				"dir", filepath.Join(d.path, tp.String()))
+			continue
+		}
+		o := m.logOptions(d, tp, id, m.opts.Config(tp, id))
+		o.Younger, o.PowerLost = cp != nil, powerLost
+		jobs = append(jobs, job{dir: d, opts: o})
+	}
+	return jobs, marked && !powerLost, nil
+}
+
+// knownLog prepares a log that the checkpoint names. Its directory may hold another topic
+// of the same name by now, whose deletion and creation came after the checkpoint.
+func (m *Manager) knownLog(d *dir, e *checkpointEntry, partitions map[kafka.TopicPartition]kafka.UUID, marked, powerLost bool) job {
+	id, there := partitions[e.TP]
+	if there && !id.IsZero() && id != e.TopicID {
+		o := m.logOptions(d, e.TP, id, m.opts.Config(e.TP, id))
+		o.Younger, o.PowerLost = true, powerLost
+		return job{dir: d, opts: o}
+	}
+	o := m.logOptions(d, e.TP, e.TopicID, m.opts.Config(e.TP, e.TopicID))
+	st := e.State
+	o.State, o.PowerLost = &st, powerLost
+	o.Clean = marked && e.closed && (there || e.End == 0)
+	return job{dir: d, opts: o}
+}
+
+// readCheckpoint answers nil when there is none to be trusted: then every log is scanned.
+func (m *Manager) readCheckpoint(d *dir) (*checkpoint, error) {
+	path := filepath.Join(d.path, checkpointName)
+	b, err := vfs.ReadFile(m.opts.FS, path)
+	if err == nil {
+		var cp *checkpoint
+		if cp, err = parseCheckpoint(b); err == nil && cp.directoryID == d.id {
+			return cp, nil
+		}
+		if err == nil {
+			err = fmt.Errorf("%s is of directory %s: %w", path, cp.directoryID, kafka.ErrCorrupt)
+		}
+	}
+	switch {
+	case errors.Is(err, errNewer):
+		return nil, fmt.Errorf("log dir %s: %w", d.path, err)
+	case errors.Is(err, kafka.ErrCorrupt), errors.Is(err, fs.ErrNotExist):
+		m.opts.Logger.Warn("log dir has no usable checkpoint; scanning its logs", "dir", d.path, "reason", err)
+		return nil, nil
+	}
+	return nil, fmt.Errorf("read %s: %w: %w", path, kafka.KafkaStorageError, err)
+}
+
+// takeMarker says whether the clean-shutdown marker belongs to the checkpoint, and
+// removes it, durably: from here on a crash is a crash.
+func (m *Manager) takeMarker(d *dir, cp *checkpoint) (bool, error) {
+	path := filepath.Join(d.path, cleanName)
+	b, err := vfs.ReadFile(m.opts.FS, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read %s: %w: %w", path, kafka.KafkaStorageError, err)
+	}
+	if err := errors.Join(m.opts.FS.Remove(path), m.opts.FS.SyncDir(d.path)); err != nil {
+		return false, fmt.Errorf("remove %s: %w: %w", path, kafka.KafkaStorageError, err)
+	}
+	return cp != nil && string(b) == fmt.Sprintf("1 %d\n", cp.sequence), nil
+}
+
+// listPartitions answers the partitions' directories with their topic ids, the zero id
+// where that can't be read, and finishes deletions that a crash interrupted.
+func (m *Manager) listPartitions(d *dir) (map[kafka.TopicPartition]kafka.UUID, error) {
+	entries, err := m.opts.FS.ReadDir(d.path)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w: %w", d.path, kafka.KafkaStorageError, err)
+	}
+	out := map[kafka.TopicPartition]kafka.UUID{}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		path := filepath.Join(d.path, e.Name())
+		if strings.HasSuffix(e.Name(), commitlog.DeletedDirSuffix) {
+			if err := m.opts.FS.RemoveAll(path); err != nil {
+				m.opts.Logger.Warn("could not remove a deleted partition", "dir", path, "error", err)
+			}
+			continue
+		}
+		tp, ok := commitlog.ParseDirName(e.Name())
+		if !ok {
+			continue
+		}
+		id, err := m.topicID(path)
+		if err != nil {
+			return nil, err
+		}
+		out[tp] = id
+	}
+	return out, nil
+}
+
+func (m *Manager) topicID(path string) (kafka.UUID, error) {
+	b, err := vfs.ReadFile(m.opts.FS, filepath.Join(path, commitlog.PartitionMetadataName))
+	if err == nil {
+		var id kafka.UUID
+		if id, err = commitlog.ParsePartitionMetadata(b); err == nil {
+			return id, nil
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, kafka.ErrCorrupt) {
+		return kafka.UUID{}, nil
+	}
+	return kafka.UUID{}, fmt.Errorf("read %s: %w: %w", filepath.Join(path, commitlog.PartitionMetadataName), kafka.KafkaStorageError, err)
+}
+
+// machineBootID reads Linux's name for the machine's run; "" where there is none.
+func machineBootID(fsys vfs.FS) string {
+	f, err := fsys.OpenFile("/proc/sys/kernel/random/boot_id", os.O_RDONLY, 0)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	var b [64]byte
+	n, err := f.ReadAt(b[:], 0) // its Stat says size 0
+	if err != nil && !errors.Is(err, io.EOF) {
+		return ""
+	}
+	return strings.TrimSpace(string(b[:n]))
+}

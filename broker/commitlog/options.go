@@ -1,0 +1,133 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/vfs"
+)
+
+// Config is what a log needs of its topic's settings. Kafka's names and meanings;
+// bytes and milliseconds.
+type Config struct {
+	SegmentBytes       int64 // segment.bytes
+	SegmentMs          int64 // segment.ms
+	SegmentJitterMs    int64 // segment.jitter.ms
+	SegmentIndexBytes  int64 // segment.index.bytes
+	IndexIntervalBytes int64 // index.interval.bytes
+	FileDeleteDelayMs  int64 // file.delete.delay.ms
+	FlushMessages      int64 // flush.messages; math.MaxInt64 = never
+	FlushMs            int64 // flush.ms; math.MaxInt64 = never
+	Compact            bool  // cleanup.policy has compact: offsets may be missing
+	// Group is varve.durability=group: Append returns once its bytes are synced. Without
+	// it the durable end is the appended one (Kafka's model).
+	Group bool
+}
+
+// DefaultConfig is Kafka's defaults.
+func DefaultConfig() Config {
+	return Config{
+		SegmentBytes:       1 << 30,
+		SegmentMs:          7 * 24 * 3600 * 1000,
+		SegmentIndexBytes:  10 << 20,
+		IndexIntervalBytes: 4096,
+		FileDeleteDelayMs:  60_000,
+		FlushMessages:      math.MaxInt64,
+		FlushMs:            math.MaxInt64,
+	}
+}
+
+// validate refuses what would not work; ranges of settings are broker/config's.
+func (c *Config) validate() error {
+	if c.SegmentBytes <= 0 || c.SegmentBytes > math.MaxInt32 || c.SegmentIndexBytes < 2*timeEntrySize ||
+		c.IndexIntervalBytes < 0 || c.SegmentMs <= 0 {
+		return fmt.Errorf("log config %+v is out of range: %w", *c, kafka.InvalidConfig)
+	}
+	return nil
+}
+
+// Options says which log Open opens and what it is given.
+type Options struct {
+	FS      vfs.FS
+	Dir     string // the log dir; the partition's own directory is Dir/<topic>-<partition>
+	TP      kafka.TopicPartition
+	TopicID kafka.UUID
+	Config  Config
+	Files   *FileCache // shared by all logs on FS
+	Now     func() time.Time
+	Logger  *slog.Logger
+
+	// State is what the log dir's checkpoint says of this partition, nil when it says nothing.
+	State *State
+	// Clean says that the log was closed in order after State was written: it opens
+	// without reading anything, and its files are looked at on first use.
+	Clean bool
+	// Younger says that the log dir's checkpoint was read and does not name this partition:
+	// the log is younger than it, and nothing of it is known to be synced. Without it, and
+	// without State, damage is reported and never cut.
+	Younger bool
+	// Fresh says that the partition was never on this node, so that an empty log is the
+	// whole truth. See Log.Suspect.
+	Fresh bool
+	// PowerLost says that the machine may have lost power since the log was last open.
+	// Above the recovery point any subset of the writes may then be missing: the log is
+	// cut at the first damage. Otherwise only the last write can be torn, and damage
+	// in front of whole batches is reported.
+	PowerLost bool
+
+	// ProducerIDExpirationMs is producer.id.expiration.ms.
+	ProducerIDExpirationMs int64
+	// Checkpoint makes State durable at once. The log calls it before it cuts anything
+	// below what an earlier checkpoint promised. May be nil.
+	Checkpoint func() error
+	// Failed is told of the first storage error, after which the log refuses all work.
+	// It must not call into the log. May be nil.
+	Failed func(error)
+}
+
+func (o *Options) validate() error {
+	if o.FS == nil || o.Files == nil || o.Now == nil || o.Logger == nil || o.Dir == "" || o.TP.Topic == "" {
+		return errors.New("BUG: commitlog.Options without FS, Files, Now, Logger, Dir or TP")
+	}
+	return o.Config.validate()
+}
+
+// State is what a log dir's checkpoint keeps of a log, so that the log opens without
+// reading its files. Offsets; -1 = none.
+type State struct {
+	TP      kafka.TopicPartition
+	TopicID kafka.UUID
+	// RecoveryPoint: everything below it is synced, files and directory entries.
+	RecoveryPoint int64
+	LogStart      int64 // global start, remote part included
+	LocalStart    int64
+	HighestRemote int64 // highest offset that a remote manifest holds
+	End           int64
+	LatestEpoch   int32 // of the last batch, kafka.NoEpoch = none
+	Suspect       bool  // see Log.Suspect: nobody has settled it yet
+}
+
+// Appended is where a batch went.
+type Appended struct {
+	BaseOffset int64
+	LastOffset int64
+	LogStart   int64
+	// AppendTimeMs is the broker's time in the batch on a LogAppendTime topic, else -1.
+	AppendTimeMs int64
+	// Duplicate says that nothing was written: the offsets are those of the first try.
+	Duplicate bool
+}
+
+// SegmentInfo describes a segment.
+type SegmentInfo struct {
+	Base           int64
+	Next           int64 // the first offset behind the segment
+	SizeBytes      int64
+	MaxTimestampMs int64 // newest record, -1 = empty
+	CreatedMs      int64
+	Active         bool
+}

@@ -1,0 +1,495 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/varve-io/varve/broker/batch"
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/vfs"
+)
+
+// recover makes a log whole that was not closed in order. Below the recovery point the
+// files were synced: they are trusted, and damage there is reported. From it on every
+// batch is read and its CRC checked, and the indexes, the leader-epoch history and the
+// producer state are built anew. The log ends where the chain of batches ends, never
+// where the file does.
+func (ld *loader) recover() error {
+	if ld.scanFrom = 0; ld.found {
+		if err := ld.dropEvicted(); err != nil {
+			return err
+		}
+		ld.removeDebris()
+	}
+	for ld.scanFrom < len(ld.segs)-1 && ld.segs[ld.scanFrom+1].base <= ld.recoveryPoint() {
+		if err := ld.trustOrRebuild(ld.scanFrom); err != nil {
+			return err
+		}
+		ld.scanFrom++
+	}
+	for i := ld.scanFrom; i < len(ld.segs); i++ {
+		if err := ld.scan(i); err != nil {
+			return err
+		}
+	}
+	end := ld.end()
+	if ld.known && end < ld.state.RecoveryPoint || ld.known && len(ld.segs) == 0 && ld.state.End > 0 {
+		ld.damage = fmt.Errorf("log %s in %s ends at %d; offsets up to %d were synced there: %w",
+			ld.l.opts.TP, ld.l.opts.Dir, end, max(ld.state.RecoveryPoint, ld.state.LocalStart), kafka.ErrCorrupt)
+		ld.l.opts.Logger.Error("log is shorter than what was synced", "partition", ld.l.opts.TP.String(), "error", ld.damage)
+	}
+	if err := ld.readEpochs(end); err != nil {
+		return err
+	}
+	limit := end
+	if ld.scanFrom < len(ld.segs) {
+		limit = ld.segs[ld.scanFrom].base
+	}
+	if err := ld.replay(limit); err != nil {
+		return err
+	}
+	if len(ld.segs) > 0 {
+		ld.l.opts.Logger.Info("recovered log", "partition", ld.l.opts.TP.String(), "dir", ld.l.opts.Dir,
+			"segments", len(ld.segs), "scanned", len(ld.segs)-ld.scanFrom, "end", end)
+	}
+	return nil
+}
+
+func (ld *loader) recoveryPoint() int64 {
+	if !ld.known {
+		return 0
+	}
+	return ld.state.RecoveryPoint
+}
+
+// dropEvicted finishes evictions: of a run of renames any subset may have become durable,
+// so what lies below the highest renamed segment was to go as well. A first segment that
+// nothing of the kind explains was lost: creation and eviction make its entry durable.
+func (ld *loader) dropEvicted() error {
+	for len(ld.segs) > 1 && ld.segs[0].base < ld.evicted {
+		s := ld.segs[0]
+		for _, suffix := range []string{logSuffix, indexSuffix, timeIndexSuffix, txnIndexSuffix} {
+			ld.debris = append(ld.debris, segmentName(s.base, suffix))
+		}
+		ld.segs, ld.sizes = ld.segs[1:], ld.sizes[1:]
+	}
+	if len(ld.segs) == 0 || ld.evicted >= 0 || !ld.known && !ld.l.opts.Younger {
+		return nil
+	}
+	if first := ld.segs[0].base; first > ld.state.LocalStart {
+		return fmt.Errorf("%s: the first segment starts at offset %d, the log started at %d: %w", ld.l.dir, first, ld.state.LocalStart, kafka.ErrCorrupt)
+	}
+	return nil
+}
+
+// trustOrRebuild takes a closed segment below the recovery point.
+func (ld *loader) trustOrRebuild(i int) error {
+	s := ld.segs[i]
+	err := ld.trust(i)
+	if err == nil {
+		err = ld.checkEnd(s, ld.segs[i+1].base)
+	}
+	if errors.Is(err, errUnclean) {
+		ld.l.opts.Logger.Warn("rebuilding the indexes of a segment", "file", s.path(logSuffix), "reason", err)
+		s.maxTs, s.maxTsLast, s.firstTs = kafka.NoTimestamp, s.base, kafka.NoTimestamp
+		err = ld.scan(i)
+		_, statErr := ld.l.opts.FS.Stat(s.path(txnIndexSuffix))
+		s.hasTxns = statErr == nil // below the recovery point, so not rebuilt
+	}
+	s.synced = err == nil
+	return err
+}
+
+// checkEnd makes sure that a closed segment reaches to the next one.
+func (ld *loader) checkEnd(s *segment, next int64) error {
+	if err := ld.walkTail(s); err != nil {
+		return err
+	}
+	if s.next > next || s.next < next && !ld.c.Compact {
+		return corruptAt(s.path(logSuffix), s.size, s.next, fmt.Errorf("the next segment starts at offset %d", next))
+	}
+	s.next = next
+	return nil
+}
+
+// scan reads a whole segment, rebuilds its indexes and decides about damage.
+func (ld *loader) scan(i int) error {
+	s := ld.segs[i]
+	path := s.path(logSuffix)
+	f, err := ld.l.opts.FS.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	defer f.Close()
+	s.size, s.next, s.indexedAt, s.hasTxns = 0, s.base, 0, false
+	s.offsets, s.times = index{entrySize: offsetEntrySize}, index{entrySize: timeEntrySize}
+	why, err := ld.chain(f, s, ld.sizes[i])
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	last := i == len(ld.segs)-1
+	if why == nil && !last {
+		next := ld.segs[i+1].base
+		if s.next == next || s.next < next && ld.c.Compact {
+			s.next = next
+		} else {
+			why = fmt.Errorf("the next segment starts at offset %d", next)
+		}
+	}
+	if why != nil {
+		if err := ld.judge(f, i, why); err != nil {
+			return err
+		}
+		if err := ld.cut(f, i); err != nil {
+			return err
+		}
+	}
+	s.addTime()
+	return ld.l.writeIndexes(s)
+}
+
+// chain follows the batches of a segment and accounts for each. It answers why the chain
+// ends before the file does; nil when it does not.
+func (ld *loader) chain(f vfs.File, s *segment, fileSize int64) (why, err error) {
+	sc := newScanner(f, 0, fileSize, ld.chunk())
+	for {
+		h, err := sc.header()
+		if errors.Is(err, io.EOF) {
+			return nil, nil
+		}
+		var b []byte
+		if err == nil {
+			b, err = sc.body(h)
+		}
+		switch {
+		case errors.Is(err, errDamaged):
+			return err, nil
+		case err != nil:
+			return nil, err
+		}
+		if err := batch.CheckCRC(b); err != nil {
+			return err, nil
+		}
+		if h.BaseOffset != s.next && !(ld.c.Compact && h.BaseOffset > s.next) {
+			return fmt.Errorf("batch of offset %d where %d follows", h.BaseOffset, s.next), nil
+		}
+		s.grow(&ld.c, h.Size(), h.MaxTimestampMs, h.LastOffset())
+		sc.skip(h)
+	}
+}
+
+func (ld *loader) chunk() []byte { return make([]byte, recoverChunk) }
+
+// judge decides whether damage at the end of what is good of segment i may be cut off:
+// a torn last write may; so may, above the recovery point, what a power cut left with
+// holes. Anything else is stored data that went bad, and is reported.
+func (ld *loader) judge(f vfs.File, i int, why error) error {
+	s := ld.segs[i]
+	report := corruptAt(s.path(logSuffix), s.size, s.next, why)
+	if s.next < ld.recoveryPoint() {
+		return report
+	}
+	more, err := followed(f, s.size, ld.sizes[i], s.next)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", s.path(logSuffix), err)
+	}
+	for _, size := range ld.sizes[i+1:] {
+		more = more || size > 0
+	}
+	if more && !(ld.l.opts.PowerLost && (ld.known && !ld.state.Suspect || ld.l.opts.Younger)) {
+		return report
+	}
+	var bytes int64
+	for _, size := range ld.sizes[i:] {
+		bytes += size
+	}
+	ld.l.opts.Logger.Warn("cut a log at its last whole batch", "file", s.path(logSuffix), "byte", s.size, "offset", s.next,
+		"bytes", bytes-s.size, "reason", why)
+	return nil
+}
+
+// cut drops what follows the good part of segment i, durably: stale bytes must not come
+// back behind new ones. Later segments go first, newest first, so that a crash in between
+// leaves no gap.
+func (ld *loader) cut(f vfs.File, i int) error {
+	fs := ld.l.opts.FS
+	for j := len(ld.segs) - 1; j > i; j-- {
+		if err := removeSegment(fs, ld.segs[j]); err != nil {
+			return err
+		}
+	}
+	ld.segs, ld.sizes = ld.segs[:i+1], ld.sizes[:i+1]
+	s := ld.segs[i]
+	if err := errors.Join(f.Truncate(s.size), f.Sync()); err != nil {
+		return fmt.Errorf("truncate %s: %w", s.path(logSuffix), err)
+	}
+	return nil
+}
+
+// removeSegment removes the files of a segment that was cut off, durably.
+func removeSegment(fs vfs.FS, s *segment) error {
+	for _, suffix := range []string{logSuffix, indexSuffix, timeIndexSuffix, txnIndexSuffix} {
+		if err := fs.Remove(s.path(suffix)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove %s: %w", s.path(suffix), err)
+		}
+	}
+	if err := fs.SyncDir(s.dir); err != nil {
+		return fmt.Errorf("sync directory %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// writeIndexes replaces the index files of a segment by the entries in memory.
+func (l *Log) writeIndexes(s *segment) error {
+	for _, x := range []struct {
+		*index
+		suffix string
+	}{{&s.offsets, indexSuffix}, {&s.times, timeIndexSuffix}} {
+		if err := writeFile(l.opts.FS, s.path(x.suffix), x.tail); err != nil {
+			return err
+		}
+		l.mu.Lock()
+		x.flushed, x.tail = len(x.tail)/x.entrySize, nil
+		l.mu.Unlock()
+	}
+	return nil
+}
+
+// writeFile replaces the content of a file, un-synced.
+func writeFile(fs vfs.FS, path string, b []byte) error {
+	f, err := fs.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, filePerm)
+	if err != nil {
+		return fmt.Errorf("create %s: %w", path, err)
+	}
+	if len(b) > 0 {
+		_, err = f.WriteAt(b, 0)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+// readEpochs takes the leader-epoch history from its file, as far as the log reaches. A
+// file that can't be read is replaced by what the local batches say. What batches above
+// the recovery point add comes with the replay.
+func (ld *loader) readEpochs(end int64) error {
+	b, err := vfs.ReadFile(ld.l.opts.FS, ld.l.epochPath())
+	if err == nil {
+		ld.epochs.entries, err = ParseEpochCheckpoint(b)
+	}
+	switch {
+	case err == nil:
+		ld.epochs.truncateEnd(end)
+		return nil
+	case !errors.Is(err, os.ErrNotExist) && !errors.Is(err, kafka.ErrCorrupt):
+		return fmt.Errorf("read %s: %w", ld.l.epochPath(), err)
+	case errors.Is(err, kafka.ErrCorrupt):
+		ld.l.opts.Logger.Warn("rebuilding the leader-epoch history", "file", ld.l.epochPath(), "reason", err)
+	}
+	for _, s := range ld.segs {
+		if err := ld.headers(s, 0, func(h batch.Header, _ *scanner) error {
+			ld.epochs.assign(h.LeaderEpoch, h.BaseOffset)
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// headers calls each for every batch header of a segment from byte pos on.
+func (ld *loader) headers(s *segment, pos int64, each func(batch.Header, *scanner) error) error {
+	f, err := ld.l.opts.FS.OpenFile(s.path(logSuffix), os.O_RDONLY, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", s.path(logSuffix), err)
+	}
+	defer f.Close()
+	sc := newScanner(f, pos, s.size, make([]byte, 4*lookupChunk))
+	for {
+		h, err := sc.header()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, errDamaged):
+			return corruptAt(s.path(logSuffix), sc.pos, s.next, err)
+		case err != nil:
+			return fmt.Errorf("read %s: %w", s.path(logSuffix), err)
+		}
+		if err := each(h, sc); err != nil {
+			return err
+		}
+		sc.skip(h)
+	}
+}
+
+// replay builds the producer state: from the newest snapshot at or below limit it
+// applies every batch up to the end. On the way it rebuilds the transaction indexes and
+// writes the snapshots of the segments that were scanned.
+func (ld *loader) replay(limit int64) error {
+	nowMs := ld.l.nowMs()
+	from, err := ld.pickSnapshot(limit, nowMs)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(ld.pruneSnapshots(limit), ld.warm(from)); err != nil {
+		return err
+	}
+	for i, s := range ld.segs {
+		scanned := i >= ld.scanFrom
+		if scanned && i > ld.scanFrom && s.base > from {
+			if err := ld.l.writeSnapshotFile(s.base, ld.producers); err != nil {
+				return err
+			}
+			ld.snapshot = s.base
+		}
+		if scanned {
+			if err := ld.l.opts.FS.Remove(s.path(txnIndexSuffix)); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("remove %s: %w", s.path(txnIndexSuffix), err)
+			}
+		}
+		if s.next <= from {
+			continue
+		}
+		if err := ld.headers(s, 0, func(h batch.Header, sc *scanner) error { return ld.apply(s, h, sc, from, scanned, nowMs) }); err != nil {
+			return err
+		}
+	}
+	ld.producers.end = ld.end()
+	return nil
+}
+
+// apply brings the state up to one batch.
+func (ld *loader) apply(s *segment, h batch.Header, sc *scanner, from int64, scanned bool, nowMs int64) error {
+	if h.LastOffset() < from {
+		return nil
+	}
+	if scanned {
+		ld.epochs.assign(h.LeaderEpoch, h.BaseOffset)
+	}
+	if !h.HasProducerID() {
+		return nil
+	}
+	if !h.IsControl() {
+		ld.producers.data(&h, nowMs)
+		return nil
+	}
+	b, err := sc.body(h)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", s.path(logSuffix), err)
+	}
+	m, err := parseMarker(b)
+	if err != nil {
+		return corruptAt(s.path(logSuffix), sc.pos, h.BaseOffset, err)
+	}
+	if m == nil {
+		return nil
+	}
+	if t, aborted := ld.producers.marker(&h, *m, nowMs); aborted && scanned {
+		return ld.l.appendTxn(s, t)
+	}
+	return nil
+}
+
+// pickSnapshot loads the newest readable snapshot at or below limit. It answers the
+// offset from which batches are to be applied.
+func (ld *loader) pickSnapshot(limit, nowMs int64) (int64, error) {
+	slices.Sort(ld.snapshots)
+	for _, off := range slices.Backward(ld.snapshots) {
+		if off > limit {
+			continue
+		}
+		path := segmentPath(ld.l.dir, off, snapshotSuffix)
+		b, err := vfs.ReadFile(ld.l.opts.FS, path)
+		if err != nil {
+			return 0, fmt.Errorf("read %s: %w", path, err)
+		}
+		entries, err := ParseProducerSnapshot(b)
+		if err != nil {
+			ld.l.opts.Logger.Warn("producer snapshot is unreadable; using an older one", "file", path, "error", err)
+			continue
+		}
+		ld.snapshot = off
+		ld.producers = newProducerState(off)
+		ld.producers.load(entries, off, nowMs)
+		return off, nil
+	}
+	ld.producers = newProducerState(0)
+	return 0, nil
+}
+
+// pruneSnapshots removes the snapshots that nothing needs: those above limit, which are
+// rebuilt, and those between segments but for the one that was picked.
+func (ld *loader) pruneSnapshots(limit int64) error {
+	for _, off := range ld.snapshots {
+		atSegment := slices.ContainsFunc(ld.segs, func(s *segment) bool { return s.base == off })
+		if off <= limit && (atSegment || off == ld.snapshot) {
+			continue
+		}
+		path := segmentPath(ld.l.dir, off, snapshotSuffix)
+		if err := ld.l.opts.FS.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// warmBytes is how far in front of a snapshot the batches of its producers are looked
+// for: what clients have in flight, with room for their neighbours' batches.
+const warmBytes = 8 << 20
+
+// warm completes the five remembered batches of the snapshot's producers from the log.
+func (ld *loader) warm(from int64) error {
+	if len(ld.producers.byID) == 0 {
+		return nil
+	}
+	left := int64(warmBytes)
+	for _, s := range slices.Backward(ld.segs) {
+		if s.base >= from || left <= 0 {
+			continue
+		}
+		pos, err := ld.warmStart(s, from, left)
+		if err != nil {
+			return err
+		}
+		var found []batch.Header
+		if err := ld.headers(s, pos, func(h batch.Header, _ *scanner) error {
+			if h.HasProducerID() && !h.IsControl() && h.LastOffset() < from {
+				found = append(found, h)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		for _, h := range slices.Backward(found) {
+			ld.producers.older(&h)
+		}
+		left -= s.size - pos
+	}
+	return nil
+}
+
+// warmStart is the position of an indexed batch at most budget bytes in front of from.
+func (ld *loader) warmStart(s *segment, from, budget int64) (int64, error) {
+	b, err := vfs.ReadFile(ld.l.opts.FS, s.path(indexSuffix))
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", s.path(indexSuffix), err)
+	}
+	x := OffsetIndex{base: s.base, b: b[:min(len(b), s.offsets.flushed*offsetEntrySize)]}
+	end := s.size
+	if from < s.next {
+		end = x.Lookup(from).Position
+	}
+	if end <= budget {
+		return 0, nil
+	}
+	for i := range x.Len() {
+		if p := x.Entry(i).Position; p >= end-budget {
+			return p, nil
+		}
+	}
+	return end, nil // one batch is larger than the budget
+}

@@ -1,0 +1,193 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/varve-io/varve/broker/batch"
+	"github.com/varve-io/varve/broker/kafka"
+)
+
+// OffsetForTime finds the first local record whose time is at or after tsMs: its offset,
+// its time and its batch's leader epoch; ok is false when there is none.
+func (l *Log) OffsetForTime(tsMs int64) (off, foundTsMs int64, epoch int32, ok bool, err error) {
+	for from := int64(-1); ; {
+		t, err := l.locateTime(tsMs, from)
+		if err != nil || t == nil {
+			return kafka.NoOffset, kafka.NoTimestamp, kafka.NoEpoch, false, err
+		}
+		rec, epoch, found, err := t.find(l, func(h batch.Header) bool { return h.MaxTimestampMs >= tsMs },
+			func(r batch.Record) bool { return r.TimestampMs >= tsMs })
+		if err != nil {
+			return kafka.NoOffset, kafka.NoTimestamp, kafka.NoEpoch, false, l.readError(t.start, err)
+		}
+		if found {
+			return rec.Offset, rec.TimestampMs, epoch, true, nil
+		}
+		from = t.seg.base // what was new enough lies below the start of the log
+	}
+}
+
+// MaxTimestamp finds the first local record with the newest time of all; offset and time
+// are -1 in an empty log.
+func (l *Log) MaxTimestamp() (off, tsMs int64, epoch int32, err error) {
+	t, maxTs, err := l.locateMaxTime()
+	if err != nil || t == nil {
+		return kafka.NoOffset, kafka.NoTimestamp, kafka.NoEpoch, err
+	}
+	rec, epoch, found, err := t.find(l, func(h batch.Header) bool { return h.MaxTimestampMs >= maxTs },
+		func(r batch.Record) bool { return r.TimestampMs >= maxTs })
+	if err != nil {
+		return kafka.NoOffset, kafka.NoTimestamp, kafka.NoEpoch, l.readError(t.start, err)
+	}
+	if !found {
+		return kafka.NoOffset, kafka.NoTimestamp, kafka.NoEpoch, nil
+	}
+	return rec.Offset, rec.TimestampMs, epoch, nil
+}
+
+// timePlace is where a search by time begins, taken under Log.mu.
+type timePlace struct {
+	seg         *segment
+	file        *handle
+	offsetsFile *handle // nil when the tail in memory is enough
+	timesFile   *handle
+	tail        OffsetIndex
+	entries     int
+	times       int
+	tsMs        int64
+	fromOffset  int64 // where to start when the time index file adds nothing
+	size        int64
+	start       int64 // of the log: older records don't count
+}
+
+// locateTime picks the first segment behind base from that holds a time at or after tsMs.
+func (l *Log) locateTime(tsMs, from int64) (*timePlace, error) {
+	if err := l.view(); err != nil {
+		return nil, err
+	}
+	defer l.mu.RUnlock()
+	for _, s := range l.mu.segs {
+		if s.base <= from || s.size == 0 || s.maxTs < tsMs || s.next <= l.mu.localStart {
+			continue
+		}
+		t := &timePlace{seg: s, tsMs: tsMs, fromOffset: s.base, size: s.size, start: l.mu.localStart}
+		if tail := (TimeIndex{base: s.base, b: s.times.tail}); tail.Len() > 0 && tail.Entry(0).TimestampMs < tsMs {
+			t.fromOffset = tail.Lookup(tsMs).Offset
+		} else {
+			t.times = s.times.flushed
+		}
+		return t, l.hold(t)
+	}
+	return nil, nil
+}
+
+// locateMaxTime picks the segment and batch with the newest time.
+func (l *Log) locateMaxTime() (*timePlace, int64, error) {
+	if err := l.view(); err != nil {
+		return nil, 0, err
+	}
+	defer l.mu.RUnlock()
+	var best *segment
+	for _, s := range l.mu.segs {
+		if s.size > 0 && s.next > l.mu.localStart && (best == nil || s.maxTs > best.maxTs) {
+			best = s
+		}
+	}
+	if best == nil || best.maxTs < 0 {
+		return nil, 0, nil
+	}
+	t := &timePlace{seg: best, fromOffset: best.maxTsLast, size: best.size, start: l.mu.localStart}
+	return t, best.maxTs, l.hold(t)
+}
+
+// hold takes the files of the segment. mu is held.
+func (l *Log) hold(t *timePlace) (err error) {
+	s, files := t.seg, l.opts.Files
+	t.entries = s.offsets.flushed
+	t.tail = OffsetIndex{base: s.base, b: s.offsets.tail}
+	t.file, err = files.acquire(&s.log, func() string { return s.path(logSuffix) }, 0)
+	if err == nil && t.entries > 0 {
+		t.offsetsFile, err = files.acquire(&s.offsetIdx, func() string { return s.path(indexSuffix) }, 0)
+	}
+	if err == nil && t.times > 0 {
+		t.timesFile, err = files.acquire(&s.timeIdx, func() string { return s.path(timeIndexSuffix) }, 0)
+	}
+	if err != nil {
+		t.release()
+		return fmt.Errorf("open segment %d of %s: %w: %w", s.base, l.opts.TP, kafka.KafkaStorageError, err)
+	}
+	return nil
+}
+
+func (t *timePlace) release() {
+	for _, h := range []*handle{t.file, t.offsetsFile, t.timesFile} {
+		if h != nil {
+			h.ref.Release()
+		}
+	}
+}
+
+// find walks from the place on to the first batch and record that are wanted, outside
+// every lock. It consumes t.
+func (t *timePlace) find(l *Log, wantBatch func(batch.Header) bool, want func(batch.Record) bool) (rec batch.Record, epoch int32, found bool, err error) {
+	defer t.release()
+	pos, err := t.position()
+	if err != nil {
+		return rec, 0, false, err
+	}
+	room := l.opts.Files.chunks.get()
+	defer l.opts.Files.chunks.p.Put(room)
+	sc := newScanner(t.file, pos, t.size, *room)
+	for {
+		h, err := sc.header()
+		if errors.Is(err, io.EOF) {
+			return rec, 0, false, nil
+		}
+		if err != nil {
+			return rec, 0, false, fmt.Errorf("%s: byte %d: %w", t.seg.path(logSuffix), sc.pos, err)
+		}
+		if h.LastOffset() >= t.start && wantBatch(h) {
+			b, err := sc.body(h)
+			if err != nil {
+				return rec, 0, false, fmt.Errorf("%s: byte %d: %w", t.seg.path(logSuffix), sc.pos, err)
+			}
+			for r, err := range batch.Records(b, batch.Limits{}) {
+				if err != nil {
+					return rec, 0, false, fmt.Errorf("%s: byte %d: %v: %w", t.seg.path(logSuffix), sc.pos, err, errDamaged)
+				}
+				if r.Offset >= t.start && want(r) {
+					return batch.Record{Offset: r.Offset, TimestampMs: r.TimestampMs}, h.LeaderEpoch, true, nil
+				}
+			}
+		}
+		sc.skip(h)
+	}
+}
+
+// position resolves the two indexes.
+func (t *timePlace) position() (int64, error) {
+	from := t.fromOffset
+	if t.timesFile != nil {
+		var e [timeEntrySize]byte
+		n, err := searchFile(t.timesFile, timeEntrySize, t.times, e[:], func(b []byte) bool {
+			return decodeTimeEntry(t.seg.base, b).TimestampMs >= t.tsMs
+		})
+		if err != nil {
+			return 0, err
+		}
+		if n > 0 {
+			from = decodeTimeEntry(t.seg.base, e[:]).Offset
+		}
+	}
+	from = max(from, t.start)
+	if t.tail.Len() > 0 && t.tail.Entry(0).Offset <= from {
+		return t.tail.Lookup(from).Position, nil
+	}
+	if t.offsetsFile == nil {
+		return 0, nil
+	}
+	k := seek{base: t.seg.base, file: t.offsetsFile, entries: t.entries}
+	return k.resolve(from)
+}

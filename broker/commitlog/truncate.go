@@ -1,0 +1,275 @@
+package commitlog
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/varve-io/varve/broker/batch"
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/vfs"
+)
+
+// promiseLess makes the checkpoint promise nothing above offset, before files above it go.
+func (l *Log) promiseLess(offset int64) error {
+	l.mu.Lock()
+	l.mu.recoveryPoint = min(l.mu.recoveryPoint, offset)
+	l.mu.durable = min(l.mu.durable, offset)
+	l.mu.Unlock()
+	if l.opts.Checkpoint != nil {
+		if err := l.opts.Checkpoint(); err != nil {
+			return fmt.Errorf("checkpoint before a cut: %w", err)
+		}
+	}
+	l.reap(math.MaxInt64) // a renamed segment would speak for the files of the next life
+	return nil
+}
+
+// TruncateTo removes everything from offset on, durably; a batch that holds offset goes
+// whole, so that End may come out lower. At or above End it changes nothing; below the
+// first local segment errors wrap kafka.OffsetOutOfRange (see ResetTo). A crash in between
+// leaves a longer log, never a gap.
+func (l *Log) TruncateTo(offset int64) error {
+	l.maintMu.Lock()
+	defer l.maintMu.Unlock()
+	l.appendMu.Lock()
+	defer l.appendMu.Unlock()
+	if err := l.ready(); err != nil {
+		return err
+	}
+	l.mu.RLock()
+	segs, end := slices.Clone(l.mu.segs), l.mu.end
+	l.mu.RUnlock()
+	if offset >= end {
+		return nil
+	}
+	i := slices.IndexFunc(segs, func(s *segment) bool { return s.next > offset || s == segs[len(segs)-1] })
+	if offset < segs[0].base {
+		return fmt.Errorf("log %s: %d lies below the first local segment %d: %w", l.opts.TP, offset, segs[0].base, kafka.OffsetOutOfRange)
+	}
+	cut, err := l.shorter(segs[i], offset)
+	if err == nil {
+		err = l.promiseLess(cut.next)
+	}
+	if err == nil {
+		err = l.truncate(segs, i, cut)
+	}
+	if err != nil {
+		return l.fail(err)
+	}
+	return nil
+}
+
+// shorter is segment old without its batches from offset on.
+func (l *Log) shorter(old *segment, offset int64) (*segment, error) {
+	ld := &loader{l: l, c: l.config()}
+	cut := newSegment(l.dir, old.base, l.nowMs(), old.jitterMs)
+	errStop := errors.New("stop")
+	err := ld.headers(old, 0, func(h batch.Header, _ *scanner) error {
+		if h.LastOffset() >= offset {
+			return errStop
+		}
+		cut.grow(&ld.c, h.Size(), h.MaxTimestampMs, h.LastOffset())
+		return nil
+	})
+	if err != nil && !errors.Is(err, errStop) {
+		return nil, err
+	}
+	return cut, nil
+}
+
+// truncate puts cut in the place of segs[i] and drops the segments behind it.
+func (l *Log) truncate(segs []*segment, i int, cut *segment) error {
+	l.mu.Lock() // readers see the shorter log first
+	for _, s := range segs[i:] {
+		l.forget(s)
+	}
+	l.mu.segs = append(l.mu.segs[:i:i], cut)
+	l.mu.end = cut.next
+	l.mu.logStart, l.mu.localStart = min(l.mu.logStart, cut.next), min(l.mu.localStart, cut.next)
+	l.mu.epochs.truncateEnd(cut.next)
+	l.mu.latest = l.mu.epochs.latest()
+	l.mu.Unlock()
+	for _, s := range slices.Backward(segs[i+1:]) {
+		if err := removeSegment(l.opts.FS, s); err != nil {
+			return err
+		}
+	}
+	if err := l.truncateFiles(cut); err != nil {
+		return err
+	}
+	return l.reloadProducers(segs[:i], cut)
+}
+
+// truncateFiles shortens the files of a segment to what cut says.
+func (l *Log) truncateFiles(cut *segment) error {
+	f, err := l.opts.FS.OpenFile(cut.path(logSuffix), os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", cut.path(logSuffix), err)
+	}
+	if err := errors.Join(f.Truncate(cut.size), f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("truncate %s: %w", cut.path(logSuffix), err)
+	}
+	b, err := vfs.ReadFile(l.opts.FS, cut.path(txnIndexSuffix))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("read %s: %w", cut.path(txnIndexSuffix), err)
+	}
+	if len(b) > 0 {
+		txns, err := ParseTxnIndex(cut.base, b)
+		if err != nil {
+			return err
+		}
+		n, _ := slices.BinarySearchFunc(txns, cut.next, func(t AbortedTxn, off int64) int { return cmp.Compare(t.LastOffset, off) })
+		if err := writeFile(l.opts.FS, cut.path(txnIndexSuffix), b[:n*txnEntrySize]); err != nil {
+			return err
+		}
+		cut.hasTxns = n > 0
+	}
+	return l.writeIndexes(cut)
+}
+
+// reloadProducers rebuilds the producer state as of the new end, and writes the history.
+func (l *Log) reloadProducers(before []*segment, cut *segment) error {
+	ld := &loader{l: l, c: l.config(), evicted: -1, snapshot: -1}
+	if err := ld.list(); err != nil {
+		return err
+	}
+	ld.segs, ld.scanFrom = append(slices.Clone(before), cut), len(before)+1
+	if err := ld.replay(cut.next); err != nil {
+		return err
+	}
+	l.w.producers, l.w.snapshotEnd = ld.producers, ld.snapshot
+	l.mu.Lock()
+	l.mu.txns = slices.Clone(ld.producers.txns)
+	l.mu.damage, l.mu.promise = nil, nil
+	l.mu.Unlock()
+	return l.writeEpochs()
+}
+
+// ResetTo drops the whole local log, damaged or not, and starts it anew, empty, at
+// offset: for a log that lost data which the tier holds, or that lags behind its leader's
+// start. Give it its history with Adopt. The global start stays where it is when remote
+// storage holds data (SetHighestRemote), else it becomes offset.
+func (l *Log) ResetTo(offset int64) error {
+	l.maintMu.Lock()
+	defer l.maintMu.Unlock()
+	l.appendMu.Lock()
+	defer l.appendMu.Unlock()
+	if err := l.Err(); errors.Is(err, ErrClosed) || errors.Is(err, kafka.InconsistentTopicID) {
+		return err
+	}
+	if err := l.promiseLess(0); err != nil {
+		return l.fail(err)
+	}
+	if err := l.reset(offset); err != nil {
+		return l.fail(err)
+	}
+	return nil
+}
+
+func (l *Log) reset(offset int64) error {
+	l.mu.Lock()
+	for _, s := range l.mu.segs {
+		l.forget(s)
+	}
+	l.mu.segs, l.mu.txns = nil, nil
+	l.mu.end, l.mu.localStart, l.mu.durable = offset, offset, offset
+	if l.mu.highestRemote < 0 || l.mu.logStart > offset {
+		l.mu.logStart = offset
+	}
+	l.mu.epochs = epochCache{dirty: true}
+	l.mu.latest = kafka.NoEpoch
+	l.mu.Unlock()
+	if err := l.removeAll(); err != nil {
+		return err
+	}
+	c := l.config()
+	if _, err := l.firstSegment(offset, &c); err != nil {
+		return err
+	}
+	l.w = writer{producers: newProducerState(offset), snapshotEnd: -1, flushedMs: l.nowMs(), expiredMs: l.nowMs()}
+	if err := errors.Join(l.writeEpochs(), l.syncDir()); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.mu.loaded, l.mu.err, l.mu.damage, l.mu.promise, l.mu.suspect = true, nil, nil, nil, false
+	l.mu.recoveryPoint = offset
+	l.mu.Unlock()
+	return nil
+}
+
+// removeAll removes every segment file, newest first and durably one by one, so that a
+// crash in between leaves a shorter log without gaps.
+func (l *Log) removeAll() error {
+	entries, err := l.opts.FS.ReadDir(l.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list %s: %w", l.dir, err)
+	}
+	last := int64(-1)
+	for _, e := range slices.Backward(entries) { // sorted by name, so by base
+		base, suffix, ok := parseSegmentName(e.Name())
+		if !ok || e.IsDir() {
+			continue
+		}
+		if strings.HasPrefix(suffix, logSuffix) && base != last && last >= 0 {
+			if err := l.opts.FS.SyncDir(l.dir); err != nil {
+				return fmt.Errorf("sync directory %s: %w", l.dir, err)
+			}
+		}
+		last = base
+		if err := l.opts.FS.Remove(filepath.Join(l.dir, e.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove %s: %w", filepath.Join(l.dir, e.Name()), err)
+		}
+	}
+	return nil
+}
+
+// Adopt gives an empty log, after ResetTo, the history of what lies below its end: the
+// leader epochs and the bytes of the producer snapshot as of End (nil = none). Both are
+// durable on return. Errors wrap kafka.ErrCorrupt when the snapshot is no snapshot.
+func (l *Log) Adopt(epochs []EpochEntry, producerSnapshot []byte) error {
+	l.appendMu.Lock()
+	defer l.appendMu.Unlock()
+	if err := l.ready(); err != nil {
+		return err
+	}
+	l.mu.RLock()
+	end, empty := l.mu.end, len(l.mu.segs) == 1 && l.mu.segs[0].size == 0
+	l.mu.RUnlock()
+	if !empty {
+		return fmt.Errorf("BUG: log %s adopts a history but is not empty", l.opts.TP)
+	}
+	if producerSnapshot != nil {
+		entries, err := ParseProducerSnapshot(producerSnapshot)
+		if err != nil {
+			return err
+		}
+		p := newProducerState(end)
+		p.load(entries, end, l.nowMs())
+		if err := l.writeSnapshotFile(end, p); err != nil {
+			return l.fail(err)
+		}
+		if err := l.syncPath(segmentPath(l.dir, end, snapshotSuffix)); err != nil {
+			return l.fail(err)
+		}
+		l.w.producers = p
+	}
+	l.mu.Lock()
+	l.mu.epochs = epochCache{entries: slices.Clone(epochs)}
+	l.mu.epochs.truncateEnd(end)
+	l.mu.latest = l.mu.epochs.latest()
+	l.mu.txns = slices.Clone(l.w.producers.txns)
+	l.mu.Unlock()
+	if err := errors.Join(l.writeEpochs(), l.syncDir()); err != nil {
+		return l.fail(err)
+	}
+	return nil
+}

@@ -1,0 +1,172 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// Node is the resolved settings of one broker. It is immutable: a change makes a new Node,
+// and whoever needs the newest one is given a func() *Node. Fields carry the unit last;
+// the table documents each.
+type Node struct {
+	NodeID              int32
+	ClusterID           string // "" until the node has one
+	Listeners           []Listener
+	AdvertisedListeners []Listener // host "" stands for the machine's name, port 0 for the port in use
+	AdminListen         string     // HOST:PORT; "" for none
+	LogDirs             []string   // at least one
+	MetadataDir         string
+	Rack                string
+
+	NumPartitions            int32
+	DefaultReplicationFactor int16
+	AutoCreateTopics         bool
+	DeleteTopicEnable        bool
+
+	MessageMaxBytes          int64
+	FetchMaxBytes            int64
+	SocketRequestMaxBytes    int64
+	QueuedMaxRequestBytes    int64 // -1 leaves the bound to the broker
+	SocketSendBufferBytes    int64 // -1 leaves it to the operating system
+	SocketReceiveBufferBytes int64 // -1 leaves it to the operating system
+	ConnectionsMaxIdleMs     int64 // negative: idle connections stay
+	MaxConnectionsPerIP      int64
+	MaxConnections           int64
+
+	LogRetentionCheckIntervalMs        int64
+	LogFlushSchedulerIntervalMs        int64
+	LogFlushOffsetCheckpointIntervalMs int64
+	ProducerIDExpirationMs             int64
+
+	TierURL                           string // "" for no tier
+	TierCacheDir                      string
+	TierCacheBytes                    int64
+	RemoteLogManagerTaskIntervalMs    int64
+	RemoteCopyMaxBytesPerSecond       int64
+	RemoteFetchMaxBytesPerSecond      int64
+	RemoteFetchMaxWaitMs              int64
+	RemoteListOffsetsRequestTimeoutMs int64
+
+	layers layers
+}
+
+// layers are the canonical values that were set, the weakest first; defaults are in the table.
+type layers struct {
+	static  map[string]string // files, environment, flags
+	cluster map[string]string // dynamic default of all brokers
+	broker  map[string]string // dynamic setting of this broker
+}
+
+// get is the value that counts, and whether there is one: set somewhere, or a default.
+func (l layers) get(name string) (string, bool) {
+	for _, layer := range []map[string]string{l.broker, l.cluster, l.static} {
+		if v, ok := layer[name]; ok {
+			return v, true
+		}
+	}
+	s := row(name)
+	return s.Default, s.Default != ""
+}
+
+// row is the setting of a name that the code itself knows.
+func row(name string) Setting {
+	s, ok := Lookup(name)
+	if !ok {
+		panic("BUG: no setting " + name)
+	}
+	return s
+}
+
+func (l layers) text(name string) string {
+	v, _ := l.get(name)
+	return v
+}
+
+func (l layers) int(name string) int64 { return integer(l.text(name)) }
+
+func (l layers) bool(name string) bool { return l.text(name) == "true" }
+
+func (l layers) list(name string) []string { return splitList(l.text(name)) }
+
+func newNode(l layers) (*Node, error) {
+	n := &Node{
+		NodeID:      int32(l.int("node.id")),
+		ClusterID:   l.text("varve.cluster.id"),
+		AdminListen: l.text("varve.admin.listener"),
+		LogDirs:     l.list("log.dirs"),
+		Rack:        l.text("broker.rack"),
+
+		NumPartitions:            int32(l.int("num.partitions")),
+		DefaultReplicationFactor: int16(l.int("default.replication.factor")),
+		AutoCreateTopics:         l.bool("auto.create.topics.enable"),
+		DeleteTopicEnable:        l.bool("delete.topic.enable"),
+
+		MessageMaxBytes:          l.int("message.max.bytes"),
+		FetchMaxBytes:            l.int("fetch.max.bytes"),
+		SocketRequestMaxBytes:    l.int("socket.request.max.bytes"),
+		QueuedMaxRequestBytes:    l.int("queued.max.request.bytes"),
+		SocketSendBufferBytes:    l.int("socket.send.buffer.bytes"),
+		SocketReceiveBufferBytes: l.int("socket.receive.buffer.bytes"),
+		ConnectionsMaxIdleMs:     l.int("connections.max.idle.ms"),
+		MaxConnectionsPerIP:      l.int("max.connections.per.ip"),
+		MaxConnections:           l.int("max.connections"),
+
+		LogRetentionCheckIntervalMs:        l.int("log.retention.check.interval.ms"),
+		LogFlushSchedulerIntervalMs:        l.int("log.flush.scheduler.interval.ms"),
+		LogFlushOffsetCheckpointIntervalMs: l.int("log.flush.offset.checkpoint.interval.ms"),
+		ProducerIDExpirationMs:             l.int("producer.id.expiration.ms"),
+
+		TierURL:                           l.text("varve.tier.url"),
+		TierCacheBytes:                    l.int("varve.tier.cache.bytes"),
+		RemoteLogManagerTaskIntervalMs:    l.int("remote.log.manager.task.interval.ms"),
+		RemoteCopyMaxBytesPerSecond:       l.int("remote.log.manager.copy.max.bytes.per.second"),
+		RemoteFetchMaxBytesPerSecond:      l.int("remote.log.manager.fetch.max.bytes.per.second"),
+		RemoteFetchMaxWaitMs:              l.int("remote.fetch.max.wait.ms"),
+		RemoteListOffsetsRequestTimeoutMs: l.int("remote.list.offsets.request.timeout.ms"),
+
+		layers: l,
+	}
+	n.MetadataDir = nameOr(l.text("varve.metadata.dir"), filepath.Join(n.LogDirs[0], "metadata"))
+	n.TierCacheDir = nameOr(l.text("varve.tier.cache.dir"), filepath.Join(n.LogDirs[0], "cache"))
+	var errListeners error
+	n.Listeners, n.AdvertisedListeners, errListeners = l.listeners()
+	if err := errors.Join(errListeners, n.check()); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// check holds the rules between settings.
+func (n *Node) check() error {
+	var errs []error
+	if q := n.QueuedMaxRequestBytes; q > 0 && q < n.SocketRequestMaxBytes {
+		errs = append(errs, refuse("queued.max.request.bytes",
+			"queued.max.request.bytes (%d) must be at least socket.request.max.bytes (%d), or -1", q, n.SocketRequestMaxBytes))
+	}
+	t := n.Topic(nil)
+	names := func(s string) string { return row(s).Synonyms[0] }
+	errs = append(errs, t.checkCompaction(names))
+	if n.TierURL != "" {
+		errs = append(errs, t.checkTiering(names))
+	}
+	return errors.Join(errs...)
+}
+
+// Listener is where a broker listens, or what clients are told of it.
+type Listener struct {
+	Name     string // in upper case
+	Host     string
+	Port     int
+	Protocol string // PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL
+}
+
+// String is the form NAME://HOST:PORT.
+func (l Listener) String() string {
+	host := l.Host
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return fmt.Sprintf("%s://%s:%d", l.Name, host, l.Port)
+}

@@ -1,0 +1,125 @@
+package config
+
+// nodeSettings are the settings of a broker that are no defaults of topics. Names, types,
+// defaults and ranges are those of Kafka 4.3 unless Since says otherwise.
+var nodeSettings = []Setting{
+	{
+		Name: "node.id", Type: Int, Default: "1", Valid: atLeast(0), Scope: NodeScope, Importance: High, Since: "Kafka 2.8",
+		Doc: "The id of this node in the cluster. No two nodes share one; a log directory remembers the id it was used by.",
+	}, {
+		Name: "listeners", Type: List, Default: "PLAINTEXT://:9092", Valid: listenerList, Scope: NodeScope, Importance: High,
+		Since: "Kafka 0.9",
+		Doc:   "Where the broker listens: NAME://HOST:PORT, separated by commas. An empty host listens on every interface; port 0 takes a free one.",
+	}, {
+		Name: "advertised.listeners", Type: List, Valid: listenerList, Scope: NodeScope, Importance: High, Since: "Kafka 0.9",
+		Doc: "The addresses that clients are told, one for each listener that they may use. Not set: those of `listeners`, with the machine's name where the host is empty.",
+	}, {
+		Name: "listener.security.protocol.map", Type: String,
+		Default: "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT",
+		Valid:   protocolMap, Scope: NodeScope, Importance: Low, Since: "Kafka 0.10.2 (KIP-103)",
+		Doc: "The security protocol of each listener name: NAME:PROTOCOL, separated by commas. Varve " + Version + " serves PLAINTEXT.",
+	}, {
+		Name: "broker.rack", Type: String, Scope: NodeScope, Importance: Medium, Since: "Kafka 0.10 (KIP-36)",
+		Doc: "The rack or availability zone of this broker.",
+	}, {
+		Name: "log.dirs", Type: List, Default: "/var/lib/varve/log", Valid: nonEmptyList, Scope: NodeScope, Importance: High,
+		Since: "Kafka 0.8",
+		Doc:   "The directories that hold the partitions, one per disk, separated by commas. New partitions go where the fewest are.",
+	}, {
+		Name: "num.partitions", Type: Int, Default: "1", Valid: atLeast(1), Scope: NodeScope, Importance: Medium, Since: "Kafka 0.8",
+		Doc: "The number of partitions of a topic whose creator names none.",
+	}, {
+		Name: "default.replication.factor", Type: Int, Default: "1", Valid: between(1, 32767), Scope: NodeScope, Importance: Medium,
+		Since: "Kafka 0.8",
+		Doc:   "The number of replicas of a partition whose creator names none.",
+	}, {
+		Name: "auto.create.topics.enable", Type: Bool, Default: "true", Scope: NodeScope, Importance: High, Since: "Kafka 0.8",
+		Doc: "Whether a client's request for an unknown topic creates it.",
+	}, {
+		Name: "delete.topic.enable", Type: Bool, Default: "true", Scope: NodeScope, Importance: High, Since: "Kafka 0.8.2",
+		Doc: "Whether topics may be deleted.",
+	}, {
+		Name: "fetch.max.bytes", Type: Int, Unit: Bytes, Default: "57671680", Valid: atLeast(1024), Scope: NodeScope,
+		Importance: Medium, Since: "Kafka 2.5 (KIP-541)",
+		Doc: "The most record bytes in one answer to a Fetch, whatever the client asks for. One batch that is larger is still sent.",
+	}, {
+		Name: "socket.request.max.bytes", Type: Int, Unit: Bytes, Default: "104857600", Valid: atLeast(1), Scope: NodeScope,
+		Importance: High, Since: "Kafka 0.8",
+		Doc: "The largest request a client may send; a larger one closes its connection.",
+	}, {
+		Name: "queued.max.request.bytes", Type: Long, Unit: Bytes, Default: "-1", Scope: NodeScope, Importance: Medium,
+		Since: "Kafka 1.0 (KIP-72)",
+		Doc:   "The bytes of requests that may be in memory at once before reading stops. -1 leaves the bound to the broker; else at least `socket.request.max.bytes`.",
+	}, {
+		Name: "socket.send.buffer.bytes", Type: Int, Unit: Bytes, Default: "102400", Valid: atLeast(-1), Scope: NodeScope,
+		Importance: High, Since: "Kafka 0.8",
+		Doc: "The send buffer of a connection (SO_SNDBUF). -1 leaves it to the operating system.",
+	}, {
+		Name: "socket.receive.buffer.bytes", Type: Int, Unit: Bytes, Default: "102400", Valid: atLeast(-1), Scope: NodeScope,
+		Importance: High, Since: "Kafka 0.8",
+		Doc: "The receive buffer of a connection (SO_RCVBUF). -1 leaves it to the operating system.",
+	}, {
+		Name: "connections.max.idle.ms", Type: Long, Unit: Milliseconds, Default: "600000", Scope: NodeScope, Importance: Medium,
+		Since: "Kafka 0.8.2",
+		Doc:   "A connection without a request for this long is closed. A negative value keeps idle connections.",
+	}, {
+		Name: "max.connections.per.ip", Type: Int, Default: "2147483647", Valid: atLeast(0), Scope: NodeScope, Update: ClusterWide,
+		Importance: Medium, Since: "Kafka 0.8.2",
+		Doc: "The most connections from one address; further ones are closed at once.",
+	}, {
+		Name: "max.connections", Type: Int, Default: "2147483647", Valid: atLeast(0), Scope: NodeScope, Update: ClusterWide,
+		Importance: Medium, Since: "Kafka 2.4 (KIP-402)",
+		Doc: "The most connections to this broker.",
+	}, {
+		Name: "log.retention.check.interval.ms", Type: Long, Unit: Milliseconds, Default: "300000", Valid: atLeast(1), Scope: NodeScope,
+		Importance: Medium, Since: "Kafka 0.8",
+		Doc: "How often the broker looks for segments that retention no longer keeps.",
+	}, {
+		Name: "log.flush.offset.checkpoint.interval.ms", Type: Int, Unit: Milliseconds, Default: "60000", Valid: atLeast(0),
+		Scope: NodeScope, Importance: High, Since: "Kafka 0.8",
+		Doc: "How often a log directory writes its checkpoint; recovery after a crash starts from it.",
+	}, {
+		Name: "producer.id.expiration.ms", Type: Int, Unit: Milliseconds, Default: "86400000", Valid: atLeast(1), Scope: NodeScope,
+		Update: ClusterWide, Importance: Low, Since: "Kafka 3.4 (KIP-854)",
+		Doc: "How long after its last batch a partition remembers an idempotent producer.",
+	}, {
+		Name: "remote.log.manager.task.interval.ms", Type: Long, Unit: Milliseconds, Default: "30000", Valid: atLeast(1), Scope: NodeScope,
+		Importance: Low, Since: "Kafka 3.6 (KIP-405)",
+		Doc: "How often a leader looks for closed segments to copy to the object store and for remote ones to delete.",
+	}, {
+		Name: "remote.log.manager.copy.max.bytes.per.second", Type: Long, Unit: BytesPerSecond, Default: maxLong, Valid: atLeast(1),
+		Scope: NodeScope, Update: ClusterWide, Importance: Medium, Since: "Kafka 3.9 (KIP-956)",
+		Doc: "The rate at which this broker copies segments to the object store. The default is no limit.",
+	}, {
+		Name: "remote.log.manager.fetch.max.bytes.per.second", Type: Long, Unit: BytesPerSecond, Default: maxLong, Valid: atLeast(1),
+		Scope: NodeScope, Update: ClusterWide, Importance: Medium, Since: "Kafka 3.9 (KIP-956)",
+		Doc: "The rate at which this broker reads from the object store. The default is no limit.",
+	}, {
+		Name: "remote.fetch.max.wait.ms", Type: Int, Unit: Milliseconds, Default: "500", Valid: atLeast(1), Scope: NodeScope,
+		Update: ClusterWide, Importance: Medium, Since: "Kafka 3.8 (KIP-1018)",
+		Doc: "How long a Fetch waits for bytes from the object store. Later it is answered without them, and the reading goes on for the next one.",
+	}, {
+		Name: "remote.list.offsets.request.timeout.ms", Type: Long, Unit: Milliseconds, Default: "30000", Valid: atLeast(1),
+		Scope: NodeScope, Update: ClusterWide, Importance: Medium, Since: "Kafka 4.0 (KIP-1075)",
+		Doc: "How long a ListOffsets waits for the object store.",
+	}, {
+		Name: "varve.admin.listener", Type: String, Default: ":9644", Valid: hostPort, Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "HOST:PORT of the admin listener with `/livez`, `/readyz` and `/metrics`. Empty: there is none.",
+	}, {
+		Name: "varve.cluster.id", Type: String, Valid: clusterID, Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "The id of the cluster that this node belongs to, 22 characters of URL-safe base64. Not set: the id in the log directories, or a new one at the first start.",
+	}, {
+		Name: "varve.metadata.dir", Type: String, Scope: NodeScope, Importance: High, Since: sinceVarve,
+		Doc: "The directory of the metadata log and its snapshots. Not set: `metadata` in the first of `log.dirs`.",
+	}, {
+		Name: "varve.tier.url", Type: String, Valid: tierURL, Scope: NodeScope, Importance: High, Since: sinceVarve,
+		Doc: "The object store that closed segments go to: `file:///dir`, `mem://name` or `s3://bucket/prefix?endpoint=…&region=…&pathStyle=true`. Credentials come from the provider's own chain, never from the URL. Not set: there is no tier.",
+	}, {
+		Name: "varve.tier.cache.dir", Type: String, Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "The directory of the cache for chunks read from the object store. Not set: `cache` in the first of `log.dirs`.",
+	}, {
+		Name: "varve.tier.cache.bytes", Type: Long, Unit: Bytes, Default: "10737418240", Valid: atLeast(0), Scope: NodeScope,
+		Importance: Medium, Since: sinceVarve,
+		Doc: "The most bytes in that cache.",
+	},
+}

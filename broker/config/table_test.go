@@ -1,0 +1,241 @@
+package config
+
+import (
+	"bytes"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestTableIsSound(t *testing.T) {
+	variables := map[string]string{}
+	for i, s := range table {
+		if i > 0 && table[i-1].Name >= s.Name {
+			t.Errorf("%s follows %s", s.Name, table[i-1].Name)
+		}
+		if s.Default != "" {
+			if v, err := s.canonical(s.Default); err != nil || v != s.Default {
+				t.Errorf("%s: default %q becomes %q, %v", s.Name, s.Default, v, err)
+			}
+		}
+		if s.Doc == "" || s.Since == "" || s.Type == 0 || s.Scope == 0 {
+			t.Errorf("%s: incomplete row", s.Name)
+		}
+		if s.Scope&NodeScope == 0 && s.Update != ReadOnly {
+			t.Errorf("%s: the update mode belongs to broker-level settings", s.Name)
+		}
+		for _, name := range []string{EnvName(s.Name), "VARVE_" + strings.ToUpper(strings.ReplaceAll(s.Name, ".", "_"))} {
+			if other := variables[name]; other != "" && other != s.Name {
+				t.Errorf("%s and %s share the variable %s", s.Name, other, name)
+			}
+			variables[name] = s.Name
+		}
+		for _, name := range s.Synonyms {
+			if synonym, ok := Lookup(name); !ok || synonym.Scope&NodeScope == 0 {
+				t.Errorf("%s: %s is no broker-level setting", s.Name, name)
+			}
+		}
+	}
+	if _, ok := Lookup("log.dir"); ok {
+		t.Error("found a name that is not in the table")
+	}
+}
+
+// otherValue is a valid value of s that is not its default.
+func otherValue(t *testing.T, s Setting) string {
+	special := map[string]string{
+		"listeners":                      "PLAINTEXT://:1234",
+		"advertised.listeners":           "PLAINTEXT://example.com:1234",
+		"listener.security.protocol.map": "",
+		"varve.cluster.id":               "4L6g3nShT-eMCtK--X86sw",
+		"varve.admin.listener":           "localhost:1",
+		"varve.tier.url":                 "mem://x",
+		"varve.tier.delete.grace.ms":     "7",
+		"queued.max.request.bytes":       "104857601",
+	}
+	if v, ok := special[s.Name]; ok {
+		return v
+	}
+	candidates := []string{"true", "compact", "LogAppendTime", "zstd", "/elsewhere", "0.25", "1", "7", "2097152"}
+	for _, c := range candidates {
+		if v, err := s.canonical(c); err == nil && v != s.Default {
+			return v
+		}
+	}
+	if s.Type == Bool {
+		return "false"
+	}
+	t.Fatalf("no other value for %s", s.Name)
+	return ""
+}
+
+// TestEverySettingHasAnEffect: a row that changes no typed view would be an empty promise.
+func TestEverySettingHasAnEffect(t *testing.T) {
+	view := func(static map[string]string) any {
+		n, err := newNode(layers{static: static})
+		if err != nil {
+			t.Fatalf("%v: %v", static, err)
+		}
+		topic := n.Topic(nil)
+		n.layers = layers{}
+		return [2]any{n, topic}
+	}
+	base, err := newNode(layers{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(view(nil), view(nil)) {
+		t.Fatal("two views of the same settings differ")
+	}
+	for _, s := range table {
+		if s.Name == "listener.security.protocol.map" || s.Name == "varve.durability" {
+			continue // one more valid value needs a feature of a later version
+		}
+		value := otherValue(t, s)
+		if s.Scope&NodeScope != 0 && reflect.DeepEqual(view(nil), view(map[string]string{s.Name: value})) {
+			t.Errorf("%s=%s changes nothing on a node", s.Name, value)
+		}
+		if s.Scope&TopicScope != 0 && reflect.DeepEqual(base.Topic(nil), base.Topic(map[string]string{s.Name: value})) {
+			t.Errorf("%s=%s changes nothing on a topic", s.Name, value)
+		}
+	}
+}
+
+// ours are the rows that differ from Kafka's on purpose.
+var ours = map[string]string{
+	"node.id":  "Kafka has no default",
+	"log.dirs": "Kafka takes log.dir, which is below /tmp",
+}
+
+// stricter are the ranges that Kafka checks elsewhere or not at all.
+var stricter = []string{
+	"advertised.listeners", "listeners", "listener.security.protocol.map", "log.dirs", "log.flush.interval.ms",
+	"log.flush.scheduler.interval.ms", "log.retention.hours", "log.retention.minutes", "log.retention.ms", "log.roll.jitter.ms",
+	"log.roll.ms", "default.replication.factor", "socket.receive.buffer.bytes", "socket.send.buffer.bytes",
+}
+
+// TestTableIsKafkas compares the table with what Apache Kafka 4.3.1 says of itself.
+func TestTableIsKafkas(t *testing.T) {
+	b, err := os.ReadFile("testdata/kafka-4.3.1.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for line := range strings.Lines(string(b)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		f := strings.Split(strings.TrimSuffix(line, "\n"), "|")
+		scope, name, kind, fallback, span, importance := f[0], f[1], f[2], f[3], f[4], f[5]
+		s, ok := Lookup(name)
+		if !ok {
+			t.Errorf("%s is gone from the table", name)
+			continue
+		}
+		seen[name] = true
+		if fallback == "null" {
+			fallback = ""
+		}
+		if s.Type.String() != kind || s.Default != fallback && ours[name] == "" {
+			t.Errorf("%s: %s %q, Kafka has %s %q", name, s.Type, s.Default, kind, fallback)
+		}
+		if (scope == "broker") == (s.Scope&NodeScope != 0) && s.Importance.String() != importance {
+			t.Errorf("%s: importance %s, Kafka says %s", name, s.Importance, importance)
+		}
+		if !slices.Contains(stricter, name) {
+			checkRange(t, s, span)
+		}
+	}
+	for _, s := range table {
+		if !seen[s.Name] && !strings.HasPrefix(s.Since, "Varve") && !strings.HasPrefix(s.Since, "Kafka 4.4") {
+			t.Errorf("%s is not in Kafka 4.3.1", s.Name)
+		}
+	}
+}
+
+// checkRange probes the ends of a range in ConfigDef's notation.
+func checkRange(t *testing.T, s Setting, span string) {
+	t.Helper()
+	accepts := func(v string, want bool) {
+		t.Helper()
+		if _, err := s.canonical(v); (err == nil) != want {
+			t.Errorf("%s=%s: accepted %v, Kafka's range is %q", s.Name, v, err == nil, span)
+		}
+	}
+	span, orMinusOne := strings.CutSuffix(span, " or -1")
+	inside := strings.Trim(span, "[]")
+	low, high, isRange := strings.Cut(inside, ",...")
+	switch {
+	case span == "" && (s.Type == Int || s.Type == Long):
+		accepts("-2147483648", true)
+	case span == "" || s.Type == Double:
+	case isRange:
+		n, err := strconv.ParseInt(low, 10, 64)
+		if err != nil {
+			t.Fatalf("%s: range %q", s.Name, span)
+		}
+		accepts(low, true)
+		if !orMinusOne || n-1 != -1 {
+			accepts(strconv.FormatInt(n-1, 10), false)
+		}
+		if high = strings.Trim(high, ","); high != "" {
+			n, err := strconv.ParseInt(high, 10, 64)
+			if err != nil {
+				t.Fatalf("%s: range %q", s.Name, span)
+			}
+			accepts(high, true)
+			accepts(strconv.FormatInt(n+1, 10), false)
+		}
+	default:
+		for word := range strings.SplitSeq(inside, ", ") {
+			accepts(word, true)
+		}
+		accepts("surely-not", false)
+	}
+}
+
+func TestDocumentationIsGenerated(t *testing.T) {
+	checkedIn, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(checkedIn, Markdown()) {
+		t.Error("docs/configuration.md is not what the table says; run: go run ./broker/config/gendoc")
+	}
+}
+
+func TestSampleLoads(t *testing.T) {
+	live := strings.NewReplacer("\n# ", "\n").Replace(string(Sample()))
+	var lines []string
+	for line := range strings.Lines(live) {
+		name, value, ok := strings.Cut(line, ": ")
+		if _, known := Lookup(name); ok && known && value != "\n" && value != "\"\"\n" {
+			lines = append(lines, line)
+		}
+	}
+	n, _, err := Load(Sources{YAML: []byte(strings.Join(lines, ""))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, _, err := Load(Sources{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(lines) < 40 || !reflect.DeepEqual(*n.Topic(nil), *base.Topic(nil)) {
+		t.Errorf("the sample's %d lines do not stand for the defaults", len(lines))
+	}
+}
+
+func TestReadingOfNumbers(t *testing.T) {
+	for name, want := range map[string]string{
+		"segment.bytes": "`1073741824` (1 GiB)", "retention.ms": "`604800000` (7 d)", "log.retention.hours": "`168` (7 d)",
+		"flush.ms": "`9223372036854775807` (no limit)", "message.max.bytes": "`1048588`", "log.roll.ms": "not set",
+	} {
+		if got := row(name).defaultText(); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}

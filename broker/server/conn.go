@@ -1,0 +1,284 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/varve-io/varve/broker/wire"
+)
+
+// probeInterval is how often a connection that has stopped reading, because an earlier
+// request is still waiting, looks whether its peer has gone.
+const probeInterval = 100 * time.Millisecond
+
+// Conn is one client connection. Its methods may be called from any goroutine.
+type Conn struct {
+	// State is for the handler: what it remembers per connection. It is touched only
+	// inside Handle, that is on the connection's goroutine.
+	State any
+
+	srv      *Server
+	listener *listener
+	id       uint64
+	nc       net.Conn
+	raw      syscall.RawConn // nil where there is no descriptor to read and write directly
+	probe    syscall.RawConn // the socket below, also under TLS; nil in memory
+	ip       string          // key of the per-address limit
+
+	ctx    context.Context // cancelled when the connection ends or its peer has gone
+	cancel context.CancelCauseFunc
+
+	header        wire.RequestHeader // of the last request: an unchanged client id is not copied again
+	authenticated atomic.Bool
+	in            framer
+	out           output
+	answers       answers
+
+	deadline     time.Time // read deadline in force
+	lastActivity time.Time // of a byte received, or of a look that found requests in flight
+}
+
+// ID numbers connections since the start of the server, from 1.
+func (c *Conn) ID() uint64 { return c.id }
+
+// Listener is the name of the listener that the connection came in on.
+func (c *Conn) Listener() string { return c.listener.Name }
+
+// RemoteAddr is the peer's address.
+func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+
+// SetAuthenticated lifts the limits that hold before authentication.
+func (c *Conn) SetAuthenticated() { c.authenticated.Store(true) }
+
+// frameLimit is the longest frame that the peer may send now, in bytes.
+func (c *Conn) frameLimit() int64 {
+	if c.authenticated.Load() {
+		return c.srv.limits.MaxRequestBytes
+	}
+	return c.srv.limits.UnauthenticatedRequestBytes
+}
+
+// run serves the connection until it ends. It is the connection's only goroutine, but for
+// the short-lived ones that write late answers.
+func (c *Conn) run() {
+	defer c.srv.forget(c)
+	err := c.serve()
+	if errors.Is(err, errDraining) || errors.Is(err, errClosing) {
+		c.awaitAnswered(c.srv.hardStop)
+	}
+	c.shut(err)
+	c.answers.awaitWriter()
+	c.in.free()
+	c.logEnd(err)
+}
+
+// serve reads and handles requests until the connection has to end.
+func (c *Conn) serve() error {
+	for {
+		frame, s, err := c.in.buffered()
+		if err != nil {
+			c.flush()
+			return err
+		}
+		if frame == nil {
+			c.flush()
+			if err := c.in.fill(); err != nil {
+				return err
+			}
+			continue
+		}
+		err = c.handle(frame, s)
+		c.in.done(frame, s)
+		if err != nil {
+			c.flush()
+			return err
+		}
+	}
+}
+
+// handle waits for the request's turn and hands it to the handler.
+func (c *Conn) handle(frame []byte, s *slab) error {
+	body, err := c.header.Parse(frame)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errHeader, err)
+	}
+	r := &Request{
+		Header: c.header, Body: body, Conn: c, Ctx: c.ctx, Received: c.in.progress,
+		slab: s, size: len(frame), exclusive: !c.srv.overlap(c.header.Key),
+	}
+	if err := c.admit(r); err != nil {
+		return err
+	}
+	c.srv.metrics.request(r.Header.Key, len(frame))
+	return r.run(func() { c.srv.handler.Handle(r) })
+}
+
+// admit queues r when its turn has come: an exclusive request when all earlier ones are
+// answered, any other when no exclusive one is waiting; and never more than the
+// connection's share of requests and bytes in flight.
+func (c *Conn) admit(r *Request) error {
+	if admitted, err := c.answers.push(r, &c.srv.limits); admitted || err != nil {
+		return err
+	}
+	c.flush()
+	timer := time.NewTimer(probeInterval)
+	defer timer.Stop()
+	for {
+		admitted, err := c.answers.push(r, &c.srv.limits)
+		if admitted || err != nil {
+			return err
+		}
+		select {
+		case <-c.answers.wake:
+		case <-timer.C:
+			timer.Reset(probeInterval)
+			if c.probe != nil && peerGone(c.probe) {
+				c.cancel(errPeerGone)
+			}
+		case <-c.srv.hardStop:
+			return errConnClosed
+		}
+	}
+}
+
+// awaitAnswered waits until all requests are answered and the answers are sent, the
+// connection is closed, or stop.
+func (c *Conn) awaitAnswered(stop <-chan struct{}) {
+	timer := time.NewTimer(probeInterval)
+	defer timer.Stop()
+	for !c.answers.empty() {
+		select {
+		case <-c.answers.wake:
+		case <-stop:
+			return
+		case <-timer.C:
+			timer.Reset(probeInterval)
+			if c.probe != nil && peerGone(c.probe) {
+				return
+			}
+		}
+	}
+}
+
+// flush ends a burst: answers given meanwhile leave together.
+func (c *Conn) flush() {
+	if c.answers.uncork() {
+		c.writeAnswers()
+	}
+}
+
+// writeAnswers sends what is answered, in request order, until the oldest request is one
+// that still waits. The caller has become the connection's writer.
+func (c *Conn) writeAnswers() {
+	var batch [16]*Request
+	for {
+		n := c.answers.take(batch[:])
+		if n == 0 {
+			return
+		}
+		err := c.out.send(batch[:n])
+		for _, r := range batch[:n] {
+			r.releasePieces()
+			if err == nil {
+				err = r.end
+			}
+		}
+		clear(batch[:n])
+		if err != nil {
+			c.shut(err)
+		}
+	}
+}
+
+// shut closes the connection and cancels what waits on it. It may be called repeatedly;
+// the first error is the reason.
+func (c *Conn) shut(err error) {
+	if err == nil {
+		err = errConnClosed
+	}
+	if !c.answers.close(err) {
+		return
+	}
+	c.cancel(err)
+	c.nc.Close()
+}
+
+// armRead sets the deadline of the wait that follows: for the rest of a frame the stall
+// deadline, else the idle one. A deadline that is nearly right is left alone, because
+// setting it costs more than a small read.
+func (c *Conn) armRead() {
+	patience := c.srv.limits.MaxIdle
+	if c.in.midFrame() {
+		patience = c.srv.limits.StallTimeout
+	}
+	if want := time.Now().Add(patience); c.deadline.After(want) || c.deadline.Before(want.Add(nearly(patience)-patience)) {
+		c.deadline = want
+		_ = c.nc.SetReadDeadline(want) // fails only on a closed connection, as the read will
+	}
+	if c.srv.draining.Load() {
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// nearly is how much of a deadline has to pass before it counts as reached: armRead leaves
+// a deadline alone that is less than the rest too early.
+func nearly(d time.Duration) time.Duration { return d - d/16 }
+
+// readFailed judges a failed read: nil means to try again.
+func (c *Conn) readFailed(err error) error {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	now := time.Now()
+	switch {
+	case c.srv.draining.Load():
+		return errDraining
+	case c.in.midFrame():
+		if now.Sub(c.in.progress) >= nearly(c.srv.limits.StallTimeout) {
+			return errStalled
+		}
+	case !c.answers.empty():
+		c.lastActivity = now
+	default:
+		if c.in.progress.After(c.lastActivity) {
+			c.lastActivity = c.in.progress
+		}
+		if now.Sub(c.lastActivity) >= nearly(c.srv.limits.MaxIdle) {
+			return errIdle
+		}
+	}
+	c.deadline = time.Time{} // it has passed: armRead sets the next one
+	_ = c.nc.SetReadDeadline(time.Time{})
+	return nil
+}
+
+// handlerPanicked ends the connection whose request made the handler panic.
+func (c *Conn) handlerPanicked(r *Request, v any) error {
+	c.srv.metrics.panics.Inc()
+	c.srv.logger.Error("request handler panicked; closing its connection",
+		"api", c.srv.apiName(r.Header.Key), "version", r.Header.Version, "peer", c.nc.RemoteAddr().String(),
+		"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	return errPanicked
+}
+
+// logEnd tells why a connection ended: nothing that clients do every day above debug level.
+func (c *Conn) logEnd(err error) {
+	if reason := c.answers.reason(); reason != nil {
+		err = reason
+	}
+	kind, level := endReason(err), slog.LevelDebug
+	if kind == endProtocol || kind == endMemory {
+		level = slog.LevelWarn
+	}
+	c.srv.metrics.closed.WithLabelValues(kind).Inc()
+	c.srv.logger.Log(context.Background(), level, "connection closed",
+		"peer", c.nc.RemoteAddr().String(), "listener", c.listener.Name, "reason", kind, "error", err)
+}

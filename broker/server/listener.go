@@ -1,0 +1,157 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Listener is one named door, and the address under which clients reach it.
+type Listener struct {
+	// Name identifies the listener, for instance PLAINTEXT or INTERNAL.
+	Name string
+	// Protocol is Kafka's security protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
+	// Connections of a SASL listener count as unauthenticated at first.
+	Protocol string
+	// Accept yields the connections, bound already; any net.Listener, also in memory.
+	Accept net.Listener
+	// AdvertisedHost and AdvertisedPort are what clients are told (advertised.listeners).
+	// Empty and 0 take the bound address.
+	AdvertisedHost string
+	AdvertisedPort int32
+}
+
+// Endpoint is the address of a listener as clients are told it.
+type Endpoint struct {
+	Name, Protocol, Host string
+	Port                 int32
+}
+
+type listener struct {
+	Listener
+	sasl bool
+}
+
+func newListener(l Listener) (*listener, error) {
+	switch l.Protocol {
+	case "PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL":
+	default:
+		return nil, fmt.Errorf("listener %s: unknown security protocol %q", l.Name, l.Protocol)
+	}
+	if l.Name == "" || l.Accept == nil {
+		return nil, errors.New("BUG: a listener needs a name and a socket")
+	}
+	return &listener{Listener: l, sasl: strings.HasPrefix(l.Protocol, "SASL_")}, nil
+}
+
+// endpoint is what clients are told: the advertised address, completed by the bound one.
+func (l *listener) endpoint() Endpoint {
+	e := Endpoint{Name: l.Name, Protocol: l.Protocol, Host: l.AdvertisedHost, Port: l.AdvertisedPort}
+	host, port, err := net.SplitHostPort(l.Accept.Addr().String())
+	if err != nil {
+		return e // no such thing as a host and port, in memory
+	}
+	if ip := net.ParseIP(host); e.Host == "" && (ip == nil || !ip.IsUnspecified()) {
+		e.Host = host
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err == nil && e.Port == 0 {
+		e.Port = int32(n)
+	}
+	return e
+}
+
+// accept serves connections until the listener is closed. When the process runs out of
+// descriptors it waits a little, instead of spinning.
+func (s *Server) accept(l *listener) {
+	delay := time.Duration(0)
+	for {
+		nc, err := l.Accept.Accept()
+		if err == nil {
+			delay = 0
+			s.admitConn(l, nc)
+			continue
+		}
+		if s.draining.Load() || errors.Is(err, net.ErrClosed) {
+			return
+		}
+		delay = min(max(2*delay, 5*time.Millisecond), time.Second)
+		s.logger.Warn("cannot accept a connection", "listener", l.Name, "error", err, "retry_in", delay)
+		timer := time.NewTimer(delay)
+		select {
+		case <-timer.C:
+		case <-s.ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// admitConn starts a connection, unless a limit refuses it.
+func (s *Server) admitConn(l *listener, nc net.Conn) {
+	c := s.newConn(l, nc)
+	if refused := s.enter(c); refused != "" {
+		s.metrics.closed.WithLabelValues(refused).Inc()
+		s.logger.Debug("connection refused", "listener", l.Name, "peer", nc.RemoteAddr().String(), "reason", refused)
+		c.cancel(errConnClosed)
+		nc.Close()
+		return
+	}
+	s.metrics.accepted.Inc()
+	s.wg.Go(c.run)
+}
+
+// enter takes the connection into the books; the result is why it must not.
+func (s *Server) enter(c *Conn) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.draining.Load():
+		return endDraining
+	case s.limits.MaxConnections > 0 && len(s.mu.conns) >= s.limits.MaxConnections:
+		return endLimit
+	case s.limits.MaxConnectionsPerIP > 0 && s.mu.perIP[c.ip] >= s.limits.MaxConnectionsPerIP:
+		return endLimitPerIP
+	}
+	s.mu.conns[c] = struct{}{}
+	s.mu.perIP[c.ip]++
+	return ""
+}
+
+func (s *Server) newConn(l *listener, nc net.Conn) *Conn {
+	now := time.Now()
+	c := &Conn{srv: s, listener: l, id: s.lastID.Add(1), nc: nc, ip: hostOf(nc.RemoteAddr()), lastActivity: now}
+	c.raw = rawConn(nc)
+	c.probe = c.raw
+	if below, ok := nc.(interface{ NetConn() net.Conn }); ok {
+		c.probe = rawConn(below.NetConn())
+	}
+	c.authenticated.Store(!l.sasl)
+	c.ctx, c.cancel = context.WithCancelCause(s.ctx)
+	c.answers.wake = make(chan struct{}, 1)
+	c.in.c, c.in.progress = c, now
+	c.in.attempt = c.in.tryRead
+	c.out = output{nc: nc, raw: c.raw, patience: s.limits.StallTimeout, scratch: &s.scratch}
+	c.out.sendFn, c.out.fileFn = c.out.sendVector, c.out.sendFileRange
+	if tc, ok := nc.(*net.TCPConn); ok {
+		// A refusal leaves the system's own size, which serves as well.
+		if n := s.limits.SendBufferBytes; n > 0 {
+			_ = tc.SetWriteBuffer(n)
+		}
+		if n := s.limits.ReceiveBufferBytes; n > 0 {
+			_ = tc.SetReadBuffer(n)
+		}
+	}
+	return c
+}
+
+// hostOf is the part of an address that limits per peer go by.
+func hostOf(a net.Addr) string {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.IP.String()
+	}
+	return a.String()
+}

@@ -1,0 +1,156 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/varve-io/varve/broker/wire"
+)
+
+// Why connections end, as the reason label of varve_server_connections_closed_total.
+const (
+	endPeer       = "peer_closed"
+	endIdle       = "idle"
+	endStalled    = "stalled"
+	endProtocol   = "protocol"
+	endMemory     = "memory"
+	endPanic      = "panic"
+	endDraining   = "shutdown"
+	endRequest    = "by_request"
+	endLimit      = "max_connections"
+	endLimitPerIP = "max_connections_per_ip"
+)
+
+// maxKeys bounds the API keys with metrics of their own; the rest count as "unknown".
+const maxKeys = 128
+
+// metrics are the server's figures. Hot paths bump plain atomics and histograms that were
+// looked up at start.
+type metrics struct {
+	apis        [maxKeys]*apiMetrics
+	unknown     *apiMetrics
+	accepted    prometheus.Counter
+	closed      *prometheus.CounterVec
+	panics      prometheus.Counter
+	memoryWaits prometheus.Counter
+}
+
+// apiMetrics are the figures of one API key.
+type apiMetrics struct {
+	requests, requestBytes atomic.Int64
+	seconds                prometheus.Observer
+}
+
+func newMetrics(s *Server, reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		accepted: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "varve_server_connections_accepted_total", Help: "Connections accepted."}),
+		closed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "varve_server_connections_closed_total", Help: "Connections closed or refused, by reason."}, []string{"reason"}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "varve_server_handler_panics_total", Help: "Requests whose handler panicked; each closed its connection."}),
+		memoryWaits: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "varve_server_memory_waits_total", Help: "Times a connection waited for request memory."}),
+	}
+	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "varve_server_request_seconds", Help: "Time from the last byte of a request to its answer, waiting included.",
+		Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9)}, []string{"api"})
+	for key := range m.apis {
+		if name := s.apiName(int16(key)); name != "" {
+			m.apis[key] = &apiMetrics{seconds: seconds.WithLabelValues(name)}
+		}
+	}
+	m.unknown = &apiMetrics{seconds: seconds.WithLabelValues("unknown")}
+	if reg != nil {
+		reg.MustRegister(m.accepted, m.closed, m.panics, m.memoryWaits, seconds, &collector{s: s, m: m,
+			connections:  prometheus.NewDesc("varve_server_connections", "Open connections.", nil, nil),
+			memory:       prometheus.NewDesc("varve_server_request_memory_bytes", "Request memory in use.", nil, nil),
+			requests:     prometheus.NewDesc("varve_server_requests_total", "Requests received.", []string{"api"}, nil),
+			requestBytes: prometheus.NewDesc("varve_server_request_bytes_total", "Bytes of requests received.", []string{"api"}, nil),
+		})
+	}
+	return m
+}
+
+// api finds the figures of a key.
+func (m *metrics) api(key int16) *apiMetrics {
+	if key >= 0 && key < maxKeys && m.apis[key] != nil {
+		return m.apis[key]
+	}
+	return m.unknown
+}
+
+// request counts a request of n bytes.
+func (m *metrics) request(key int16, n int) {
+	a := m.api(key)
+	a.requests.Add(1)
+	a.requestBytes.Add(int64(n))
+}
+
+// answered observes how long a request took.
+func (m *metrics) answered(key int16, received time.Time) {
+	m.api(key).seconds.Observe(time.Since(received).Seconds())
+}
+
+// collector reads at scrape time what is counted elsewhere.
+type collector struct {
+	s                                           *Server
+	m                                           *metrics
+	connections, memory, requests, requestBytes *prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.connections, c.memory, c.requests, c.requestBytes} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	c.s.mu.Lock()
+	conns := len(c.s.mu.conns)
+	c.s.mu.Unlock()
+	ch <- prometheus.MustNewConstMetric(c.connections, prometheus.GaugeValue, float64(conns))
+	ch <- prometheus.MustNewConstMetric(c.memory, prometheus.GaugeValue, float64(c.s.slabs.budget.inUse()))
+	for key, a := range c.m.apis {
+		if a != nil {
+			c.api(ch, c.s.apiName(int16(key)), a)
+		}
+	}
+	c.api(ch, "unknown", c.m.unknown)
+}
+
+func (c *collector) api(ch chan<- prometheus.Metric, name string, a *apiMetrics) {
+	ch <- prometheus.MustNewConstMetric(c.requests, prometheus.CounterValue, float64(a.requests.Load()), name)
+	ch <- prometheus.MustNewConstMetric(c.requestBytes, prometheus.CounterValue, float64(a.requestBytes.Load()), name)
+}
+
+// endReason sorts the error that ended a connection.
+func endReason(err error) string {
+	switch {
+	case errors.Is(err, errIdle):
+		return endIdle
+	case errors.Is(err, errStalled), errors.Is(err, os.ErrDeadlineExceeded):
+		return endStalled
+	case errors.Is(err, errNoMemory):
+		return endMemory
+	case errors.Is(err, errPanicked):
+		return endPanic
+	case errors.Is(err, errDraining):
+		return endDraining
+	case errors.Is(err, errFrameLength), errors.Is(err, errHeader), errors.Is(err, wire.ErrMalformed), errors.Is(err, wire.ErrVersion):
+		return endProtocol
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrClosedPipe), errors.Is(err, net.ErrClosed),
+		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, errConnClosed):
+		return endPeer
+	}
+	return endRequest
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/varve-io/varve/broker"
+	"github.com/varve-io/varve/broker/config"
+	"github.com/varve-io/varve/objstore/open"
+)
+
+// sourceFlags say where a broker's settings come from.
+type sourceFlags struct {
+	file, properties string
+	set              []string
+}
+
+func (f *sourceFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.file, "config", "", "settings `FILE`, a flat YAML map of names")
+	cmd.Flags().StringVar(&f.properties, "properties", "", "Kafka's server.properties `FILE`; ignored lines are reported")
+	cmd.Flags().StringArrayVar(&f.set, "set", nil, "setting `NAME=VALUE`, repeatable; wins over file and environment")
+}
+
+func (f *sourceFlags) load() (*config.Node, []config.Warning, error) {
+	src := config.Sources{Env: os.Environ(), Set: f.set}
+	for _, in := range []struct {
+		path string
+		to   *[]byte
+	}{{f.file, &src.YAML}, {f.properties, &src.Properties}} {
+		if in.path == "" {
+			continue
+		}
+		b, err := os.ReadFile(in.path)
+		if err != nil {
+			return nil, nil, fmt.Errorf("settings: %w", err)
+		}
+		*in.to = b
+	}
+	return config.Load(src)
+}
+
+func brokerCommand() *cobra.Command {
+	var f sourceFlags
+	var logFormat string
+	cmd := &cobra.Command{
+		Use: "broker", Short: "Run a broker from a settings file", Args: exactArgs(0, "no arguments"),
+		Example: "  varve broker --config varve.yaml\n  varve broker --properties server.properties --set varve.tier.url=s3://bucket/prefix",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			logger, err := newLogger(logFormat)
+			if err != nil {
+				return err
+			}
+			node, warnings, err := f.load()
+			if err != nil {
+				return err
+			}
+			warn(logger, warnings)
+			n, err := broker.Start(cmd.Context(), broker.Options{Config: node, OpenStore: open.Open, Logger: logger, Version: version})
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), n)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&logFormat, "log-format", "json", "`text|json`")
+	return cmd
+}
+
+func configCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "Check settings, or print what they mean"}
+	cmd.AddCommand(configCheckCommand(), &cobra.Command{
+		Use: "docs", Short: "Print every setting with type, default, unit and meaning, as Markdown", Args: exactArgs(0, "no arguments"),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := os.Stdout.Write(config.Markdown())
+			return err
+		},
+	})
+	return cmd
+}
+
+func configCheckCommand() *cobra.Command {
+	var f sourceFlags
+	cmd := &cobra.Command{
+		Use: "check", Short: "Say whether a broker would accept these settings", Args: exactArgs(0, "no arguments"),
+		RunE: func(*cobra.Command, []string) error {
+			_, warnings, err := f.load()
+			for _, w := range warnings {
+				fmt.Fprintf(os.Stderr, "ignored: %v\n", w)
+			}
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(os.Stderr, "the settings are sound")
+			return nil
+		},
+	}
+	f.add(cmd)
+	return cmd
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	defaultBroker = "127.0.0.1:9092"
+	// dialTimeout bounds one connection attempt; answerTimeout how long a verb waits for a cluster that does not answer.
+	dialTimeout   = 5 * time.Second
+	answerTimeout = 20 * time.Second
+)
+
+// clientFlags are the flags of every verb that talks to a cluster.
+type clientFlags struct {
+	brokers []string
+}
+
+func (f *clientFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringSliceVarP(&f.brokers, "brokers", "b", []string{defaultBroker}, "broker addresses, `HOST:PORT`[,…]")
+}
+
+// client connects and asks one broker a first question, so that a wrong address fails here, with advice.
+func (f *clientFlags) client(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error) {
+	base := []kgo.Opt{
+		kgo.SeedBrokers(f.brokers...), kgo.ClientID("varve-cli"),
+		kgo.DialTimeout(dialTimeout), kgo.RetryTimeout(answerTimeout),
+	}
+	cl, err := kgo.NewClient(append(base, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	if err := f.reach(ctx); err != nil {
+		cl.Close()
+		return nil, err
+	}
+	return cl, nil
+}
+
+// reach dials the brokers once: a refused connection is told at once instead of being retried for long.
+func (f *clientFlags) reach(ctx context.Context) error {
+	var last error
+	for _, addr := range f.brokers {
+		d := net.Dialer{Timeout: dialTimeout}
+		conn, err := d.DialContext(ctx, "tcp", withPort(addr))
+		if err == nil {
+			return conn.Close()
+		}
+		last = err
+	}
+	return fmt.Errorf("no broker answers at %s: %w\nIs one running? Start one with 'varve dev', or name another with --brokers HOST:PORT", strings.Join(f.brokers, ", "), last)
+}
+
+func withPort(addr string) string {
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return net.JoinHostPort(addr, "9092")
+	}
+	return addr
+}
+
+// admin is client for administrative questions.
+func (f *clientFlags) admin(ctx context.Context) (*kadm.Client, func(), error) {
+	cl, err := f.client(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	adm := kadm.NewClient(cl)
+	adm.SetTimeoutMillis(int32(answerTimeout / time.Millisecond))
+	return adm, adm.Close, nil
+}
+
+// explain turns a cluster's error code into a cause and a next step.
+func explain(what string, err error, message string) error {
+	if err == nil {
+		return nil
+	}
+	if message != "" {
+		err = fmt.Errorf("%w (%s)", err, message)
+	}
+	next := ""
+	switch {
+	case errors.Is(err, kerr.UnknownTopicOrPartition):
+		next = "list the topics with 'varve topic list'"
+	case errors.Is(err, kerr.TopicAlreadyExists):
+		next = "see it with 'varve topic describe'"
+	case errors.Is(err, kerr.InvalidConfig):
+		next = "see the settings with 'varve config docs'"
+	case errors.Is(err, kerr.InvalidReplicationFactor):
+		next = "there are fewer brokers than replicas; use --replication-factor 1"
+	}
+	if next != "" {
+		return fmt.Errorf("%s: %w; %s", what, err, next)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// output is the form of what a read command prints.
+type output string
+
+func (o *output) add(cmd *cobra.Command) {
+	cmd.Flags().VarP(o, "output", "o", "output form, `table|json`")
+}
+
+// String, Set and Type make output a flag value.
+func (o *output) String() string {
+	if *o == "" {
+		return "table"
+	}
+	return string(*o)
+}
+
+// Set takes "table" or "json".
+func (o *output) Set(s string) error {
+	if s != "table" && s != "json" {
+		return fmt.Errorf("want table or json, not %q", s)
+	}
+	*o = output(s)
+	return nil
+}
+
+// Type names the flag's type in the help text.
+func (o *output) Type() string { return "form" }
+
+// print writes v as JSON, or the table that rows fills, to stdout.
+func (o *output) print(v any, header string, rows func(w io.Writer)) error {
+	if *o == "json" {
+		enc := json.NewEncoder(os.Stdout)
+		enc.SetIndent("", "  ")
+		return enc.Encode(v)
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
+	if header != "" {
+		fmt.Fprintln(w, strings.ReplaceAll(header, " ", "\t"))
+	}
+	rows(w)
+	return w.Flush()
+}
+
+// exactArgs is cobra.ExactArgs with a usage exit code and words of our own.
+func exactArgs(n int, names string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return fmt.Errorf("%w: %s takes %s", errUsage, cmd.CommandPath(), names)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,65 @@
+// Command varve is the front door: the broker, a node for a laptop, a
+// demonstration of the main job, and the client verbs for topics, records and
+// tiers. Each verb has a file of its own; data goes to stdout, chatter to stderr.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes of the command.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+// errUsage marks an error in the command line itself.
+var errUsage = errors.New("usage")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string) int {
+	root := rootCommand()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errUsage):
+		fmt.Fprintf(os.Stderr, "varve: %v\nSee '%s --help'.\n", err, root.CommandPath())
+		return exitUsage
+	default:
+		fmt.Fprintf(os.Stderr, "varve: %v\n", err)
+		return exitError
+	}
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "varve",
+		Short:         "Kafka-compatible broker with tiered storage",
+		Long:          "Varve is a Kafka-compatible broker in one binary. Hot data lies on local disks,\nclosed segments in an object store; clients see one log.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
+	root.AddCommand(
+		demoCommand(), devCommand(), brokerCommand(),
+		topicCommand(), produceCommand(), consumeCommand(), tierCommand(),
+		configCommand(), versionCommand(),
+	)
+	return root
+}

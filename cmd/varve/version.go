@@ -1,0 +1,48 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// version is the release that this tree is on the way to.
+const version = "0.1.0"
+
+// buildInfo says what this binary is.
+type buildInfo struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision"`
+	Go       string `json:"go"`
+	Platform string `json:"platform"`
+}
+
+func build() buildInfo {
+	b := buildInfo{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				b.Revision = s.Value
+			}
+		}
+	}
+	return b
+}
+
+func versionCommand() *cobra.Command {
+	var out output
+	cmd := &cobra.Command{
+		Use: "version", Short: "Print the version of this binary", Args: exactArgs(0, "no arguments"),
+		RunE: func(*cobra.Command, []string) error {
+			b := build()
+			return out.print(b, "", func(w io.Writer) {
+				fmt.Fprintf(w, "varve\t%s\nrevision\t%s\ngo\t%s\nplatform\t%s\n", b.Version, b.Revision, b.Go, b.Platform)
+			})
+		},
+	}
+	out.add(cmd)
+	return cmd
+}

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// workload is one row of the table.
+type workload struct {
+	name      string
+	batch     int // bytes of one batch
+	record    int // bytes of one record
+	inFlight  int
+	fetchSize int32 // 0: a produce workload; else fetch answers of this size are measured
+	share     float64
+}
+
+var workloads = []workload{
+	{"produce 1 MB batches, 1 KiB records", 1_000_000, 1024, 5, 0, 1},
+	{"produce 64 KB batches", 64_000, 1024, 5, 0, 0.5},
+	{"produce 16 KB batches, 16 in flight", 16_000, 1024, 16, 0, 0.25},
+	{"produce 4 KB batches, 16 in flight", 4_000, 512, 16, 0, 0.0625},
+	{"fetch 4 MB of 1 MB batches", 1_000_000, 1024, 5, 4_000_000, 1},
+	{"fetch 64 KB of 64 KB batches", 64_000, 1024, 5, 65_536, 0.5},
+	{"fetch 16 KB of 16 KB batches", 16_000, 1024, 16, 16_384, 0.25},
+}
+
+// sample is one measurement of one peer.
+type sample struct{ cpuPerGB, mbPerSecond float64 }
+
+func run(o options) error {
+	work := o.work
+	if work == "" {
+		dir, err := os.MkdirTemp("", "varve-bench")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		work = dir
+	}
+	peers, err := startPeers(o, work)
+	defer func() {
+		for _, p := range peers {
+			p.stop()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	if err := idle(peers); err != nil {
+		return err
+	}
+	if err := warmUp(o, peers); err != nil {
+		return err
+	}
+	fmt.Println("\n| workload | Varve CPU-s/GB · MB/s | Kafka CPU-s/GB · MB/s | floor CPU-s/GB · MB/s | Varve ÷ Kafka CPU | Varve ÷ floor CPU | A/A |\n|---|---|---|---|---|---|---|")
+	for _, w := range workloads {
+		if !strings.Contains(w.name, o.only) {
+			continue
+		}
+		if err := measure(o, w, peers); err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
+		}
+	}
+	return nil
+}
+
+// startPeers starts Varve, the floor and, when its jars are there, Kafka.
+func startPeers(o options, work string) ([]*peer, error) {
+	var peers []*peer
+	v, err := startVarve(o, work)
+	if err != nil {
+		return peers, err
+	}
+	peers = append(peers, v)
+	if o.jars != "" {
+		k, err := startKafka(o, work)
+		if err != nil {
+			return peers, err
+		}
+		peers = append(peers, k)
+	}
+	f, err := startFloor(work)
+	if err != nil {
+		return peers, err
+	}
+	return append(peers, f), nil
+}
+
+// idle prints what each peer costs before it has done anything.
+func idle(peers []*peer) error {
+	const span = 10 * time.Second
+	time.Sleep(3 * time.Second)
+	before := make([]float64, len(peers))
+	for i, p := range peers {
+		c, err := p.cpuSeconds()
+		if err != nil {
+			return err
+		}
+		before[i] = c
+	}
+	time.Sleep(span)
+	fmt.Println("| peer | start to first answer, ms | idle RSS, MiB | idle CPU, ms/s |\n|---|---|---|---|")
+	for i, p := range peers {
+		c, err := p.cpuSeconds()
+		if err != nil {
+			return err
+		}
+		fmt.Printf("| %s | %.0f | %.0f | %.1f |\n", p.name, float64(p.ready.Microseconds())/1000, p.rssMiB(), (c-before[i])*1000/span.Seconds())
+	}
+	return nil
+}
+
+// warmUp lets the JVM compile what it will run.
+func warmUp(o options, peers []*peer) error {
+	for _, p := range peers {
+		rounds := 1
+		if p.name == "kafka" {
+			rounds = 4
+		}
+		for range rounds {
+			for _, w := range []workload{workloads[0], workloads[2], workloads[4], workloads[6]} {
+				if _, err := one(o, w, p); err != nil {
+					return fmt.Errorf("warming %s up: %w", p.name, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// measure runs the peers in the order A B C C B A, again and again, and prints a row.
+func measure(o options, w workload, peers []*peer) error {
+	got := map[string][]sample{}
+	order := append(slices.Clone(peers), reversed(peers)...)
+	for range (o.pairs + 1) / 2 {
+		for _, p := range order {
+			s, err := one(o, w, p)
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+			got[p.name] = append(got[p.name], s)
+		}
+	}
+	cell := func(name string) string {
+		if len(got[name]) == 0 {
+			return "–"
+		}
+		return fmt.Sprintf("%.3f · %.0f", median(cpus(got[name])), median(speeds(got[name])))
+	}
+	fmt.Printf("| %s | %s | %s | %s | %s | %s | %s |\n", w.name, cell("varve"), cell("kafka"), cell("floor"),
+		ratio(got["varve"], got["kafka"]), ratio(got["varve"], got["floor"]), control(got["varve"]))
+	return nil
+}
+
+func reversed(p []*peer) []*peer {
+	q := slices.Clone(p)
+	slices.Reverse(q)
+	return q
+}
+
+// one measures one peer once, on a topic of its own.
+func one(o options, w workload, p *peer) (sample, error) {
+	topic := fmt.Sprintf("bench-%d", time.Now().UnixNano())
+	bytes := int64(o.gib * w.share * (1 << 30))
+	if err := pretouch(bytes + bytes/3); err != nil {
+		return sample{}, err
+	}
+	if _, err := ask(p.addr, createTopicFrame(topic, 1)); err != nil {
+		return sample{}, err
+	}
+	defer func() { _, _ = ask(p.addr, deleteTopicFrame(topic)) }()
+	batch := encodeBatch(w.batch, w.record)
+	if err := waitLeader(p.addr, topic, batch); err != nil {
+		return sample{}, err
+	}
+	n := int(bytes/int64(len(batch))) + 1
+	load := func() error { return produce(p.addr, topic, batch, n, w.inFlight) }
+	if w.fetchSize > 0 {
+		if err := load(); err != nil {
+			return sample{}, err
+		}
+		bytes *= 2
+		load = func() error { return fetch(p.addr, topic, w.fetchSize, bytes) }
+	}
+	return timed(p, bytes, load)
+}
+
+func timed(p *peer, bytes int64, load func() error) (sample, error) {
+	before, err := p.cpuSeconds()
+	if err != nil {
+		return sample{}, err
+	}
+	start := time.Now()
+	if err := load(); err != nil {
+		return sample{}, err
+	}
+	wall := time.Since(start).Seconds()
+	after, err := p.cpuSeconds()
+	gb := float64(bytes) / 1e9
+	return sample{(after - before) / gb, gb * 1000 / wall}, err
+}
+
+// waitLeader produces one batch until it is accepted.
+func waitLeader(addr, topic string, batch []byte) error {
+	var err error
+	for range 200 {
+		if err = produce(addr, topic, batch, 1, 1); err == nil {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return err
+}
+
+func deleteTopicFrame(topic string) []byte {
+	return frame(20, 1, be32(str(be32(nil, 1), topic), 30000))
+}
+
+// pretouch makes the machine hand over n bytes of memory before the clock runs: on virtual
+// machines the first touch of a page is dear and would be charged to whoever comes first.
+func pretouch(n int64) error {
+	b, err := syscall.Mmap(-1, 0, int(n), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_POPULATE)
+	if err != nil {
+		return err
+	}
+	binary.BigEndian.PutUint64(b, 1)
+	return syscall.Munmap(b)
+}
+
+func cpus(s []sample) []float64 {
+	out := make([]float64, len(s))
+	for i := range s {
+		out[i] = s[i].cpuPerGB
+	}
+	return out
+}
+
+func speeds(s []sample) []float64 {
+	out := make([]float64, len(s))
+	for i := range s {
+		out[i] = s[i].mbPerSecond
+	}
+	return out
+}
+
+func median(v []float64) float64 {
+	v = slices.Clone(v)
+	slices.Sort(v)
+	if len(v) == 0 {
+		return 0
+	}
+	if len(v)%2 == 1 {
+		return v[len(v)/2]
+	}
+	return (v[len(v)/2-1] + v[len(v)/2]) / 2
+}
+
+// ratio is the median of the pairwise CPU ratios, with the smallest and the largest.
+func ratio(a, b []sample) string {
+	if len(a) == 0 || len(b) == 0 {
+		return "–"
+	}
+	var r []float64
+	for i := range min(len(a), len(b)) {
+		r = append(r, a[i].cpuPerGB/b[i].cpuPerGB)
+	}
+	return fmt.Sprintf("%.2f [%.2f–%.2f]", median(r), slices.Min(r), slices.Max(r))
+}
+
+// control compares the two Varve samples of each A B B A round: far from 1 means noise.
+func control(a []sample) string {
+	var r []float64
+	for i := 0; i+1 < len(a); i += 2 {
+		r = append(r, a[i].cpuPerGB/a[i+1].cpuPerGB)
+	}
+	return fmt.Sprintf("%.2f", median(r))
+}
