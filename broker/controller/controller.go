@@ -141,8 +141,11 @@ func (c *Controller) start() error {
 		return err
 	}
 	id := serverID(c.opts.NodeID)
+	conf := raft.DefaultConfig()
 	transport := c.opts.Transport
 	if transport == nil {
+		// Nobody can be missing: these only say how often an idle leader wakes up to see that.
+		conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = 10*time.Second, 10*time.Second, 10*time.Second
 		addr, local := raft.NewInmemTransport(raft.ServerAddress(id))
 		local.Connect(addr, local) // for startAlone
 		transport = local
@@ -150,7 +153,6 @@ func (c *Controller) start() error {
 	if err := bootstrap(c.store, id, transport.LocalAddr()); err != nil {
 		return fmt.Errorf("first start of the metadata log: %w", err)
 	}
-	conf := raft.DefaultConfig()
 	conf.LocalID = id
 	conf.Logger = newLogger(c.log)
 	conf.SnapshotInterval = 24 * time.Hour // snapshots are taken by count, see run

@@ -319,6 +319,33 @@ func TestDeleteAndConfigure(t *testing.T) {
 	}
 }
 
+// Deleting a tiered topic leaves word of the objects to purge, until they are gone.
+func TestDeletedTieredTopicIsPurged(t *testing.T) {
+	fsys := memfs.New()
+	c := open(t, options(fsys))
+	register(t, c, 1)
+	made := create(t, c, controller.NewTopic{Name: "tiered", Partitions: 1, ReplicationFactor: 1, Config: map[string]string{"remote.storage.enable": "true"}}, topic("local"))
+	for _, err := range c.DeleteTopics(t.Context(), []kafka.UUID{made[0].ID, made[1].ID}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	closeOf(t, c)
+	c = open(t, options(fsys))
+	if got := slices.Collect(c.Image().Purging()); len(got) != 1 || got[0].ID != made[0].ID || got[0].Name != "tiered" {
+		t.Fatalf("to be purged: %v", got)
+	}
+	if err := c.TopicPurged(t.Context(), made[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if got := slices.Collect(c.Image().Purging()); len(got) != 0 {
+		t.Errorf("still to be purged: %v", got)
+	}
+	if err := c.TopicPurged(t.Context(), made[0].ID); !errors.Is(err, kafka.UnknownTopicID) {
+		t.Errorf("a purge that is not under way: %v", err)
+	}
+}
+
 // Watchers see what is there, then every change, once, before the change returns.
 func TestWatch(t *testing.T) {
 	c := open(t, options(memfs.New()))
