@@ -277,7 +277,7 @@ func (h *hasher) command(c command) {
 
 func (h *hasher) machine(m *machine) {
 	h.num(int64(m.epoch), int64(m.inc[0]), int64(m.phase), int64(m.tokens), int64(m.lastTry), m.tryBase, m.seg.Base, int64(m.seg.Try), int64(len(m.mine)))
-	h.bool(m.claimed, m.fenced, m.claiming, m.unknown)
+	h.bool(m.claimed, m.fenced, m.claiming, m.unknown, m.again)
 	for _, t := range m.mine {
 		h.b = append(h.b, t[:]...)
 	}
