@@ -606,7 +606,7 @@ func TestRun(t *testing.T) {
 		done := make(chan struct{})
 		go func() { r.m.Run(ctx); close(done) }()
 		r.produce(40)
-		time.Sleep(31 * time.Second)
+		<-time.After(31 * time.Second)
 		synctest.Wait()
 		if v := r.p.View(); v.Segments != 40 {
 			t.Fatalf("%+v", v)
@@ -619,7 +619,7 @@ func TestRun(t *testing.T) {
 		}
 		r.m.Stop(testTopic, 3)
 		r.produce(1)
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		synctest.Wait()
 		if v := r.p.View(); v.Segments != 41 {
 			t.Fatalf("copied after Stop: %+v", v)
