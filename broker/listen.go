@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -63,7 +62,7 @@ func closeListeners(list []server.Listener) {
 }
 
 // hostname is what clients are told where neither advertised.listeners nor the bound address names a host.
-func hostname(context.Context) string {
+func hostname() string {
 	h, err := os.Hostname()
 	if err != nil {
 		return "localhost"

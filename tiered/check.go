@@ -50,7 +50,8 @@ func Check(ctx context.Context, b objstore.Bucket, clusterID string, topicID kaf
 		return Report{}, err
 	}
 	c := &checker{b: b, o: o, id: manifest.ID{ClusterID: cluster, TopicID: topicID, Partition: partition}}
-	return c.r, c.run(ctx)
+	err = c.run(ctx)
+	return c.r, err
 }
 
 // checker is one Check under way.

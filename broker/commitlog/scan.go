@@ -181,5 +181,5 @@ func validAt(f io.ReaderAt, pos, limit int64) (bool, error) {
 
 // corruptAt names a damaged place in a file.
 func corruptAt(path string, pos, offset int64, why error) error {
-	return fmt.Errorf("%s: damaged at byte %d (offset %d): %w: %w", path, pos, offset, why, kafka.ErrCorrupt)
+	return fmt.Errorf("%s: damaged at byte %d (offset %d): %v: %w", path, pos, offset, why, kafka.ErrCorrupt)
 }

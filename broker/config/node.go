@@ -43,6 +43,9 @@ type Node struct {
 	TierURL                           string // "" for no tier
 	TierCacheDir                      string
 	TierCacheBytes                    int64
+	TierCleanIntervalMs               int64
+	TierManifestRetentionMs           int64
+	TierOrphanGraceMs                 int64
 	RemoteLogManagerTaskIntervalMs    int64
 	RemoteCopyMaxBytesPerSecond       int64
 	RemoteFetchMaxBytesPerSecond      int64
@@ -120,6 +123,9 @@ func newNode(l layers) (*Node, error) {
 
 		TierURL:                           l.text("varve.tier.url"),
 		TierCacheBytes:                    l.int("varve.tier.cache.bytes"),
+		TierCleanIntervalMs:               l.int("varve.tier.clean.interval.ms"),
+		TierManifestRetentionMs:           l.int("varve.tier.manifest.retention.ms"),
+		TierOrphanGraceMs:                 l.int("varve.tier.orphan.grace.ms"),
 		RemoteLogManagerTaskIntervalMs:    l.int("remote.log.manager.task.interval.ms"),
 		RemoteCopyMaxBytesPerSecond:       l.int("remote.log.manager.copy.max.bytes.per.second"),
 		RemoteFetchMaxBytesPerSecond:      l.int("remote.log.manager.fetch.max.bytes.per.second"),

@@ -121,5 +121,17 @@ var nodeSettings = []Setting{
 		Name: "varve.tier.cache.bytes", Type: Long, Unit: Bytes, Default: "10737418240", Valid: atLeast(0), Scope: NodeScope,
 		Importance: Medium, Since: sinceVarve,
 		Doc: "The most bytes in that cache.",
+	}, {
+		Name: "varve.tier.clean.interval.ms", Type: Long, Unit: Milliseconds, Default: "600000", Valid: atLeast(1), Scope: NodeScope,
+		Importance: Low, Since: sinceVarve,
+		Doc: "How often each partition's part of the object store is cleaned of old manifest versions and of what no manifest names.",
+	}, {
+		Name: "varve.tier.manifest.retention.ms", Type: Long, Unit: Milliseconds, Default: "3600000", Valid: atLeast(0), Scope: NodeScope,
+		Importance: Low, Since: sinceVarve,
+		Doc: "How long replaced manifest versions stay at least. The newest eight always stay.",
+	}, {
+		Name: "varve.tier.orphan.grace.ms", Type: Long, Unit: Milliseconds, Default: "3600000", Valid: atLeast(0), Scope: NodeScope,
+		Importance: Low, Since: sinceVarve,
+		Doc: "How long an object that no manifest names, left by an upload that failed or was fenced, stays before it is removed.",
 	},
 }

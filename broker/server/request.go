@@ -95,7 +95,7 @@ func (r *Request) Release() { r.slab.release() }
 
 // Go runs f on a goroutine of its own, with the body retained until f returns and a panic
 // contained as in Handle. It is for requests that wait for something: a commit, a disk,
-// an object store.
+// an object store. It is called inside Handle.
 func (r *Request) Go(f func()) {
 	r.Retain()
 	r.Conn.srv.wg.Go(func() {

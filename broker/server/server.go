@@ -206,7 +206,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		case <-ctx.Done():
 			s.cancel()
 			s.stopHard()
-			<-done
+			last := time.NewTimer(hardStopGrace)
+			defer last.Stop()
+			select {
+			case <-done:
+			case <-last.C: // a handler that ignores its context: the process ends without it
+			}
 			return fmt.Errorf("server shutdown: %w", context.Cause(ctx))
 		}
 	}
@@ -215,6 +220,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // drainGrace is how long Shutdown leaves waiting requests alone: a little more than the
 // usual fetch.max.wait.ms would hold up every stop, so it is less.
 const drainGrace = 250 * time.Millisecond
+
+// hardStopGrace is how long Shutdown waits for handlers once their connections are closed.
+const hardStopGrace = time.Second
 
 // Close ends the server at once, with its connections.
 func (s *Server) Close() error {

@@ -73,7 +73,8 @@ func runDemo(ctx context.Context, w io.Writer, dir, tier string) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.node.Stop(context.WithoutCancel(ctx))) }()
 	d.say("broker is up", "Kafka protocol on %s, object store %s", d.node.KafkaAddr(), tier)
-	if d.cl, err = kgo.NewClient(kgo.SeedBrokers(d.node.KafkaAddr()), kgo.DefaultProduceTopic(demoTopic)); err != nil {
+	if d.cl, err = kgo.NewClient(kgo.SeedBrokers(d.node.KafkaAddr()), kgo.DefaultProduceTopic(demoTopic),
+		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(128<<10)); err != nil {
 		return err
 	}
 	defer d.cl.Close()

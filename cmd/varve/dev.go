@@ -82,7 +82,6 @@ func (s *devSettings) start(ctx context.Context, logger *slog.Logger) (*broker.N
 		"varve.metadata.dir=" + filepath.Join(s.dir, "metadata"),
 		"varve.tier.url=" + s.tierURL(),
 		"varve.tier.cache.dir=" + filepath.Join(s.dir, "cache"),
-		"offsets.topic.replication.factor=1",
 	}, s.set...)
 	node, warnings, err := config.Load(config.Sources{Env: os.Environ(), Set: set})
 	if err != nil {

@@ -59,7 +59,8 @@ func setup(t *testing.T, extra string) *kit.Broker {
 	t.Helper()
 	dir := t.TempDir()
 	b := kit.New(t, filepath.Join(dir, "node"), "--tier", "file://"+filepath.Join(dir, "store"),
-		"--set", "remote.log.manager.task.interval.ms=50", "--set", "log.retention.check.interval.ms=50", "--set", "varve.tier.delete.grace.ms=1000")
+		"--set", "remote.log.manager.task.interval.ms=50", "--set", "log.retention.check.interval.ms=50", "--set", "varve.tier.delete.grace.ms=1000",
+		"--set", "varve.tier.clean.interval.ms=300", "--set", "varve.tier.orphan.grace.ms=500", "--set", "varve.tier.manifest.retention.ms=0")
 	kit.Binary(t)
 	b.Start()
 	args := []string{"topic", "create", topic, "--partitions", "1", "--config", "segment.bytes=1048576", "--config", "remote.storage.enable=true",

@@ -311,7 +311,13 @@ func (m *Manager) Checkpoint() error {
 				errs = append(errs, err)
 			}
 		}
-		errs = append(errs, m.writeCheckpoint(d, nil))
+		if err := m.writeCheckpoint(d, nil); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for _, l := range m.logsIn(d) {
+			l.Reap()
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -1,0 +1,182 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/varve-io/varve/broker/batch"
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/replica"
+	"github.com/varve-io/varve/broker/server"
+	"github.com/varve-io/varve/broker/wire"
+)
+
+// adminClientID is the client id that may write to internal topics, as in Kafka.
+const adminClientID = "__admin_client"
+
+// Produce, versions 3 to 13: appends record batches, one per partition.
+//
+//   - Batches are appended in the order of the request, on the connection's goroutine and in
+//     the request's own memory; what waits for the in-sync set is only the answer.
+//   - A batch that is refused leaves the others alone. acks=0 has no answer at all: an error
+//     closes the connection, so that the client learns of it.
+//   - 3: errors on storage look like a leader that has moved (KAFKA_STORAGE_ERROR is from 4).
+//   - 7: zstd (KIP-110). 8: which records are to blame (KIP-467). 10: where the leader is
+//     (KIP-951). 13: topics by id (KIP-516).
+//
+// Gaps: there is no transaction coordinator, so transactional batches get INVALID_TXN_STATE.
+func (a *API) produce(r *server.Request) error {
+	req, _ := a.produces.Get().(*wire.ProduceRequest)
+	if req == nil {
+		req = new(wire.ProduceRequest)
+	}
+	defer func() {
+		forgetRecords(req)
+		a.produces.Put(req)
+	}()
+	if err := read(r, req); err != nil {
+		return err
+	}
+	p := &producing{api: a, r: r, acks: req.Acks}
+	p.append(req)
+	if req.Acks == 0 {
+		if p.failed != nil {
+			return fmt.Errorf("produce with acks=0: %w", p.failed)
+		}
+		r.NoReply()
+		return nil
+	}
+	replica.Await(p.pending(), time.Duration(req.TimeoutMs)*time.Millisecond, p.answer)
+	return nil
+}
+
+// forgetRecords drops what aliases the request's memory, which is not ours after Handle.
+func forgetRecords(req *wire.ProduceRequest) {
+	for i := range req.TopicData {
+		parts := req.TopicData[i].PartitionData
+		for j := range parts {
+			parts[j].Records = nil
+		}
+	}
+}
+
+// producing is one Produce request whose batches are in the logs.
+type producing struct {
+	api    *API
+	r      *server.Request
+	acks   int16
+	resp   wire.ProduceResponse
+	failed error // the first error of any partition
+	waits  []waiting
+}
+
+// waiting is a batch that waits for the in-sync set, and its place in the answer.
+type waiting struct {
+	topic, partition int
+	pending          *replica.Pending
+}
+
+// append appends all batches and fills the answer in.
+func (p *producing) append(req *wire.ProduceRequest) {
+	p.resp.Default()
+	p.resp.Responses = make([]wire.ProduceResponseTopic, len(req.TopicData))
+	for i := range req.TopicData {
+		from, to := &req.TopicData[i], &p.resp.Responses[i]
+		to.Name, to.TopicID = from.Name, from.TopicID
+		to.PartitionResponses = make([]wire.ProduceResponsePartition, len(from.PartitionData))
+		for j := range from.PartitionData {
+			part, out := &from.PartitionData[j], &to.PartitionResponses[j]
+			out.Default()
+			out.Index = part.Index
+			res, err := p.appendOne(p.ref(to), part)
+			if err != nil {
+				p.refuse(to, out, err)
+				continue
+			}
+			out.BaseOffset, out.LogAppendTimeMs, out.LogStartOffset = res.Base, res.AppendTimeMs, res.LogStart
+			if res.Wait != nil {
+				p.waits = append(p.waits, waiting{i, j, res.Wait})
+			}
+		}
+	}
+}
+
+// ref is the topic of a part of the answer.
+func (p *producing) ref(t *wire.ProduceResponseTopic) topicRef {
+	return topicRef{name: t.Name, id: t.TopicID, byID: p.r.Header.Version >= 13}
+}
+
+// appendOne appends the batch of one partition.
+func (p *producing) appendOne(t topicRef, part *wire.ProduceRequestPartition) (replica.AppendResult, error) {
+	target, err := p.api.partition(t, part.Index)
+	if err != nil {
+		return replica.AppendResult{}, err
+	}
+	if name := target.TopicPartition().Topic; internalTopic(name) && p.r.Header.ClientID != adminClientID {
+		return replica.AppendResult{}, fmt.Errorf("clients do not write to the internal topic %s: %w", name, kafka.InvalidTopic)
+	}
+	return target.Append(part.Records, replica.AppendOptions{Acks: p.acks, ZstdOK: p.r.Header.Version >= 7})
+}
+
+// refuse puts an error into the answer for a partition.
+func (p *producing) refuse(t *wire.ProduceResponseTopic, out *wire.ProduceResponsePartition, err error) {
+	if p.failed == nil {
+		p.failed = err
+	}
+	version := p.r.Header.Version
+	out.BaseOffset, out.LogAppendTimeMs, out.LogStartOffset = -1, -1, -1
+	out.ErrorCode, out.ErrorMessage = p.api.failure(err)
+	if version < 4 {
+		out.ErrorCode = withoutStorageError(out.ErrorCode)
+	}
+	var rejection *batch.Rejection
+	if errors.As(err, &rejection) {
+		out.ErrorMessage = &rejection.Message
+		for i := range rejection.Records {
+			bad := &rejection.Records[i]
+			out.RecordErrors = append(out.RecordErrors, wire.ProduceResponseRecordError{
+				BatchIndex: bad.Index, BatchIndexErrorMessage: &bad.Message,
+			})
+		}
+	}
+	if version < 10 {
+		return
+	}
+	if hint, ok := p.api.leaderHint(p.ref(t), out.Index, p.r.Conn.Listener(), kafka.Error(out.ErrorCode)); ok {
+		out.CurrentLeader = wire.ProduceResponseLeader{LeaderID: hint.id, LeaderEpoch: hint.epoch}
+		p.endpoint(hint)
+	}
+}
+
+// endpoint says once where a leader lives.
+func (p *producing) endpoint(l leader) {
+	for _, known := range p.resp.NodeEndpoints {
+		if known.NodeID == l.id {
+			return
+		}
+	}
+	p.resp.NodeEndpoints = append(p.resp.NodeEndpoints, wire.ProduceResponseNodeEndpoint{
+		NodeID: l.id, Host: l.host, Port: l.port, Rack: l.rack,
+	})
+}
+
+// pending lists the batches that wait.
+func (p *producing) pending() []*replica.Pending {
+	var out []*replica.Pending
+	for _, w := range p.waits {
+		out = append(out, w.pending)
+	}
+	return out
+}
+
+// answer answers the request when no batch waits any more.
+func (p *producing) answer() {
+	for _, w := range p.waits {
+		if err := w.pending.Err(); err != nil {
+			t := &p.resp.Responses[w.topic]
+			p.refuse(t, &t.PartitionResponses[w.partition], err)
+		}
+	}
+	reply(p.r, &p.resp)
+}

@@ -1,0 +1,169 @@
+package api
+
+import (
+	"time"
+
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/replica"
+	"github.com/varve-io/varve/broker/server"
+	"github.com/varve-io/varve/broker/wire"
+)
+
+// Fetch, versions 4 to 18: reads record batches of many partitions.
+//
+//   - What is there is answered at once, on the connection's goroutine; a fetch that waits
+//     holds no goroutine. Records leave as ranges of files.
+//   - 4, 5: errors on storage look like a leader that has moved (KAFKA_STORAGE_ERROR is from 6).
+//   - 7: sessions (KIP-227), see fetch_session.go. 9: leader epochs (KIP-320).
+//   - 12: divergence (KIP-595) and where the leader is (KIP-951; endpoints from 16).
+//   - 13: topics by id (KIP-516). 15: the replica's state moved into a tag (KIP-903).
+//
+// Gaps: fetches of followers are refused (NOT_LEADER_OR_FOLLOWER) until replication is
+// there; racks are read and ignored, so no preferred replica is ever named (KIP-392).
+func (a *API) fetch(r *server.Request) error {
+	req, _ := a.fetches.Get().(*wire.FetchRequest)
+	if req == nil {
+		req = new(wire.FetchRequest)
+	}
+	defer a.fetches.Put(req)
+	if err := read(r, req); err != nil {
+		return err
+	}
+	f := &fetching{api: a, r: r}
+	if code := fetchSession(req.SessionID, req.SessionEpoch); code != kafka.NoError {
+		f.resp.ErrorCode = int16(code)
+		f.send()
+		return nil
+	}
+	params := f.params(req)
+	if req.ReplicaID >= 0 || req.ReplicaState.ReplicaID >= 0 {
+		f.answer(f.refused(params, kafka.NotLeaderOrFollower))
+		return nil
+	}
+	a.o.Replicas.Fetch(r.Ctx, params, f.answer)
+	return nil
+}
+
+// fetching is one Fetch request. Nothing of it aliases the request's memory.
+type fetching struct {
+	api  *API
+	r    *server.Request
+	resp wire.FetchResponse
+}
+
+// params is what the replica manager is asked for. It lays out the answer too, whose
+// topics and partitions have the request's order.
+func (f *fetching) params(req *wire.FetchRequest) *replica.FetchParams {
+	maxBytes := min(int64(max(req.MaxBytes, 0)), f.api.o.Node().FetchMaxBytes)
+	p := &replica.FetchParams{
+		MaxWait:       time.Duration(req.MaxWaitMs) * time.Millisecond,
+		MinBytes:      min(int64(req.MinBytes), maxBytes),
+		MaxBytes:      maxBytes,
+		ReadCommitted: req.IsolationLevel == readCommitted,
+	}
+	n := 0
+	for i := range req.Topics {
+		n += len(req.Topics[i].Partitions)
+	}
+	p.Partitions = make([]replica.FetchPartition, 0, n)
+	out := make([]wire.FetchResponsePartition, n)
+	f.resp.Responses = make([]wire.FetchResponseTopic, len(req.Topics))
+	for i := range req.Topics {
+		t := &req.Topics[i]
+		k := len(t.Partitions)
+		f.resp.Responses[i] = wire.FetchResponseTopic{Topic: t.Topic, TopicID: t.TopicID, Partitions: out[:k:k]}
+		out = out[k:]
+		for j := range t.Partitions {
+			part := &t.Partitions[j]
+			f.resp.Responses[i].Partitions[j].PartitionIndex = part.Partition
+			p.Partitions = append(p.Partitions, replica.FetchPartition{
+				Topic: t.Topic, TopicID: t.TopicID, ByID: f.r.Header.Version >= 13, Index: part.Partition,
+				Offset: part.FetchOffset, MaxBytes: int64(max(part.PartitionMaxBytes, 0)),
+				CurrentLeaderEpoch: part.CurrentLeaderEpoch, LastFetchedEpoch: part.LastFetchedEpoch,
+			})
+		}
+	}
+	return p
+}
+
+// readCommitted is the isolation level that stops at the last stable offset.
+const readCommitted = 1
+
+// refused is the same error for every partition.
+func (f *fetching) refused(p *replica.FetchParams, code kafka.Error) []replica.FetchResult {
+	out := make([]replica.FetchResult, len(p.Partitions))
+	for i := range out {
+		out[i] = replica.FetchResult{Err: code, HighWatermark: -1, LastStable: -1, LogStart: -1}
+	}
+	return out
+}
+
+// answer sends the results; nil means that the client has gone.
+func (f *fetching) answer(results []replica.FetchResult) {
+	if results == nil {
+		f.r.NoReply()
+		return
+	}
+	for i := range f.resp.Responses {
+		t := &f.resp.Responses[i]
+		for j := range t.Partitions {
+			f.fill(t, &t.Partitions[j], &results[j])
+		}
+		results = results[len(t.Partitions):]
+	}
+	f.send()
+}
+
+// fill puts one result into the answer.
+func (f *fetching) fill(t *wire.FetchResponseTopic, out *wire.FetchResponsePartition, res *replica.FetchResult) {
+	index, version := out.PartitionIndex, f.r.Header.Version
+	out.Default()
+	out.PartitionIndex = index
+	out.HighWatermark, out.LastStableOffset, out.LogStartOffset = res.HighWatermark, res.LastStable, res.LogStart
+	out.Records = res.Records
+	if d := res.Diverging; d != nil {
+		out.DivergingEpoch = wire.FetchResponseEpochEndOffset{Epoch: d.Epoch, EndOffset: d.End}
+	}
+	if res.Aborted != nil {
+		out.AbortedTransactions = make([]wire.FetchResponseAbortedTransaction, len(res.Aborted))
+		for i, txn := range res.Aborted {
+			out.AbortedTransactions[i] = wire.FetchResponseAbortedTransaction{ProducerID: txn.ProducerID, FirstOffset: txn.FirstOffset}
+		}
+	}
+	if res.Err == nil {
+		return
+	}
+	out.ErrorCode, _ = f.api.failure(res.Err)
+	if version < 6 {
+		out.ErrorCode = withoutStorageError(out.ErrorCode)
+	}
+	if version >= 12 {
+		f.hint(t, out)
+	}
+}
+
+// hint names the partition's leader (KIP-951).
+func (f *fetching) hint(t *wire.FetchResponseTopic, out *wire.FetchResponsePartition) {
+	ref := topicRef{name: t.Topic, id: t.TopicID, byID: f.r.Header.Version >= 13}
+	hint, ok := f.api.leaderHint(ref, out.PartitionIndex, f.r.Conn.Listener(), kafka.Error(out.ErrorCode))
+	if !ok {
+		return
+	}
+	out.CurrentLeader = wire.FetchResponseLeader{LeaderID: hint.id, LeaderEpoch: hint.epoch}
+	for _, known := range f.resp.NodeEndpoints {
+		if known.NodeID == hint.id {
+			return
+		}
+	}
+	f.resp.NodeEndpoints = append(f.resp.NodeEndpoints, wire.FetchResponseNodeEndpoint{
+		NodeID: hint.id, Host: hint.host, Port: hint.port, Rack: hint.rack,
+	})
+}
+
+// send answers the request; the files behind the records belong to the server from here on.
+func (f *fetching) send() {
+	h := &f.r.Header
+	head := wire.AppendResponseHeader(make([]byte, 0, 256), h.Key, h.Version, h.CorrelationID)
+	pieces, _ := f.resp.Pieces(h.Version, nil, head)
+	f.r.Reply(pieces)
+}

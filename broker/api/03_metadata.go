@@ -1,0 +1,244 @@
+package api
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/varve-io/varve/broker/controller"
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/metadata"
+	"github.com/varve-io/varve/broker/server"
+	"github.com/varve-io/varve/broker/wire"
+)
+
+// Metadata, versions 0 to 13: brokers and topics.
+//
+//   - Endpoints are those of the listener that the request came in on. A broker without it
+//     is left out, and its partitions carry LISTENER_NOT_FOUND (from version 6).
+//   - All topics: an empty list in version 0, null later; empty then means none.
+//   - A topic that does not exist is created when the broker's setting and the request
+//     (from 4; before, always) allow it, and only under a valid name. The answer waits for
+//     that and shows the topic.
+//   - 8: authorized operations, the cluster's only to 10 (KIP-430). 10: topic ids (KIP-516).
+//     12: topics by id. 13: an error for the whole answer (KIP-1102).
+//
+// Gaps: internal topics are not created on demand.
+func (a *API) metadata(r *server.Request) error {
+	var req wire.MetadataRequest
+	if err := read(r, &req); err != nil {
+		return err
+	}
+	ask := metadataAsk{api: a, req: &req, version: r.Header.Version, listener: r.Conn.Listener()}
+	if ask.invalid() {
+		ask.refuse(r)
+		return nil
+	}
+	img := a.o.Cluster.Image()
+	missing := ask.creatable(img)
+	if len(missing) == 0 {
+		reply(r, ask.answer(img, nil))
+		return nil
+	}
+	r.Go(func() {
+		failed := a.autoCreate(r.Ctx, missing)
+		reply(r, ask.answer(a.o.Cluster.Image(), failed))
+	})
+	return nil
+}
+
+// metadataAsk is one Metadata request and what it takes to answer it.
+type metadataAsk struct {
+	api      *API
+	req      *wire.MetadataRequest
+	version  int16
+	listener string
+}
+
+// all says whether the request is for all topics.
+func (m metadataAsk) all() bool {
+	return m.req.Topics == nil || m.version == 0 && len(m.req.Topics) == 0
+}
+
+// invalid says whether the request uses topic ids before they were allowed.
+func (m metadataAsk) invalid() bool {
+	return m.version < 12 && slices.ContainsFunc(m.req.Topics, func(t wire.MetadataRequestTopic) bool {
+		return t.Name == nil || !t.TopicID.IsZero()
+	})
+}
+
+// refuse answers an invalid request, for each of its topics.
+func (m metadataAsk) refuse(r *server.Request) {
+	var resp wire.MetadataResponse
+	resp.Default()
+	for _, t := range m.req.Topics {
+		name := ""
+		if t.Name != nil {
+			name = *t.Name
+		}
+		resp.Topics = append(resp.Topics, errorTopic(&name, t.TopicID, kafka.InvalidRequest))
+	}
+	reply(r, &resp)
+}
+
+// creatable lists the topics that have to be created first.
+func (m metadataAsk) creatable(img *metadata.Image) []string {
+	if m.all() || !m.req.AllowAutoTopicCreation || !m.api.o.Node().AutoCreateTopics || m.byID() {
+		return nil
+	}
+	var names []string
+	for _, t := range m.req.Topics {
+		name := *t.Name
+		if img.Topic(name) == nil && metadata.ValidateTopicName(name) == nil && !internalTopic(name) && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// byID says whether the request names topics by id; names beside ids are then ignored, as
+// Kafka does.
+func (m metadataAsk) byID() bool {
+	return slices.ContainsFunc(m.req.Topics, func(t wire.MetadataRequestTopic) bool { return !t.TopicID.IsZero() })
+}
+
+// autoCreate creates topics with the broker's defaults and tells which could not be.
+func (a *API) autoCreate(ctx context.Context, names []string) map[string]kafka.Error {
+	node := a.o.Node()
+	topics := make([]controller.NewTopic, 0, len(names))
+	for _, name := range names {
+		topics = append(topics, controller.NewTopic{
+			Name: name, Partitions: node.NumPartitions, ReplicationFactor: node.DefaultReplicationFactor,
+		})
+	}
+	failed := make(map[string]kafka.Error)
+	for i, res := range a.o.Cluster.CreateTopics(ctx, topics, false) {
+		switch code := kafka.Code(res.Err); {
+		case code == kafka.NoError, code == kafka.TopicAlreadyExists: // somebody else was faster
+		case code == kafka.UnknownServerError, code.Retriable():
+			a.o.Logger.Warn("topic was not created on demand", "topic", names[i], "error", res.Err)
+			failed[names[i]] = kafka.LeaderNotAvailable // the client asks again
+		default:
+			failed[names[i]] = code
+		}
+	}
+	return failed
+}
+
+// answer builds the answer from an image. failed holds topics whose creation went wrong.
+func (m metadataAsk) answer(img *metadata.Image, failed map[string]kafka.Error) *wire.MetadataResponse {
+	var resp wire.MetadataResponse
+	resp.Default()
+	cluster := img.ClusterID()
+	resp.ClusterID = &cluster
+	resp.ControllerID = m.api.controllerID(img, m.listener)
+	for b := range img.Brokers() {
+		if e, ok := endpoint(b, m.listener); ok {
+			resp.Brokers = append(resp.Brokers, wire.MetadataResponseBroker{
+				NodeID: b.ID, Host: e.Host, Port: e.Port, Rack: optional(b.Rack),
+			})
+		}
+	}
+	if m.req.IncludeClusterAuthorizedOperations {
+		resp.ClusterAuthorizedOperations = clusterOperations
+	}
+	switch {
+	case m.all():
+		for t := range img.Topics() {
+			resp.Topics = append(resp.Topics, m.topic(img, t))
+		}
+	case m.byID():
+		m.topicsByID(img, &resp)
+	default:
+		m.topicsByName(img, failed, &resp)
+	}
+	return &resp
+}
+
+func (m metadataAsk) topicsByID(img *metadata.Image, resp *wire.MetadataResponse) {
+	seen := make(map[kafka.UUID]bool, len(m.req.Topics))
+	for _, asked := range m.req.Topics {
+		id := asked.TopicID
+		if id.IsZero() || seen[id] {
+			continue
+		}
+		seen[id] = true
+		if t := img.TopicByID(id); t != nil {
+			resp.Topics = append(resp.Topics, m.topic(img, t))
+		} else {
+			resp.Topics = append(resp.Topics, errorTopic(nil, id, kafka.UnknownTopicID))
+		}
+	}
+}
+
+func (m metadataAsk) topicsByName(img *metadata.Image, failed map[string]kafka.Error, resp *wire.MetadataResponse) {
+	seen := make(map[string]bool, len(m.req.Topics))
+	for _, asked := range m.req.Topics {
+		name := *asked.Name
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		t := img.Topic(name)
+		switch code, refused := failed[name]; {
+		case t != nil:
+			resp.Topics = append(resp.Topics, m.topic(img, t))
+		case refused:
+			resp.Topics = append(resp.Topics, errorTopic(&name, kafka.UUID{}, code))
+		case metadata.ValidateTopicName(name) != nil:
+			resp.Topics = append(resp.Topics, errorTopic(&name, kafka.UUID{}, kafka.InvalidTopic))
+		default:
+			resp.Topics = append(resp.Topics, errorTopic(&name, kafka.UUID{}, kafka.UnknownTopicOrPartition))
+		}
+	}
+}
+
+// topic describes one topic.
+func (m metadataAsk) topic(img *metadata.Image, t *metadata.Topic) wire.MetadataResponseTopic {
+	out := errorTopic(&t.Name, t.ID, kafka.NoError)
+	if m.req.IncludeTopicAuthorizedOperations {
+		out.TopicAuthorizedOperations = topicOperations
+	}
+	out.Partitions = make([]wire.MetadataResponsePartition, 0, len(t.Partitions))
+	for i := range t.Partitions {
+		p := &t.Partitions[i]
+		q := wire.MetadataResponsePartition{
+			PartitionIndex: int32(i), LeaderID: p.Leader, LeaderEpoch: p.LeaderEpoch,
+			ReplicaNodes: p.Replicas, ISRNodes: p.ISR,
+		}
+		for _, id := range p.Replicas {
+			if _, ok := endpoint(img.Broker(id), m.listener); !ok {
+				q.OfflineReplicas = append(q.OfflineReplicas, id)
+			}
+		}
+		if _, ok := endpoint(img.Broker(p.Leader), m.listener); !ok {
+			q.ErrorCode = int16(m.unreachable(img, p.Leader))
+			q.LeaderID = -1
+		}
+		out.Partitions = append(out.Partitions, q)
+	}
+	return out
+}
+
+// unreachable is why the clients of this listener can't talk to a partition's leader.
+func (m metadataAsk) unreachable(img *metadata.Image, leader int32) kafka.Error {
+	if b := img.Broker(leader); b == nil || b.Fenced || m.version < 6 {
+		return kafka.LeaderNotAvailable
+	}
+	return kafka.ListenerNotFound
+}
+
+// errorTopic is a topic without partitions.
+func errorTopic(name *string, id kafka.UUID, code kafka.Error) wire.MetadataResponseTopic {
+	var t wire.MetadataResponseTopic
+	t.Default()
+	t.Name, t.TopicID, t.ErrorCode = name, id, int16(code)
+	t.IsInternal = name != nil && internalTopic(*name)
+	return t
+}
+
+// internalTopic says whether a topic belongs to the broker's own coordinators.
+func internalTopic(name string) bool {
+	return strings.HasPrefix(name, "__") &&
+		(name == "__consumer_offsets" || name == "__transaction_state" || name == "__share_group_state")
+}

@@ -1,0 +1,102 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/metadata"
+	"github.com/varve-io/varve/broker/server"
+	"github.com/varve-io/varve/broker/wire"
+)
+
+// DeleteTopics, versions 1 to 6: deletes topics by name or, from 6, by id.
+//
+//   - delete.topic.enable=false refuses every topic, from version 3 with
+//     TOPIC_DELETION_DISABLED (KIP-322).
+//   - A topic that is named twice, also once by name and once by id, is deleted not at all.
+//
+// Gaps: the request is not forwarded, so it has to reach the controller.
+func (a *API) deleteTopics(r *server.Request) error {
+	var req wire.DeleteTopicsRequest
+	if err := read(r, &req); err != nil {
+		return err
+	}
+	if r.Header.Version < 6 {
+		req.Topics = make([]wire.DeleteTopicsRequestTopic, 0, len(req.TopicNames))
+		for i := range req.TopicNames {
+			req.Topics = append(req.Topics, wire.DeleteTopicsRequestTopic{Name: &req.TopicNames[i]})
+		}
+	}
+	var disabled error
+	if !a.o.Node().DeleteTopicEnable {
+		disabled = kafka.TopicDeletionDisabled
+		if r.Header.Version < 3 {
+			disabled = kafka.InvalidRequest
+		}
+	}
+	r.Go(func() {
+		ctx, cancel := context.WithTimeout(r.Ctx, time.Duration(max(req.TimeoutMs, 0))*time.Millisecond)
+		defer cancel()
+		reply(r, a.deleteAll(ctx, &req, disabled))
+	})
+	return nil
+}
+
+// deleteAll deletes what passes the checks, and answers in the order of the request.
+func (a *API) deleteAll(ctx context.Context, req *wire.DeleteTopicsRequest, refused error) *wire.DeleteTopicsResponse {
+	img := a.o.Cluster.Image()
+	var resp wire.DeleteTopicsResponse
+	resp.Default()
+	found := make([]*metadata.Topic, len(req.Topics))
+	mentions := make(map[kafka.UUID]int)
+	for i := range req.Topics {
+		if t := findTopic(img, &req.Topics[i]); t != nil {
+			found[i] = t
+			mentions[t.ID]++
+		}
+	}
+	var ids []kafka.UUID
+	var place []int // of ids, in the answer
+	for i := range req.Topics {
+		asked, t := &req.Topics[i], found[i]
+		out := wire.DeleteTopicsResponseTopic{Name: asked.Name, TopicID: asked.TopicID}
+		err := refused
+		switch {
+		case err != nil:
+		case asked.Name == nil == asked.TopicID.IsZero():
+			err = fmt.Errorf("give either a name or an id: %w", kafka.InvalidRequest)
+		case t == nil && asked.Name != nil:
+			err = kafka.UnknownTopicOrPartition
+		case t == nil:
+			err = kafka.UnknownTopicID
+		case mentions[t.ID] > 1:
+			err = fmt.Errorf("%q is named more than once: %w", t.Name, kafka.InvalidRequest)
+		default:
+			out.Name, out.TopicID = &t.Name, t.ID
+			ids, place = append(ids, t.ID), append(place, len(resp.Responses))
+		}
+		out.ErrorCode, out.ErrorMessage = a.failure(err)
+		resp.Responses = append(resp.Responses, out)
+	}
+	if len(ids) == 0 {
+		return &resp
+	}
+	for i, err := range a.o.Cluster.DeleteTopics(ctx, ids) {
+		out := &resp.Responses[place[i]]
+		out.ErrorCode, out.ErrorMessage = a.failure(err)
+	}
+	return &resp
+}
+
+// findTopic is the topic that an entry of the request means, nil for none.
+func findTopic(img *metadata.Image, asked *wire.DeleteTopicsRequestTopic) *metadata.Topic {
+	switch {
+	case asked.Name != nil && asked.TopicID.IsZero():
+		return img.Topic(*asked.Name)
+	case asked.Name == nil && !asked.TopicID.IsZero():
+		return img.TopicByID(asked.TopicID)
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+package api
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/varve-io/varve/broker/config"
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/metadata"
+	"github.com/varve-io/varve/broker/server"
+	"github.com/varve-io/varve/broker/wire"
+)
+
+// Types of resources that have settings (ConfigResource.Type).
+const (
+	resourceTopic  int8 = 2
+	resourceBroker int8 = 4
+)
+
+// DescribeConfigs, versions 1 to 4: the settings of topics and of this broker.
+//
+//   - Null and an empty list of names both mean all settings.
+//   - The broker resource with an empty name is the cluster's dynamic defaults; with another
+//     broker's id it is refused, as in Kafka: only the broker itself knows.
+//   - Values of sensitive settings are null.
+//   - 1: sources and synonyms (KIP-226). 3: types, and documentation when asked for (KIP-569).
+//
+// Gaps: broker loggers, client metrics and groups have no settings yet.
+func (a *API) describeConfigs(r *server.Request) error {
+	var req wire.DescribeConfigsRequest
+	if err := read(r, &req); err != nil {
+		return err
+	}
+	img := a.o.Cluster.Image()
+	var resp wire.DescribeConfigsResponse
+	resp.Default()
+	for i := range req.Resources {
+		res := &req.Resources[i]
+		out := wire.DescribeConfigsResponseResult{ResourceType: res.ResourceType, ResourceName: res.ResourceName}
+		entries, err := a.settings(img, res)
+		out.ErrorCode, out.ErrorMessage = a.failure(err)
+		for j := range entries {
+			if len(res.ConfigurationKeys) == 0 || slices.Contains(res.ConfigurationKeys, entries[j].Name) {
+				out.Configs = append(out.Configs, describedSetting(&entries[j], &req))
+			}
+		}
+		resp.Results = append(resp.Results, out)
+	}
+	reply(r, &resp)
+	return nil
+}
+
+// settings lists the settings of a resource.
+func (a *API) settings(img *metadata.Image, res *wire.DescribeConfigsRequestResource) ([]config.Entry, error) {
+	name := res.ResourceName
+	switch res.ResourceType {
+	case resourceTopic:
+		if err := metadata.ValidateTopicName(name); err != nil {
+			return nil, err
+		}
+		t := img.Topic(name)
+		if t == nil {
+			return nil, kafka.UnknownTopicOrPartition
+		}
+		return a.o.Node().DescribeTopic(t.Config), nil
+	case resourceBroker:
+		if name == "" {
+			return a.o.Node().DescribeCluster(), nil
+		}
+		if id, err := strconv.ParseInt(name, 10, 32); err != nil || int32(id) != a.o.NodeID {
+			return nil, fmt.Errorf("broker %q: this is broker %d, ask the other one: %w", name, a.o.NodeID, kafka.InvalidRequest)
+		}
+		return a.o.Node().Describe(), nil
+	}
+	return nil, fmt.Errorf("resource type %d has no settings here: %w", res.ResourceType, kafka.InvalidRequest)
+}
+
+// describedSetting is one setting as the request wants to see it.
+func describedSetting(e *config.Entry, req *wire.DescribeConfigsRequest) wire.DescribeConfigsResponseConfig {
+	out := wire.DescribeConfigsResponseConfig{
+		Name: e.Name, Value: e.Value, ReadOnly: e.ReadOnly, ConfigSource: int8(e.Source),
+		IsSensitive: e.Sensitive, ConfigType: int8(e.Type),
+	}
+	if req.IncludeSynonyms {
+		for _, s := range e.Synonyms {
+			out.Synonyms = append(out.Synonyms, wire.DescribeConfigsResponseSynonym{
+				Name: s.Name, Value: s.Value, Source: int8(s.Source),
+			})
+		}
+	}
+	if req.IncludeDocumentation {
+		out.Documentation = &e.Doc
+	}
+	return out
+}

@@ -1,0 +1,34 @@
+package api
+
+import (
+	"github.com/varve-io/varve/broker/server"
+	"github.com/varve-io/varve/broker/wire"
+)
+
+// row is one API key as this broker serves it. Checks that belong to every request of a
+// key, by ACL operation and quota class, get their columns here, and API.Handle applies
+// them before the handler.
+type row struct {
+	key, min, max int16
+	// overlap: requests of the key may be ahead of a waiting one and wait beside others.
+	// It is for requests that touch nothing but the partitions they name.
+	overlap bool
+	// handle answers the request, at once or later. An error closes the connection instead;
+	// it then must not have been answered.
+	handle func(a *API, r *server.Request) error
+}
+
+// table is everything that is served, by key. ApiVersions advertises it, with the
+// advertised minimum of wire's table.
+var table = [...]row{
+	{wire.KeyProduce, 3, 13, true, (*API).produce},
+	{wire.KeyFetch, 4, 18, true, (*API).fetch},
+	{wire.KeyListOffsets, 1, 11, false, (*API).listOffsets},
+	{wire.KeyMetadata, 0, 13, false, (*API).metadata},
+	{wire.KeyApiVersions, 0, 5, false, (*API).apiVersions},
+	{wire.KeyCreateTopics, 2, 7, false, (*API).createTopics},
+	{wire.KeyDeleteTopics, 1, 6, false, (*API).deleteTopics},
+	{wire.KeyInitProducerID, 0, 5, false, (*API).initProducerID},
+	{wire.KeyDescribeConfigs, 1, 4, false, (*API).describeConfigs},
+	{wire.KeyDescribeCluster, 0, 2, false, (*API).describeCluster},
+}

@@ -1,0 +1,247 @@
+// Package broker is the wiring room: it builds every other room, starts them in order and
+// stops them in reverse.
+//
+// It owns the order of start and stop, the admin listener, the background loops (retention,
+// checkpoints) and the small adapters by which rooms that must not know each other meet. It
+// owns no data and no protocol. Start and Stop are called once each; the other methods of a
+// Node may be called from any goroutine between them.
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/varve-io/varve/broker/api"
+	"github.com/varve-io/varve/broker/commitlog/logdir"
+	"github.com/varve-io/varve/broker/config"
+	"github.com/varve-io/varve/broker/controller"
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/replica"
+	"github.com/varve-io/varve/broker/server"
+	"github.com/varve-io/varve/broker/vfs"
+	"github.com/varve-io/varve/objstore"
+	"github.com/varve-io/varve/tiered"
+)
+
+// Options is what a Node is made of. Config and Logger are needed; OpenStore is, when the
+// settings name a tier. The others have the operating system's version as default.
+type Options struct {
+	Config *config.Node
+	// OpenStore opens the object store of a tier URL; the front door hands in objstore/open.
+	OpenStore func(ctx context.Context, url string) (objstore.Bucket, error)
+	Logger    *slog.Logger
+	Version   string
+
+	FS     vfs.FS
+	Listen func(network, addr string) (net.Listener, error)
+	Now    func() time.Time
+	// TuneTier changes the tier's options before it is built, for tests that cannot wait for
+	// hours of grace.
+	TuneTier func(*tiered.Options)
+}
+
+// Node is one running broker.
+type Node struct {
+	o           Options
+	config      *config.Node
+	logger      *slog.Logger
+	registry    *prometheus.Registry
+	incarnation kafka.UUID
+	clusterID   string
+
+	admin      *admin
+	listeners  []server.Listener
+	controller *controller.Controller
+	dirs       *logdir.Manager
+	bucket     objstore.Bucket
+	tier       *tiered.Manager
+	replicas   *replica.Manager
+	server     *server.Server
+	topics     *topicObjects
+
+	background context.Context
+	cancel     context.CancelFunc
+	wg         sync.WaitGroup
+	failed     chan error
+
+	// stops undo the steps of the start, the last one first.
+	stops []stop
+}
+
+// stop undoes one step of the start.
+type stop struct {
+	what string
+	f    func(context.Context) error
+}
+
+// step is one step of the start.
+type step struct {
+	what string
+	run  func(context.Context) error
+}
+
+// Start builds and starts a broker. When it returns without error, the listeners serve.
+// On an error everything that was started is stopped again, and what was refused (a port
+// in use, a foreign log directory, a store that breaks a promise) is left as it was.
+func Start(ctx context.Context, o Options) (*Node, error) {
+	if o.FS == nil {
+		o.FS = vfs.OS()
+	}
+	if o.Listen == nil {
+		o.Listen = net.Listen
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	n := &Node{o: o, config: o.Config, logger: o.Logger, registry: prometheus.NewRegistry(), incarnation: kafka.NewUUID(), failed: make(chan error, 1)}
+	n.background, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	steps := []step{
+		{"bind the listeners", n.startListeners},
+		{"open the object store", n.openStore},
+		{"open the metadata log", n.openController},
+		{"open the log directories", n.openDirs},
+		{"check the object store", n.openTier},
+		{"build the doors", n.buildDoors},
+		{"register this process", n.register},
+		{"open the partitions", n.openPartitions},
+		{"serve", n.serve},
+	}
+	for _, s := range steps {
+		if n.admin != nil {
+			n.admin.doing(s.what)
+		}
+		if err := s.run(ctx); err != nil {
+			stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer cancel()
+			return nil, errors.Join(err, n.Stop(stopCtx))
+		}
+	}
+	if n.admin != nil {
+		n.admin.ready()
+	}
+	n.logger.Info("broker is up", "version", o.Version, "cluster", n.clusterID, "node", n.config.NodeID, "kafka", n.KafkaAddr(), "tier", n.config.TierURL != "")
+	return n, nil
+}
+
+// undo remembers how to stop what was just started.
+func (n *Node) undo(what string, f func(context.Context) error) {
+	n.stops = append(n.stops, stop{what, f})
+}
+
+// Stop stops the broker: connections are drained, logs are flushed and marked clean. It goes
+// on after an error, so that as much as possible ends well, and joins the errors.
+func (n *Node) Stop(ctx context.Context) error {
+	if n.admin != nil {
+		n.admin.doing("stopping")
+	}
+	var errs []error
+	for i := len(n.stops) - 1; i >= 0; i-- {
+		if err := n.stops[i].f(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stopping: %s: %w", n.stops[i].what, err))
+		}
+	}
+	n.cancel()
+	n.stops = nil
+	return errors.Join(errs...)
+}
+
+// Failed yields the error that ended the broker's ability to serve; it should then be stopped.
+func (n *Node) Failed() <-chan error { return n.failed }
+
+// fail reports the first error after which the node cannot go on.
+func (n *Node) fail(err error) {
+	select {
+	case n.failed <- err:
+	default:
+	}
+}
+
+// KafkaAddr is the bound address of the first listener.
+func (n *Node) KafkaAddr() string { return n.listeners[0].Accept.Addr().String() }
+
+// AdminAddr is the bound address of the admin listener, "" without one.
+func (n *Node) AdminAddr() string {
+	if n.admin == nil {
+		return ""
+	}
+	return n.admin.lis.Addr().String()
+}
+
+// ClusterID is the cluster's id.
+func (n *Node) ClusterID() string { return n.clusterID }
+
+// Served counts record bytes handed to clients since the start, by layer.
+type Served struct{ LocalBytes, RemoteBytes int64 }
+
+// Served counts the record bytes that fetches were answered with, by the layer they came from.
+func (n *Node) Served() Served {
+	local, remote := n.replicas.Served()
+	return Served{local, remote}
+}
+
+// every runs f at each interval until the node stops.
+func (n *Node) every(interval time.Duration, f func(context.Context)) {
+	n.wg.Go(func() {
+		t := time.NewTicker(interval)
+		defer t.Stop()
+		for {
+			select {
+			case <-n.background.Done():
+				return
+			case <-t.C:
+				f(n.background)
+			}
+		}
+	})
+}
+
+// ms is a setting in milliseconds as a duration.
+func ms(v int64) time.Duration { return time.Duration(v) * time.Millisecond }
+
+// buildDoors makes the partitions' manager, the handlers and the server. Nothing is served
+// and no partition is opened before this process is registered.
+func (n *Node) buildDoors(context.Context) error {
+	n.replicas = replica.New(replica.Options{
+		NodeID: n.config.NodeID, Dirs: n.dirs, Tier: n.tier, Node: n.node, Now: n.o.Now, Logger: n.logger, Registerer: n.registry,
+	})
+	n.undo("end waiting requests", func(context.Context) error { n.replicas.Close(); return nil })
+	h := api.New(api.Options{NodeID: n.config.NodeID, Cluster: n.controller, Replicas: n.replicas, Node: n.node, Logger: n.logger})
+	c := n.config
+	var err error
+	n.server, err = server.New(server.Options{
+		Listeners: n.listeners, Handler: h, Overlap: h.Overlap, APIName: h.Name, Logger: n.logger, Registerer: n.registry,
+		Limits: server.Limits{
+			MaxRequestBytes: c.SocketRequestMaxBytes, MemoryBytes: memoryBound(c), MaxIdle: ms(c.ConnectionsMaxIdleMs),
+			MaxConnections: int(c.MaxConnections), MaxConnectionsPerIP: int(c.MaxConnectionsPerIP),
+			SendBufferBytes: int(c.SocketSendBufferBytes), ReceiveBufferBytes: int(c.SocketReceiveBufferBytes),
+		},
+	})
+	return err
+}
+
+// serve opens the doors.
+func (n *Node) serve(context.Context) error {
+	n.server.Start()
+	n.undo("drain the connections", n.server.Shutdown)
+	return nil
+}
+
+// defaultRequestMemory bounds request memory where queued.max.request.bytes leaves it open.
+const defaultRequestMemory = 512 << 20
+
+func memoryBound(c *config.Node) int64 {
+	if c.QueuedMaxRequestBytes > 0 {
+		return c.QueuedMaxRequestBytes
+	}
+	return max(defaultRequestMemory, c.SocketRequestMaxBytes)
+}
+
+// node is the settings of the moment.
+func (n *Node) node() *config.Node { return n.config }

@@ -1,0 +1,229 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/varve-io/varve/broker/batch"
+	"github.com/varve-io/varve/broker/commitlog"
+	"github.com/varve-io/varve/broker/config"
+	"github.com/varve-io/varve/broker/kafka"
+)
+
+// AllReplicas is the acks value that waits for the whole in-sync set.
+const AllReplicas int16 = -1
+
+// AppendOptions is what a produce request says beside its records.
+type AppendOptions struct {
+	Acks   int16
+	ZstdOK bool // the request's version allows zstd
+}
+
+// AppendResult tells where a batch went.
+type AppendResult struct {
+	Base     int64
+	LogStart int64
+	// AppendTimeMs is the time of a topic with LogAppendTime, kafka.NoTimestamp else.
+	AppendTimeMs int64
+	// Wait is nil when the batch may be acknowledged now.
+	Wait *Pending
+}
+
+// Append validates one produced batch and writes it at the end of the log. b is rewritten
+// in place and not kept. On return the bytes are in the page cache; with acks=-1 they may
+// be acknowledged when Wait has resolved.
+//
+// Errors are kafka errors, wrapped; *batch.Rejection names the records that are to blame.
+// A repeated batch of an idempotent producer is no error: it answers the first one's place.
+func (p *Partition) Append(b []byte, o AppendOptions) (AppendResult, error) {
+	if o.Acks < -1 || o.Acks > 1 {
+		return AppendResult{}, kafka.InvalidRequiredAcks
+	}
+	p.lead.RLock()
+	res, acked, err := p.appendLocked(b, o)
+	p.lead.RUnlock()
+	acked.resolve()
+	return res, err
+}
+
+// appendLocked is Append with p.lead held, but for the batches that it got acknowledged.
+func (p *Partition) appendLocked(b []byte, o AppendOptions) (AppendResult, acked, error) {
+	if err := p.servesLocked(kafka.NoEpoch); err != nil {
+		return AppendResult{}, acked{}, err
+	}
+	cfg := p.lead.cfg
+	if o.Acks == AllReplicas && len(p.lead.isr) < int(cfg.MinInSyncReplicas) {
+		return AppendResult{}, acked{}, fmt.Errorf("%d of %d in-sync replicas: %w", len(p.lead.isr), cfg.MinInSyncReplicas, kafka.NotEnoughReplicas)
+	}
+	b, h, err := batch.ValidateInto(nil, b, rules(cfg, o, p.m.now().UnixMilli()))
+	if err != nil {
+		return AppendResult{}, acked{}, err
+	}
+	if h.IsTransactional() {
+		// No coordinator could end the transaction, and read_committed would stand still.
+		return AppendResult{}, acked{}, fmt.Errorf("no transaction of producer %d includes %s: %w", h.ProducerID, p.tp, kafka.InvalidTxnState)
+	}
+	a, err := p.lead.log.Append(b, h, p.lead.epoch)
+	if err != nil {
+		return AppendResult{}, acked{}, storageError(err)
+	}
+	size := h.Size()
+	if a.Duplicate {
+		size = 0 // nothing was written
+	}
+	acked := p.advanceLocked(size)
+	return p.placed(a, h, o.Acks), acked, nil
+}
+
+// rules is what the topic asks of a batch.
+func rules(cfg *config.Topic, o AppendOptions, nowMs int64) batch.Rules {
+	return batch.Rules{
+		MaxBytes:    cfg.MaxMessageBytes,
+		AppendTime:  cfg.MessageTimestampType == "LogAppendTime",
+		NowMs:       nowMs,
+		BeforeMaxMs: cfg.MessageTimestampBeforeMaxMs,
+		AfterMaxMs:  cfg.MessageTimestampAfterMaxMs,
+		KeyRequired: cfg.CleanupCompact,
+		Codec:       cfg.CompressionType,
+		Level:       level(cfg),
+		ZstdOK:      o.ZstdOK,
+		Full:        true,
+	}
+}
+
+// level is that of the topic's codec; 0 is the codec's default.
+func level(cfg *config.Topic) int {
+	switch cfg.CompressionType {
+	case "gzip":
+		return cfg.CompressionGzipLevel
+	case "lz4":
+		return cfg.CompressionLz4Level
+	case "zstd":
+		return cfg.CompressionZstdLevel
+	}
+	return 0
+}
+
+// storageError gives an error that carries no Kafka code the one of a failed disk.
+func storageError(err error) error {
+	var code kafka.Error
+	if errors.As(err, &code) {
+		return err
+	}
+	return errors.Join(kafka.KafkaStorageError, err)
+}
+
+// placed tells where a batch went, and has it wait for the high watermark if need be.
+func (p *Partition) placed(a commitlog.Appended, h batch.Header, acks int16) AppendResult {
+	res := AppendResult{Base: a.BaseOffset, LogStart: a.LogStart, AppendTimeMs: kafka.NoTimestamp}
+	if h.IsLogAppendTime() {
+		res.AppendTimeMs = a.AppendTimeMs
+	}
+	if acks != AllReplicas {
+		return res
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	end := a.LastOffset + 1
+	if end <= p.mu.highWatermark {
+		return res
+	}
+	res.Wait = &Pending{p: p, end: end}
+	i := sort.Search(len(p.mu.pending), func(i int) bool { return p.mu.pending[i].end > end })
+	p.mu.pending = append(p.mu.pending, nil)
+	copy(p.mu.pending[i+1:], p.mu.pending[i:])
+	p.mu.pending[i] = res.Wait
+	return res
+}
+
+// Pending is a batch that waits for the in-sync set. It resolves once: with nil when the
+// high watermark has passed it, or with a kafka error.
+type Pending struct {
+	p   *Partition
+	end int64
+	mu  struct {
+		sync.Mutex
+		resolved bool
+		err      error
+		notify   func()
+	}
+}
+
+// Err is how the batch fared, once it has resolved: nil, RequestTimedOut,
+// NotEnoughReplicasAfterAppend or NotLeaderOrFollower.
+func (w *Pending) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.mu.err
+}
+
+// resolve settles the batch; calls after the first do nothing.
+func (w *Pending) resolve(err error) {
+	w.mu.Lock()
+	if w.mu.resolved {
+		w.mu.Unlock()
+		return
+	}
+	w.mu.resolved, w.mu.err = true, err
+	notify := w.mu.notify
+	w.mu.notify = nil
+	w.mu.Unlock()
+	if notify != nil {
+		notify()
+	}
+}
+
+// onResolved calls f when the batch has resolved, which may be now.
+func (w *Pending) onResolved(f func()) {
+	w.mu.Lock()
+	resolved := w.mu.resolved
+	if !resolved {
+		w.mu.notify = f
+	}
+	w.mu.Unlock()
+	if resolved {
+		f()
+	}
+}
+
+// giveUp times the batch out and takes it off the partition's list.
+func (w *Pending) giveUp() {
+	w.resolve(kafka.RequestTimedOut)
+	w.p.mu.Lock()
+	defer w.p.mu.Unlock()
+	for i, other := range w.p.mu.pending {
+		if other == w {
+			w.p.mu.pending = append(w.p.mu.pending[:i], w.p.mu.pending[i+1:]...)
+			return
+		}
+	}
+}
+
+// Await calls done once, when all of the batches have resolved; those that have not after
+// timeout resolve with RequestTimedOut. done runs on the goroutine that resolved the last
+// one and must not block. A batch is awaited by one caller.
+func Await(batches []*Pending, timeout time.Duration, done func()) {
+	if len(batches) == 0 {
+		done()
+		return
+	}
+	var left atomic.Int64
+	left.Store(int64(len(batches)))
+	timer := time.AfterFunc(timeout, func() {
+		for _, w := range batches {
+			w.giveUp()
+		}
+	})
+	for _, w := range batches {
+		w.onResolved(func() {
+			if left.Add(-1) == 0 {
+				timer.Stop()
+				done()
+			}
+		})
+	}
+}

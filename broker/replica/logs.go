@@ -1,0 +1,84 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/varve-io/varve/broker/commitlog"
+	"github.com/varve-io/varve/broker/commitlog/logdir"
+	"github.com/varve-io/varve/broker/config"
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/metadata"
+)
+
+// logDirs is what the manager needs of the log directories: *logdir.Manager.
+type logDirs interface {
+	Log(tp kafka.TopicPartition, topicID kafka.UUID) (*commitlog.Log, bool)
+	Logs() []*commitlog.Log
+	Create(tp kafka.TopicPartition, topicID kafka.UUID, c commitlog.Config, where logdir.Placement) (*commitlog.Log, error)
+	Delete(tp kafka.TopicPartition, topicID kafka.UUID) error
+	DirectoryIDs() []kafka.UUID
+}
+
+// openLog finds the log of a partition, or has one made in one of the log directories.
+//
+// A partition that the image places in a directory which is not here any more is offline:
+// an empty or replaced disk must never pass for a partition without data. A log of the
+// same name and another topic id is what a crash left of a topic that was deleted since.
+func (m *Manager) openLog(tp kafka.TopicPartition, topicID kafka.UUID, part *metadata.Partition, cfg *config.Topic) (*commitlog.Log, error) {
+	// Before its first change of leader a partition was on no broker but this one, and on
+	// this one in this process only: an empty log is the whole truth then.
+	where := logdir.Placement{Fresh: part.LeaderEpoch == 0}
+	if i := slices.Index(part.Replicas, m.nodeID); i >= 0 && i < len(part.Dirs) {
+		where.Dir = part.Dirs[i]
+	}
+	if !where.Dir.IsZero() && !slices.Contains(m.dirs.DirectoryIDs(), where.Dir) {
+		return nil, fmt.Errorf("log directory %s, which holds %s, is not online on this broker", where.Dir, tp)
+	}
+	if log, ok := m.dirs.Log(tp, topicID); ok {
+		return log, log.SetConfig(LogConfig(cfg))
+	}
+	log, err := m.dirs.Create(tp, topicID, LogConfig(cfg), where)
+	if errors.Is(err, kafka.InconsistentTopicID) {
+		if err := m.removeOldTopic(tp, topicID); err != nil {
+			return nil, err
+		}
+		log, err = m.dirs.Create(tp, topicID, LogConfig(cfg), where)
+	}
+	return log, err
+}
+
+// removeOldTopic deletes the log of tp that belongs to another topic of its name.
+func (m *Manager) removeOldTopic(tp kafka.TopicPartition, topicID kafka.UUID) error {
+	for _, log := range m.dirs.Logs() {
+		if old := log.TopicID(); log.TopicPartition() == tp && old != topicID {
+			m.logger.Info("delete the log of a topic that was deleted", "partition", tp.String(), "topicID", old.String())
+			if err := m.dirs.Delete(tp, old); err != nil {
+				return fmt.Errorf("delete the log of the deleted topic %s: %w", old, err)
+			}
+		}
+	}
+	return nil
+}
+
+// reportStrays names the logs whose topic the image does not have. They are kept: a topic
+// that is absent is no proof that it was deleted.
+func (m *Manager) reportStrays(img *metadata.Image) {
+	for _, log := range m.dirs.Logs() {
+		if img.TopicByID(log.TopicID()) == nil {
+			m.logger.Warn("a log belongs to no topic of this cluster; it is left alone",
+				"partition", log.TopicPartition().String(), "topicID", log.TopicID().String(), "dir", log.Dir())
+		}
+	}
+}
+
+// LogConfig is the part of a topic's settings that its logs need.
+func LogConfig(t *config.Topic) commitlog.Config {
+	return commitlog.Config{
+		SegmentBytes: t.SegmentBytes, SegmentMs: t.SegmentMs, SegmentJitterMs: t.SegmentJitterMs,
+		SegmentIndexBytes: t.SegmentIndexBytes, IndexIntervalBytes: t.IndexIntervalBytes,
+		FileDeleteDelayMs: t.FileDeleteDelayMs, FlushMessages: t.FlushMessages, FlushMs: t.FlushMs,
+		Compact: t.CleanupCompact, Group: t.Durability == "group",
+	}
+}

@@ -1,0 +1,317 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/varve-io/varve/broker/commitlog"
+	"github.com/varve-io/varve/broker/config"
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/metadata"
+)
+
+// Partition is this broker's replica of one partition. It implements tiered.Replica.
+type Partition struct {
+	m       *Manager
+	tp      kafka.TopicPartition
+	topicID kafka.UUID
+
+	// lead is what the image says. It is held for reading while a batch is appended, so
+	// that no batch of an epoch is written after the epoch has ended here.
+	lead struct {
+		sync.RWMutex
+		log     *commitlog.Log // nil while offline
+		cfg     *config.Topic
+		leader  int32
+		epoch   int32
+		isr     []int32
+		remote  RemoteLog // nil unless this broker leads and the topic is tiered
+		refused error     // why nothing is served: offline, deleted, shut down
+	}
+
+	// heal is healed, unhealed or healing.
+	heal atomic.Int32
+
+	mu struct {
+		sync.Mutex
+		// highWatermark is the end of what every in-sync replica has made durable.
+		// Invariant: log start ≤ highWatermark ≤ log end; it never goes back.
+		highWatermark int64
+		// ends is the durable end of each follower, as it last told.
+		ends map[int32]int64
+		// pending is the acks=-1 batches above the high watermark, ascending by end.
+		pending []*Pending
+		// watchers is the parked fetches that ask for this partition.
+		watchers map[*fetch]struct{}
+	}
+}
+
+func newPartition(m *Manager, tp kafka.TopicPartition, topicID kafka.UUID) *Partition {
+	p := &Partition{m: m, tp: tp, topicID: topicID}
+	p.lead.leader, p.lead.epoch = -1, kafka.NoEpoch
+	p.lead.refused = fmt.Errorf("partition %s is not open yet: %w", tp, kafka.NotLeaderOrFollower)
+	return p
+}
+
+// TopicPartition names the partition.
+func (p *Partition) TopicPartition() kafka.TopicPartition { return p.tp }
+
+// TopicID is the id of its topic.
+func (p *Partition) TopicID() kafka.UUID { return p.topicID }
+
+// LeaderEpoch is the epoch of the leader that the image names.
+func (p *Partition) LeaderEpoch() int32 {
+	p.lead.RLock()
+	defer p.lead.RUnlock()
+	return p.lead.epoch
+}
+
+// leads says whether this broker serves the partition as its leader.
+func (p *Partition) leads() bool {
+	p.lead.RLock()
+	defer p.lead.RUnlock()
+	return p.lead.refused == nil && p.lead.leader == p.m.nodeID
+}
+
+// Config is what the topic asks for now.
+func (p *Partition) Config() *config.Topic {
+	p.lead.RLock()
+	defer p.lead.RUnlock()
+	return p.lead.cfg
+}
+
+// Log is the local log, nil while the partition is offline.
+func (p *Partition) Log() *commitlog.Log {
+	p.lead.RLock()
+	defer p.lead.RUnlock()
+	return p.lead.log
+}
+
+// HighWatermark is the end of what consumers may read.
+func (p *Partition) HighWatermark() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.highWatermark
+}
+
+// StableEnd is the offset below which nothing changes any more: every in-sync replica has
+// it on disk and no transaction is open in it. Uploads to the object store stay below it.
+func (p *Partition) StableEnd() int64 {
+	log := p.Log()
+	if log == nil {
+		return 0
+	}
+	hw := p.HighWatermark()
+	return min(hw, log.LastStable(hw), log.Durable())
+}
+
+// update takes over what the image says of the partition. The log is opened on the first
+// call, and on later ones while it is offline. Calls come one at a time.
+func (p *Partition) update(part *metadata.Partition, cfg *config.Topic) error {
+	p.lead.Lock()
+	var openErr error
+	if p.lead.log == nil {
+		openErr = p.openLocked(part, cfg)
+	} else {
+		openErr = p.lead.log.SetConfig(LogConfig(cfg))
+	}
+	wasLeader, newEpoch := p.lead.leader == p.m.nodeID, part.LeaderEpoch != p.lead.epoch
+	p.lead.cfg = cfg
+	p.lead.leader, p.lead.epoch = part.Leader, part.LeaderEpoch
+	p.lead.isr = slices.Clone(part.ISR)
+	isLeader := p.lead.leader == p.m.nodeID && p.lead.log != nil
+	if newEpoch {
+		p.mu.Lock()
+		p.mu.ends = nil // what followers told another leader counts for nothing
+		p.mu.Unlock()
+	}
+	tier := isLeader && cfg.RemoteStorageEnable && p.m.lead != nil
+	begin, end := tier && (newEpoch || p.lead.remote == nil), !tier && p.lead.remote != nil
+	if begin {
+		p.heal.Store(healing) // nothing is served until the tier has been asked
+	}
+	p.lead.Unlock()
+
+	switch {
+	case begin:
+		p.joinTier()
+	case end:
+		p.leaveTier()
+	}
+	switch {
+	case isLeader:
+		if newEpoch {
+			p.wakeAll() // a fetch that names the old epoch must hear of the new one
+		}
+		p.advance()
+	case wasLeader:
+		p.failPending(kafka.NotLeaderOrFollower)
+		p.wakeAll()
+	}
+	return openErr
+}
+
+// openLocked finds or creates the log. The directory itself appears with the first append.
+func (p *Partition) openLocked(part *metadata.Partition, cfg *config.Topic) error {
+	log, err := p.m.openLog(p.tp, p.topicID, part, cfg)
+	if err != nil {
+		p.lead.refused = fmt.Errorf("partition %s is offline: %w", p.tp, errors.Join(kafka.KafkaStorageError, err))
+		return err
+	}
+	if err := log.Damage(); err != nil {
+		p.m.logger.Error("a log came back with less than it had on disk; it takes no appends before that is settled", "partition", p.tp.String(), "dir", log.Dir(), "error", err)
+	}
+	p.lead.log, p.lead.refused = log, nil
+	p.mu.Lock()
+	p.mu.highWatermark = log.LocalStart()
+	p.mu.Unlock()
+	return nil
+}
+
+// joinTier begins the leader's work in the object store. No lock is held while the tier is
+// told, because it looks at the partition.
+func (p *Partition) joinTier() {
+	remote := p.m.lead(p)
+	p.lead.Lock()
+	defer p.lead.Unlock()
+	p.lead.remote = remote
+	p.heal.Store(p.needsHealLocked())
+}
+
+// leaveTier ends it.
+func (p *Partition) leaveTier() {
+	p.lead.Lock()
+	had := p.lead.remote != nil
+	p.lead.remote = nil
+	p.lead.Unlock()
+	p.heal.Store(healed)
+	if had {
+		p.m.stop(p.topicID, p.tp.Partition)
+	}
+}
+
+// servesLocked says whether this broker serves the partition to a client that knows the
+// leader epoch clientEpoch (kafka.NoEpoch: none).
+// Source: KIP-320; an epoch that differs outranks "not the leader".
+func (p *Partition) servesLocked(clientEpoch int32) error {
+	switch {
+	case p.lead.refused != nil:
+		return p.lead.refused
+	case clientEpoch != kafka.NoEpoch && clientEpoch < p.lead.epoch:
+		return kafka.FencedLeaderEpoch
+	case clientEpoch != kafka.NoEpoch && clientEpoch > p.lead.epoch:
+		return kafka.UnknownLeaderEpoch
+	case p.lead.leader != p.m.nodeID:
+		return kafka.NotLeaderOrFollower
+	case p.heal.Load() != healed:
+		return p.startHeal()
+	}
+	return nil
+}
+
+// ObserveFollower notes how far a follower has made the log durable, and moves the high
+// watermark if that was the last one to wait for.
+func (p *Partition) ObserveFollower(id int32, durableEnd int64) {
+	p.mu.Lock()
+	if p.mu.ends == nil {
+		p.mu.ends = map[int32]int64{}
+	}
+	p.mu.ends[id] = max(durableEnd, p.mu.ends[id])
+	p.mu.Unlock()
+	p.advance()
+}
+
+// committedEnd is the high watermark of a leader: the least durable end in the in-sync
+// set, and never below where it was. A follower that has not told yet holds it back.
+func committedEnd(current int64, self int32, durable int64, isr []int32, ends map[int32]int64) int64 {
+	least := durable
+	for _, id := range isr {
+		if id != self {
+			least = min(least, ends[id])
+		}
+	}
+	return max(current, least)
+}
+
+// advance moves the high watermark to where it may be, and wakes who waited for that.
+func (p *Partition) advance() {
+	p.lead.RLock()
+	acked := p.advanceLocked(0)
+	p.lead.RUnlock()
+	acked.resolve()
+}
+
+// acked is batches that the whole in-sync set has. They are resolved with no lock held,
+// because what they notify may look at the partition.
+type acked struct {
+	batches []*Pending
+	err     error
+}
+
+func (a acked) resolve() {
+	for _, w := range a.batches {
+		w.resolve(a.err)
+	}
+}
+
+// advanceLocked is advance with p.lead held; bytes is the size of what was just appended.
+// The caller resolves the answer when it has let go of p.lead.
+func (p *Partition) advanceLocked(bytes int64) acked {
+	if p.lead.log == nil || p.lead.leader != p.m.nodeID {
+		return acked{}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := p.mu.highWatermark
+	hw := committedEnd(old, p.m.nodeID, p.lead.log.Durable(), p.lead.isr, p.mu.ends)
+	p.mu.highWatermark = hw
+	// With followers the watermark moves by other steps than the appends: the sizes are
+	// not known, and a fetch that is woken looks for itself.
+	unsized := hw > old && (bytes == 0 || len(p.lead.isr) > 1)
+	for f := range p.mu.watchers {
+		f.arrived(bytes, unsized)
+	}
+	n := 0
+	for n < len(p.mu.pending) && p.mu.pending[n].end <= hw {
+		n++
+	}
+	a := acked{batches: p.mu.pending[:n:n]}
+	if len(p.lead.isr) < int(p.lead.cfg.MinInSyncReplicas) {
+		a.err = kafka.NotEnoughReplicasAfterAppend
+	}
+	if p.mu.pending = p.mu.pending[n:]; len(p.mu.pending) == 0 {
+		p.mu.pending = nil
+	}
+	return a
+}
+
+// wakeAll makes every parked fetch of the partition look again.
+func (p *Partition) wakeAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for f := range p.mu.watchers {
+		f.arrived(0, true)
+	}
+}
+
+// failPending answers the batches that wait for the in-sync set.
+func (p *Partition) failPending(err error) {
+	p.mu.Lock()
+	pending := p.mu.pending
+	p.mu.pending = nil
+	p.mu.Unlock()
+	acked{batches: pending, err: err}.resolve()
+}
+
+// resign ends all service of the partition, for the reason given.
+func (p *Partition) resign(why error) {
+	p.lead.Lock()
+	p.lead.refused = why
+	p.lead.Unlock()
+	p.leaveTier()
+	p.failPending(why)
+	p.wakeAll()
+}

@@ -1,0 +1,134 @@
+package replica
+
+import (
+	"github.com/varve-io/varve/broker/commitlog"
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/vfs"
+)
+
+// readRequest is one partition of a fetch with its share of the budget.
+type readRequest struct {
+	fp        *FetchPartition
+	committed bool
+	maxBytes  int64
+	minOne    bool // a first batch larger than maxBytes is read all the same
+}
+
+// readOutcome is what reading the local log came to.
+type readOutcome struct {
+	res   FetchResult
+	seen  seen
+	more  bool // committed data lies behind the range
+	asks  bool // the store has to be asked
+	store RemoteLog
+	log   *commitlog.Log
+}
+
+// read reads the local log, or says that the object store has to be asked.
+func (p *Partition) read(r readRequest) readOutcome {
+	p.lead.RLock()
+	out, upTo := p.lookLocked(r)
+	p.lead.RUnlock()
+	if upTo < 0 || upTo <= r.fp.Offset {
+		return out
+	}
+	// No lock is held while the disk is read: what is committed stays where it is, and a
+	// log that was cut or replaced meanwhile answers that the offset is out of its range.
+	got, err := out.log.Read(r.fp.Offset, r.maxBytes, upTo, r.minOne)
+	switch {
+	case kafka.Code(err) == kafka.OffsetOutOfRange && r.fp.Offset < out.log.LocalStart():
+		out.askStore() // evicted since it was looked at
+	case err != nil:
+		out.res.Err = storageError(err)
+	default:
+		if n := got.Range.Len; n > 0 {
+			out.res.Records = []vfs.Range{got.Range}
+			out.more = got.UpperBound < upTo || n >= r.maxBytes
+		} else {
+			out.more = !r.minOne // the first batch did not fit behind what others brought
+		}
+		if r.committed {
+			out.res.Aborted = got.Aborted
+		}
+	}
+	return out
+}
+
+// lookLocked judges a request and answers how far the local log may be read for it; -1 when
+// it is not to be read at all.
+func (p *Partition) lookLocked(r readRequest) (out readOutcome, upTo int64) {
+	out.res = FetchResult{HighWatermark: -1, LastStable: -1, LogStart: -1}
+	out.seen.epoch = p.lead.epoch
+	if out.res.Err = p.servesLocked(r.fp.CurrentLeaderEpoch); out.res.Err != nil {
+		return out, -1
+	}
+	log, hw := p.lead.log, p.HighWatermark()
+	start, certain := p.logStartLocked()
+	out.log, out.store, out.seen.highWatermark = log, p.lead.remote, hw
+	out.res.HighWatermark, out.res.LastStable, out.res.LogStart = hw, log.LastStable(hw), start
+	off := r.fp.Offset
+	if out.res.Diverging = p.divergingLocked(r.fp); out.res.Diverging != nil {
+		return out, -1
+	}
+	switch {
+	case off > log.End(), certain && off < start:
+		out.res.Err = kafka.OffsetOutOfRange
+		return out, -1
+	case off < log.LocalStart():
+		out.askStore()
+		return out, -1
+	case r.committed:
+		return out, out.res.LastStable
+	}
+	return out, hw
+}
+
+// askStore leaves the read to the store; a log without one does not have the offset.
+func (out *readOutcome) askStore() {
+	if out.asks = out.store != nil; !out.asks {
+		out.res.Err = kafka.OffsetOutOfRange
+	}
+}
+
+// divergingLocked is where the client's log departs from this one, nil when it does not
+// or when the client does not say what it has. Source: KIP-595.
+func (p *Partition) divergingLocked(fp *FetchPartition) *EpochEnd {
+	if fp.LastFetchedEpoch == kafka.NoEpoch {
+		return nil
+	}
+	epoch, end := p.lead.log.EndOffsetFor(fp.LastFetchedEpoch)
+	if epoch == fp.LastFetchedEpoch && end >= fp.Offset {
+		return nil
+	}
+	return &EpochEnd{Epoch: epoch, End: end}
+}
+
+// watch parks f with the partition, and says whether the partition has moved on since it
+// was seen. A nil partition never does.
+func (p *Partition) watch(f *fetch, s seen) (moved bool) {
+	if p == nil {
+		return false
+	}
+	p.lead.RLock()
+	epoch, refused := p.lead.epoch, p.lead.refused != nil
+	p.lead.RUnlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.watchers == nil {
+		p.mu.watchers = map[*fetch]struct{}{}
+	}
+	p.mu.watchers[f] = struct{}{}
+	return refused || epoch != s.epoch || p.mu.highWatermark != s.highWatermark
+}
+
+// unwatch takes f off the partition.
+func (p *Partition) unwatch(f *fetch) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if delete(p.mu.watchers, f); len(p.mu.watchers) == 0 {
+		p.mu.watchers = nil
+	}
+}

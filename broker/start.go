@@ -1,0 +1,218 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/varve-io/varve/broker/commitlog"
+	"github.com/varve-io/varve/broker/commitlog/logdir"
+	"github.com/varve-io/varve/broker/controller"
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/metadata"
+	"github.com/varve-io/varve/broker/replica"
+	"github.com/varve-io/varve/lifecycle"
+	"github.com/varve-io/varve/tiered"
+)
+
+// startListeners binds every port before anything on disk is touched: a second broker on
+// the same ports changes nothing.
+func (n *Node) startListeners(context.Context) error {
+	var err error
+	if n.listeners, err = bindAll(n.o.Listen, n.config); err != nil {
+		return err
+	}
+	n.undo("close the listeners", func(context.Context) error {
+		if n.server == nil { // else it has closed them
+			closeListeners(n.listeners)
+		}
+		return nil
+	})
+	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if n.config.AdminListen == "" {
+		return nil
+	}
+	lis, err := bind(n.o.Listen, "admin listener", n.config.AdminListen)
+	if err != nil {
+		return err
+	}
+	n.admin = newAdmin(lis, n.registry, n.logger)
+	go n.admin.serve()
+	n.undo("admin listener", n.admin.stop)
+	return nil
+}
+
+func (n *Node) openStore(ctx context.Context) error {
+	if n.config.TierURL == "" {
+		return nil
+	}
+	if n.o.OpenStore == nil {
+		return errors.New("BUG: a tier URL without an opener")
+	}
+	var err error
+	if n.bucket, err = n.o.OpenStore(ctx, n.config.TierURL); err != nil {
+		return fmt.Errorf("varve.tier.url: %w", err)
+	}
+	n.undo("close the object store", func(context.Context) error { return n.bucket.Close() })
+	return nil
+}
+
+// openController opens the metadata log. Log directories that belong to a cluster whose
+// metadata is not there are refused: new metadata would know none of their topics.
+func (n *Node) openController(ctx context.Context) error {
+	c := n.config
+	cluster, err := logdir.ClusterOf(n.o.FS, c.LogDirs)
+	if err != nil {
+		return err
+	}
+	if cluster != "" && c.ClusterID != "" && c.ClusterID != cluster {
+		return fmt.Errorf("the log directories %s belong to cluster %s, varve.cluster.id says %s: name other directories, or remove the setting",
+			strings.Join(c.LogDirs, ", "), cluster, c.ClusterID)
+	}
+	if cluster != "" && !controller.Exists(n.o.FS, c.MetadataDir) {
+		return fmt.Errorf("the log directories %s hold data of cluster %s, but the metadata directory %s is empty: set varve.metadata.dir to where that cluster's metadata is, or name empty log directories",
+			strings.Join(c.LogDirs, ", "), cluster, c.MetadataDir)
+	}
+	if cluster == "" {
+		cluster = c.ClusterID
+	}
+	n.controller, err = controller.Open(controller.Options{
+		FS: n.o.FS, Dir: c.MetadataDir, NodeID: c.NodeID, ClusterID: cluster, ValidateConfig: c.ValidateTopic,
+		Defaults: func() (int32, int16) { return n.config.NumPartitions, n.config.DefaultReplicationFactor }, Logger: n.logger,
+	})
+	if err != nil {
+		return err
+	}
+	n.undo("close the metadata log", func(context.Context) error { return n.controller.Close() })
+	if err := n.controller.WaitLeader(ctx); err != nil {
+		return fmt.Errorf("metadata log: %w", err)
+	}
+	n.clusterID = n.controller.Image().ClusterID()
+	n.wg.Go(func() {
+		select {
+		case <-n.controller.Failed():
+			n.fail(fmt.Errorf("metadata log: %w", n.controller.Err()))
+		case <-n.background.Done():
+		}
+	})
+	n.undo("end the background loops", func(context.Context) error { n.cancel(); n.wg.Wait(); return nil })
+	return nil
+}
+
+func (n *Node) openDirs(context.Context) error {
+	img := n.controller.Image()
+	o := logdir.Options{
+		FS: n.o.FS, Dirs: n.config.LogDirs, ClusterID: n.clusterID, NodeID: n.config.NodeID,
+		Config: func(_ kafka.TopicPartition, id kafka.UUID) commitlog.Config {
+			var overrides map[string]string
+			if t := img.TopicByID(id); t != nil {
+				overrides = t.Config
+			}
+			return replica.LogConfig(n.config.Topic(overrides))
+		},
+		Now: n.o.Now, Logger: n.logger, ProducerIDExpirationMs: n.config.ProducerIDExpirationMs,
+		Offline: func(d logdir.DirInfo) {
+			n.logger.Error("a log directory went offline", "dir", d.Path, "error", d.Offline)
+		},
+	}
+	if b := img.Broker(n.config.NodeID); b != nil {
+		o.KnownDirs = b.LogDirs
+	}
+	var err error
+	if n.dirs, err = logdir.Open(o); err != nil {
+		return err
+	}
+	n.undo("close the log directories", func(context.Context) error { return n.dirs.Close() })
+	n.every(ms(n.config.LogFlushOffsetCheckpointIntervalMs), func(context.Context) {
+		if err := n.dirs.Checkpoint(); err != nil {
+			n.logger.Error("checkpoint of the log directories failed; a start would scan what lies past the last one", "error", err)
+		}
+	})
+	return nil
+}
+
+func (n *Node) openTier(ctx context.Context) error {
+	if n.bucket == nil {
+		return nil
+	}
+	c := n.config
+	o := tiered.Options{
+		Bucket: n.bucket, ClusterID: n.clusterID, Incarnation: n.incarnation, NodeID: c.NodeID, FS: n.o.FS,
+		CacheDir: c.TierCacheDir, CacheBytes: c.TierCacheBytes, Now: n.o.Now, Logger: n.logger, Registerer: n.registry,
+		Interval: ms(c.RemoteLogManagerTaskIntervalMs), CopyBytesPerSecond: c.RemoteCopyMaxBytesPerSecond,
+		CleanInterval: ms(c.TierCleanIntervalMs), ManifestWindow: atOnce(c.TierManifestRetentionMs), OrphanGrace: atOnce(c.TierOrphanGraceMs),
+	}
+	if n.o.TuneTier != nil {
+		n.o.TuneTier(&o)
+	}
+	var err error
+	if n.tier, err = tiered.New(o); err != nil {
+		return err
+	}
+	n.undo("close the chunk cache", func(context.Context) error { return n.tier.Close() })
+	return n.canary(ctx)
+}
+
+// atOnce is a time in milliseconds where 0 means none at all; the tier takes 0 for its default.
+func atOnce(v int64) time.Duration {
+	if v == 0 {
+		return -1
+	}
+	return ms(v)
+}
+
+// canary refuses a store that breaks the promise of create-only writes. One that cannot be
+// reached is no reason not to serve what is local: uploads wait and say so.
+func (n *Node) canary(ctx context.Context) error {
+	err := n.tier.Canary(ctx)
+	if errors.Is(err, tiered.ErrNoFence) {
+		return fmt.Errorf("varve.tier.url: %w", err)
+	}
+	if err != nil {
+		n.logger.Error("the object store does not answer; local data is served, uploads wait", "error", err)
+	}
+	return nil
+}
+
+// register announces this process: nothing serves or tiers before its leader epochs fence
+// what an earlier process of this node may have left running.
+func (n *Node) register(ctx context.Context) error {
+	r := controller.Registration{ID: n.config.NodeID, Incarnation: n.incarnation, Rack: n.config.Rack, LogDirs: n.dirs.DirectoryIDs()}
+	for _, e := range n.server.Endpoints() {
+		if e.Host == "" {
+			e.Host = hostname()
+		}
+		r.Endpoints = append(r.Endpoints, metadata.Endpoint{Name: e.Name, Host: e.Host, Port: e.Port, Protocol: e.Protocol})
+	}
+	_, err := n.controller.RegisterBroker(ctx, r)
+	return err
+}
+
+func (n *Node) openPartitions(context.Context) error {
+	if n.tier != nil {
+		n.topics = newTopicObjects(n)
+		n.wg.Go(func() { n.tier.Run(n.background) })
+		n.wg.Go(func() { n.topics.run(n.background) })
+	}
+	// Watch calls back with the image of the moment first, everything in it being new, then
+	// with each change.
+	n.controller.Watch(func(img *metadata.Image, d *metadata.Delta) {
+		if err := n.replicas.Apply(img, d); err != nil {
+			n.logger.Error("some partitions are offline", "error", err)
+		}
+		if n.topics != nil {
+			n.topics.apply(img, d)
+		}
+	})
+	engine := lifecycle.NewEngine(n.replicas.Retained, nil, n.logger)
+	n.every(ms(n.config.LogRetentionCheckIntervalMs), func(ctx context.Context) {
+		if err := engine.Tick(ctx, n.o.Now().UnixMilli()); err != nil && ctx.Err() == nil {
+			n.logger.Warn("retention was not complete; it is tried again", "error", err)
+		}
+	})
+	return nil
+}
