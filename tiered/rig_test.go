@@ -92,7 +92,7 @@ func (r *rig) openLog(s *commitlog.State) {
 	var err error
 	r.log, err = commitlog.Open(commitlog.Options{FS: r.fs, Dir: "/data", TP: testTP, TopicID: testTopic, Files: commitlog.NewFileCache(r.fs, 8),
 		Config: commitlog.Config{SegmentBytes: 1 << 14, SegmentMs: 1 << 40, SegmentIndexBytes: 1 << 20, IndexIntervalBytes: 1024, FileDeleteDelayMs: 0, FlushMessages: 1 << 62, FlushMs: 1 << 62},
-		Now:    func() time.Time { return time.UnixMilli(r.nowMs.Load()) }, Logger: slog.New(slog.DiscardHandler), Fresh: s == nil, State: s, ProducerIDExpirationMs: 1 << 40})
+		Now:    func() time.Time { return time.UnixMilli(r.nowMs.Load()) }, Logger: slog.New(slog.DiscardHandler), Fresh: s == nil, State: s, PowerLost: s != nil, ProducerIDExpirationMs: 1 << 40})
 	r.check(err)
 }
 
