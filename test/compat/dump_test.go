@@ -24,10 +24,10 @@ var (
 )
 
 // checkFiles lets Kafka's own DumpLogSegments judge every local file of the broker's topics
-// and the log part of every object in its store (when that lies in a directory beside it).
+// and the log part of every object in its store, whose objects are files below a directory.
 // Segments are told apart by their base offset, so that one which is in both places counts
 // once: each tiered topic must hold exactly want records.
-func checkFiles(t *testing.T, b *kit.Broker, want int) {
+func checkFiles(t *testing.T, b *kit.Broker, store string, want int) {
 	t.Helper()
 	local, err := localFiles(b.Dir)
 	if err != nil {
@@ -46,7 +46,7 @@ func checkFiles(t *testing.T, b *kit.Broker, want int) {
 	for file, n := range dumpLogs(t, local) {
 		add(partitionOf(t, filepath.Dir(file)), file, n)
 	}
-	objects := objectLogs(t, filepath.Dir(b.Dir))
+	objects := objectLogs(t, store)
 	for partition, files := range objects {
 		for file, n := range dumpLogs(t, files) {
 			add(partition, file, n)
