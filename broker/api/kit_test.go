@@ -43,6 +43,7 @@ type kit struct {
 	cluster Cluster
 
 	replicas *replica.Manager
+	dirs     *logdir.Manager
 	fs       *memfs.FS
 }
 
@@ -71,6 +72,7 @@ func newKitOn(t *testing.T, cluster Cluster, settings ...string) *kit {
 	}
 	k.srv = srv
 	dirs := k.openDirs()
+	k.dirs = dirs
 	if cluster == nil {
 		cluster = newController(t, srv.Endpoints(), dirs.DirectoryIDs())
 	}

@@ -28,7 +28,11 @@ var table = [...]row{
 	{wire.KeyApiVersions, 0, 5, false, (*API).apiVersions},
 	{wire.KeyCreateTopics, 2, 7, false, (*API).createTopics},
 	{wire.KeyDeleteTopics, 1, 6, false, (*API).deleteTopics},
+	{wire.KeyDeleteRecords, 0, 2, false, (*API).deleteRecords},
 	{wire.KeyInitProducerID, 0, 5, false, (*API).initProducerID},
+	{wire.KeyOffsetForLeaderEpoch, 2, 4, false, (*API).offsetForLeaderEpoch},
 	{wire.KeyDescribeConfigs, 1, 4, false, (*API).describeConfigs},
+	{wire.KeyDescribeLogDirs, 1, 5, false, (*API).describeLogDirs},
 	{wire.KeyDescribeCluster, 0, 2, false, (*API).describeCluster},
+	{wire.KeyDescribeProducers, 0, 0, false, (*API).describeProducers},
 }

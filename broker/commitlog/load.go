@@ -43,6 +43,9 @@ func load(l *Log) error {
 	ld := &loader{l: l, c: l.config(), evicted: -1, snapshot: -1}
 	if l.opts.State != nil {
 		ld.state, ld.known = *l.opts.State, true
+		l.mu.RLock() // a log that was opened without being read may have been told more since
+		ld.state.LogStart, ld.state.HighestRemote = l.mu.logStart, l.mu.highestRemote
+		l.mu.RUnlock()
 	}
 	if err := ld.run(l.opts.Clean && ld.known); err != nil {
 		ld.keepPromise()
@@ -342,5 +345,6 @@ func (ld *loader) install() {
 		m.logStart = max(m.logStart, m.localStart)
 	}
 	m.localStart = max(m.localStart, m.logStart)
+	m.epochs.truncateStart(m.logStart)
 	m.suspect = m.suspect || m.highestRemote >= end
 }

@@ -259,7 +259,7 @@ func (l *Log) LastStable(highWatermark int64) int64 {
 	defer l.mu.RUnlock()
 	for _, t := range l.mu.txns { // ascending in first
 		if t.last < 0 || t.last >= highWatermark {
-			return min(highWatermark, t.first)
+			return min(highWatermark, max(t.first, l.mu.logStart)) // its first records may be deleted
 		}
 	}
 	return highWatermark
@@ -375,8 +375,8 @@ func (l *Log) SetHighestRemote(offset int64) {
 }
 
 // SetStart moves the global start of the log up (retention, DeleteRecords); a lower one
-// changes nothing. It deletes nothing: see EvictBelow. Errors: kafka.OffsetOutOfRange
-// above End.
+// changes nothing. It deletes nothing: see EvictBelow. It is durable with the log dir's
+// next checkpoint. Errors: kafka.OffsetOutOfRange above End.
 func (l *Log) SetStart(offset int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -385,5 +385,6 @@ func (l *Log) SetStart(offset int64) error {
 	}
 	l.mu.logStart = max(l.mu.logStart, offset)
 	l.mu.localStart = max(l.mu.localStart, l.mu.logStart)
+	l.mu.epochs.truncateStart(l.mu.logStart)
 	return nil
 }

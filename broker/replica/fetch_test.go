@@ -340,6 +340,11 @@ func TestF10DivergingEpoch(t *testing.T) {
 		}
 		res.release()
 	}
+	fp := ask(p, 1)
+	fp.LastFetchedEpoch = 9
+	if res := k.fetch(FetchParams{Partitions: []FetchPartition{fp}}).answer()[0]; kafka.Code(res.Err) != kafka.OffsetOutOfRange || res.Diverging != nil {
+		t.Errorf("an epoch that never was: %+v", res)
+	}
 }
 
 func TestADisconnectEndsTheFetch(t *testing.T) {

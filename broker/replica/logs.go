@@ -10,6 +10,7 @@ import (
 	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
+	"github.com/varve-io/varve/broker/vfs"
 )
 
 // logDirs is what the manager needs of the log directories: *logdir.Manager.
@@ -19,6 +20,9 @@ type logDirs interface {
 	Create(tp kafka.TopicPartition, topicID kafka.UUID, c commitlog.Config, where logdir.Placement) (*commitlog.Log, error)
 	Delete(tp kafka.TopicPartition, topicID kafka.UUID) error
 	DirectoryIDs() []kafka.UUID
+	Dirs() []logdir.DirInfo
+	Usage(dir string) (vfs.Usage, error)
+	CheckpointDir(dir string) error
 }
 
 // openLog finds the log of a partition, or has one made in one of the log directories.

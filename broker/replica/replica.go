@@ -41,6 +41,7 @@ import (
 const (
 	remoteReaders      = 10
 	remotePendingLimit = 1000
+	diskWorkers        = 4
 )
 
 // Options is what a Manager is made of. Tier may be nil: then nothing is tiered.
@@ -67,9 +68,11 @@ type Manager struct {
 	lead func(tiered.Replica) RemoteLog
 	stop func(topicID kafka.UUID, partition int32)
 
-	// wakers continues parked fetches; remote does what waits for the object store.
+	// wakers continues parked fetches; remote does what waits for the object store; disk does
+	// what administrators ask of local disks.
 	wakers *pool
 	remote *pool
+	disk   *pool
 
 	applied bool // Apply was called
 
@@ -103,6 +106,7 @@ func New(o Options) *Manager {
 		nodeID: o.NodeID, dirs: o.Dirs, node: o.Node, now: o.Now, logger: o.Logger,
 		wakers: newPool(4*runtime.GOMAXPROCS(0), 0),
 		remote: newPool(remoteReaders, remotePendingLimit),
+		disk:   newPool(diskWorkers, 0),
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.mu.byName = map[string]*topic{}
@@ -126,6 +130,7 @@ func (m *Manager) Close() {
 	}
 	m.wakers.close()
 	m.remote.close()
+	m.disk.close()
 }
 
 var errShutdown = fmt.Errorf("the broker is shutting down: %w", kafka.NotLeaderOrFollower)

@@ -4,16 +4,20 @@ package wire
 
 // The keys of the APIs in the table.
 const (
-	KeyProduce         int16 = 0
-	KeyFetch           int16 = 1
-	KeyListOffsets     int16 = 2
-	KeyMetadata        int16 = 3
-	KeyApiVersions     int16 = 18
-	KeyCreateTopics    int16 = 19
-	KeyDeleteTopics    int16 = 20
-	KeyInitProducerID  int16 = 22
-	KeyDescribeConfigs int16 = 32
-	KeyDescribeCluster int16 = 60
+	KeyProduce              int16 = 0
+	KeyFetch                int16 = 1
+	KeyListOffsets          int16 = 2
+	KeyMetadata             int16 = 3
+	KeyApiVersions          int16 = 18
+	KeyCreateTopics         int16 = 19
+	KeyDeleteTopics         int16 = 20
+	KeyDeleteRecords        int16 = 21
+	KeyInitProducerID       int16 = 22
+	KeyOffsetForLeaderEpoch int16 = 23
+	KeyDescribeConfigs      int16 = 32
+	KeyDescribeLogDirs      int16 = 35
+	KeyDescribeCluster      int16 = 60
+	KeyDescribeProducers    int16 = 61
 )
 
 // apis is sorted by key.
@@ -25,9 +29,13 @@ var apis = [...]API{
 	{Key: KeyApiVersions, Name: "ApiVersions", MinVersion: 0, MaxVersion: 5, AdvertisedMin: 0, FlexibleFrom: 3},
 	{Key: KeyCreateTopics, Name: "CreateTopics", MinVersion: 2, MaxVersion: 7, AdvertisedMin: 2, FlexibleFrom: 5},
 	{Key: KeyDeleteTopics, Name: "DeleteTopics", MinVersion: 1, MaxVersion: 6, AdvertisedMin: 1, FlexibleFrom: 4},
+	{Key: KeyDeleteRecords, Name: "DeleteRecords", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 2},
 	{Key: KeyInitProducerID, Name: "InitProducerID", MinVersion: 0, MaxVersion: 5, AdvertisedMin: 0, FlexibleFrom: 2},
+	{Key: KeyOffsetForLeaderEpoch, Name: "OffsetForLeaderEpoch", MinVersion: 2, MaxVersion: 4, AdvertisedMin: 2, FlexibleFrom: 4},
 	{Key: KeyDescribeConfigs, Name: "DescribeConfigs", MinVersion: 1, MaxVersion: 4, AdvertisedMin: 1, FlexibleFrom: 4},
+	{Key: KeyDescribeLogDirs, Name: "DescribeLogDirs", MinVersion: 1, MaxVersion: 5, AdvertisedMin: 1, FlexibleFrom: 2},
 	{Key: KeyDescribeCluster, Name: "DescribeCluster", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 0},
+	{Key: KeyDescribeProducers, Name: "DescribeProducers", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
 }
 
 // NewRequest makes an empty request of an API, nil for an unknown key.
@@ -47,12 +55,20 @@ func NewRequest(key int16) Message {
 		return new(CreateTopicsRequest)
 	case KeyDeleteTopics:
 		return new(DeleteTopicsRequest)
+	case KeyDeleteRecords:
+		return new(DeleteRecordsRequest)
 	case KeyInitProducerID:
 		return new(InitProducerIDRequest)
+	case KeyOffsetForLeaderEpoch:
+		return new(OffsetForLeaderEpochRequest)
 	case KeyDescribeConfigs:
 		return new(DescribeConfigsRequest)
+	case KeyDescribeLogDirs:
+		return new(DescribeLogDirsRequest)
 	case KeyDescribeCluster:
 		return new(DescribeClusterRequest)
+	case KeyDescribeProducers:
+		return new(DescribeProducersRequest)
 	}
 	return nil
 }
@@ -74,12 +90,20 @@ func NewResponse(key int16) Message {
 		return new(CreateTopicsResponse)
 	case KeyDeleteTopics:
 		return new(DeleteTopicsResponse)
+	case KeyDeleteRecords:
+		return new(DeleteRecordsResponse)
 	case KeyInitProducerID:
 		return new(InitProducerIDResponse)
+	case KeyOffsetForLeaderEpoch:
+		return new(OffsetForLeaderEpochResponse)
 	case KeyDescribeConfigs:
 		return new(DescribeConfigsResponse)
+	case KeyDescribeLogDirs:
+		return new(DescribeLogDirsResponse)
 	case KeyDescribeCluster:
 		return new(DescribeClusterResponse)
+	case KeyDescribeProducers:
+		return new(DescribeProducersResponse)
 	}
 	return nil
 }

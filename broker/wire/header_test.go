@@ -12,7 +12,8 @@ import (
 
 // The table is Kafka 4.4's for the keys it has, and agrees with kmsg on what is flexible.
 func TestTable(t *testing.T) {
-	want := map[int16][2]int16{0: {0, 13}, 1: {4, 18}, 2: {1, 11}, 3: {0, 13}, 18: {0, 5}, 19: {2, 7}, 20: {1, 6}, 22: {0, 5}, 32: {1, 4}, 60: {0, 2}}
+	want := map[int16][2]int16{0: {0, 13}, 1: {4, 18}, 2: {1, 11}, 3: {0, 13}, 18: {0, 5}, 19: {2, 7}, 20: {1, 6}, 21: {0, 2}, 22: {0, 5}, 23: {2, 4}, 32: {1, 4}, 35: {1, 5},
+		60: {0, 2}, 61: {0, 0}}
 	last := int16(-1)
 	for api := range wire.APIs() {
 		if api.Key <= last {

@@ -162,7 +162,7 @@ var names = map[string][]string{
 	"Topics":                   {"Topics", "TopicData", "Responses"},
 	"ForgottenTopics":          {"ForgottenTopicsData"},
 	"Partition":                {"Partition", "PartitionIndex", "Index"},
-	"Partitions":               {"Partitions", "PartitionData", "PartitionResponses"},
+	"Partitions":               {"Partitions", "PartitionData", "PartitionResponses", "PartitionIndexes"},
 	"ID":                       {"ReplicaID"},
 	"Epoch":                    {"Epoch", "ReplicaEpoch"},
 	"Rack":                     {"Rack", "RackID"},
@@ -183,6 +183,10 @@ var names = map[string][]string{
 	"ConfigNames":              {"ConfigurationKeys"},
 	"ConfigSynonyms":           {"Synonyms"},
 	"Resources":                {"Resources", "Results"},
+	"Dirs":                     {"Results"},
+	"Dir":                      {"LogDir"},
+	"Size":                     {"PartitionSize"},
+	"IsFuture":                 {"IsFutureKey"},
 }
 
 // notOurs are kmsg's fields that no version in the table has, and its own book-keeping.
@@ -193,10 +197,11 @@ var ownDefaults = map[reflect.Type]struct {
 	name  string
 	value any
 }{
-	reflect.TypeFor[kmsg.ProduceRequest]():      {"TimeoutMillis", int32(15000)},
-	reflect.TypeFor[kmsg.ListOffsetsRequest]():  {"TimeoutMillis", int32(30000)},
-	reflect.TypeFor[kmsg.DeleteTopicsRequest](): {"TimeoutMillis", int32(15000)},
-	reflect.TypeFor[kmsg.MetadataRequest]():     {"AllowAutoTopicCreation", false},
+	reflect.TypeFor[kmsg.ProduceRequest]():       {"TimeoutMillis", int32(15000)},
+	reflect.TypeFor[kmsg.ListOffsetsRequest]():   {"TimeoutMillis", int32(30000)},
+	reflect.TypeFor[kmsg.DeleteTopicsRequest]():  {"TimeoutMillis", int32(15000)},
+	reflect.TypeFor[kmsg.DeleteRecordsRequest](): {"TimeoutMillis", int32(15000)},
+	reflect.TypeFor[kmsg.MetadataRequest]():      {"AllowAutoTopicCreation", false},
 }
 
 // sameFields fails unless ours holds what theirs holds, name by name.

@@ -1,0 +1,13 @@
+package commitlog
+
+// Producers lists the producers that the log remembers, ascending in id, without those
+// that have expired. It waits for an append that is under way. Errors: what Err answers.
+func (l *Log) Producers() ([]ProducerSnapshotEntry, error) {
+	l.appendMu.Lock()
+	defer l.appendMu.Unlock()
+	if err := l.ready(); err != nil {
+		return nil, err
+	}
+	l.w.producers.expire(l.opts.nowMs(), l.opts.ProducerIDExpirationMs)
+	return l.w.producers.snapshot(), nil
+}

@@ -1,0 +1,107 @@
+package commitlog
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/varve-io/varve/broker/batch"
+	"github.com/varve-io/varve/broker/kafka"
+)
+
+// TestF13StartOfALogThatWasNotReadYet: a log that a clean start has opened without reading
+// it keeps what it is told before its first use.
+func TestF13StartOfALogThatWasNotReadYet(t *testing.T) {
+	fsys := newFS(t)
+	o := testOptions(fsys)
+	l := open(t, o)
+	for range 10 {
+		appendBatch(t, l, records(1, 100, testNowMs), 0)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	st := l.State()
+	l = reopen(t, o, fsys, &st, true, false)
+	if err := l.SetStart(7); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(l.Segments()); n == 0 { // reads the files
+		t.Fatal("no segments")
+	}
+	if start, local := l.LogStart(), l.LocalStart(); start != 7 || local != 7 {
+		t.Errorf("log start %d, local start %d; want 7 twice", start, local)
+	}
+}
+
+// TestF13DeletedEpochsAreForgotten: the leader-epoch history begins at the log start, as
+// Kafka's does, whether the log is moved or read anew.
+func TestF13DeletedEpochsAreForgotten(t *testing.T) {
+	fsys := newFS(t)
+	o := testOptions(fsys)
+	l := open(t, o)
+	for i := range int32(9) {
+		appendBatch(t, l, records(1, 10, testNowMs), i/3)
+	}
+	if err := l.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	before := l.State()
+	if err := l.SetStart(4); err != nil {
+		t.Fatal(err)
+	}
+	want := []EpochEntry{{Epoch: 1, Start: 4}, {Epoch: 2, Start: 6}}
+	if got := l.Epochs(); !reflect.DeepEqual(got, want) {
+		t.Errorf("epochs %v, want %v", got, want)
+	}
+	before.LogStart = 4
+	if got := reopen(t, o, fsys, &before, false, false).Epochs(); !reflect.DeepEqual(got, want) {
+		t.Errorf("read anew: epochs %v, want %v", got, want)
+	}
+}
+
+// TestI10LastStableIsNotBelowTheStart: the first records of an open transaction may be deleted.
+func TestI10LastStableIsNotBelowTheStart(t *testing.T) {
+	l := open(t, testOptions(newFS(t)))
+	appendBatch(t, l, transactional(5, 0, 0, 4), 0)
+	if got := l.LastStable(4); got != 0 {
+		t.Fatalf("last stable offset %d, want 0", got)
+	}
+	if err := l.SetStart(3); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.LastStable(4); got != 3 {
+		t.Errorf("last stable offset %d, want 3, the log start", got)
+	}
+}
+
+// TestI14Producers: what the log remembers, without those that expired while nobody appended.
+func TestI14Producers(t *testing.T) {
+	now := time.UnixMilli(testNowMs)
+	o := testOptions(newFS(t))
+	o.Now = func() time.Time { return now }
+	l := open(t, o)
+	appendBatch(t, l, idempotent(9, 1, 0, 3), 0)
+	appendBatch(t, l, transactional(5, 2, 0, 2), 0)
+	appendBatch(t, l, transactional(6, 0, 0, 1), 0)
+	appendBatch(t, l, batch.ControlBatch(batch.Abort, 7, 6, 0, testNowMs+1), 0)
+	want := []ProducerSnapshotEntry{
+		{ProducerID: 5, Epoch: 2, LastSequence: 1, LastOffset: 4, OffsetDelta: 1, TimestampMs: testNowMs, CoordinatorEpoch: -1, TxnFirstOffset: 3},
+		{ProducerID: 6, LastSequence: 0, LastOffset: 5, TimestampMs: testNowMs + 1, CoordinatorEpoch: 7, TxnFirstOffset: -1},
+		{ProducerID: 9, Epoch: 1, LastSequence: 2, LastOffset: 2, OffsetDelta: 2, TimestampMs: testNowMs, CoordinatorEpoch: -1, TxnFirstOffset: -1},
+	}
+	got, err := l.Producers()
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("producers %+v, %v\nwant %+v", got, err, want)
+	}
+	now = now.Add(48 * time.Hour)
+	if got, err = l.Producers(); err != nil || len(got) != 1 || got[0].ProducerID != 5 {
+		t.Errorf("two days later: %+v, %v; want the one with an open transaction", got, err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Producers(); kafka.Code(err) == kafka.NoError {
+		t.Error("a closed log answers")
+	}
+}
