@@ -159,7 +159,7 @@ func (p *place) read(l *Log, maxBytes int64, minOne bool) (r Read, found bool, e
 	if n <= h.Size() {
 		upper = min(upper, h.LastOffset()+1)
 	}
-	r = Read{Base: h.BaseOffset, UpperBound: upper, Range: vfs.NewRange(p.file, pos, n, p.file.ref)}
+	r = Read{Base: h.BaseOffset, UpperBound: upper, Range: vfs.NewRange(p.file.File, pos, n, p.file.ref)}
 	if p.hasTxns {
 		if r.Aborted, err = l.AbortedTxns(h.BaseOffset, r.UpperBound); err != nil {
 			return Read{}, false, err

@@ -26,6 +26,7 @@ var workloads = []workload{
 	{"produce 16 KB batches, 16 in flight", 16_000, 1024, 16, 0, 0.25},
 	{"produce 4 KB batches, 16 in flight", 4_000, 512, 16, 0, 0.0625},
 	{"fetch 4 MB of 1 MB batches", 1_000_000, 1024, 5, 4_000_000, 1},
+	{"fetch 4 MB of 64 KB batches", 64_000, 1024, 5, 4_000_000, 0.5},
 	{"fetch 64 KB of 64 KB batches", 64_000, 1024, 5, 65_536, 0.5},
 	{"fetch 16 KB of 16 KB batches", 16_000, 1024, 16, 16_384, 0.25},
 }
