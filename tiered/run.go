@@ -212,7 +212,7 @@ func (p *Partition) copyLocked(ctx context.Context) (more bool, err error) {
 }
 
 // tidyLocked deletes what is due and cleans up now and then, if this epoch owns the
-// manifest: others do it for theirs.
+// manifest: others do it for theirs. A partition on which nothing happens costs no request.
 func (p *Partition) tidyLocked(ctx context.Context) error {
 	if !p.machine.claimed {
 		h := p.machine.head
@@ -224,15 +224,25 @@ func (p *Partition) tidyLocked(ctx context.Context) error {
 	if len(p.machine.head.Pending) > 0 {
 		errs = append(errs, p.doLocked(ctx, p.deleteJob()))
 	}
-	if now := time.Now(); now.Sub(p.cleaned) >= p.m.o.CleanInterval {
-		p.cleaned = now
-		errs = append(errs, p.doLocked(ctx, p.cleanJob()))
+	if !p.machine.claimed {
+		return errors.Join(errs...)
 	}
-	if now := time.Now(); now.Sub(p.swept) >= max(p.m.o.OrphanGrace, p.m.o.CleanInterval) {
-		p.swept = now
-		errs = append(errs, p.doLocked(ctx, p.orphanJob()))
+	version := p.machine.head.Version
+	if p.cleaned.due(p.m.o.CleanInterval, version, p.machine.stale > 0) {
+		errs = append(errs, p.forget(&p.cleaned, p.doLocked(ctx, p.cleanJob())))
+	}
+	if p.swept.due(max(p.m.o.OrphanGrace, p.m.o.CleanInterval), version, p.machine.loose > 0) {
+		errs = append(errs, p.forget(&p.swept, p.doLocked(ctx, p.orphanJob())))
 	}
 	return errors.Join(errs...)
+}
+
+// forget lets a job that failed run again although nothing has changed since.
+func (p *Partition) forget(t *turnOf, err error) error {
+	if err != nil {
+		t.version = 0
+	}
+	return err
 }
 
 // setLag notes what waits for its upload.

@@ -38,7 +38,7 @@ func devCommand() *cobra.Command {
 				}
 				defer os.RemoveAll(dir)
 				s.dir = dir
-				fmt.Fprintf(os.Stderr, "data lives in %s until this process ends; keep it with --dir\n", dir)
+				fmt.Fprintf(cmd.ErrOrStderr(), "data lives in %s until this process ends; keep it with --dir\n", dir)
 			}
 			logger, err := newLogger(logFormat)
 			if err != nil {
@@ -48,7 +48,7 @@ func devCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Printf("Kafka protocol on %s, admin on http://%s, object store %s\n", node.KafkaAddr(), node.AdminAddr(), s.tierURL())
+			fmt.Fprintf(cmd.OutOrStdout(), "Kafka protocol on %s, admin on http://%s, object store %s\n", node.KafkaAddr(), node.AdminAddr(), s.tierURL())
 			return serve(cmd.Context(), node)
 		},
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"sort"
 	"strings"
 
@@ -40,7 +39,7 @@ func topicCreateCommand() *cobra.Command {
 			if err != nil {
 				return explain("creating topic "+args[0], err, res.ErrMessage)
 			}
-			fmt.Fprintf(os.Stderr, "created topic %s with %d partition(s), id %s\n", args[0], res.NumPartitions, res.ID)
+			fmt.Fprintf(cmd.ErrOrStderr(), "created topic %s with %d partition(s), id %s\n", args[0], res.NumPartitions, res.ID)
 			return nil
 		},
 	}
@@ -92,7 +91,7 @@ func topicListCommand() *cobra.Command {
 			for _, t := range topics.Sorted() {
 				rows = append(rows, topicRow{t.Topic, t.ID.String(), len(t.Partitions), t.Partitions.NumReplicas(), t.IsInternal})
 			}
-			return out.print(rows, "NAME PARTITIONS REPLICAS ID", func(w io.Writer) {
+			return out.print(cmd.OutOrStdout(), rows, "NAME PARTITIONS REPLICAS ID", func(w io.Writer) {
 				for _, r := range rows {
 					fmt.Fprintf(w, "%s\t%d\t%d\t%s\n", r.Name, r.Partitions, r.Replicas, r.ID)
 				}
@@ -137,7 +136,7 @@ func topicDescribeCommand() *cobra.Command {
 			if err != nil {
 				return explain("describing topic "+args[0], err, "")
 			}
-			return out.print(d, "", func(w io.Writer) { d.table(w) })
+			return out.print(cmd.OutOrStdout(), d, "", func(w io.Writer) { d.table(w) })
 		},
 	}
 	cf.add(cmd)
@@ -216,7 +215,7 @@ func topicDeleteCommand() *cobra.Command {
 			if err != nil {
 				return explain("deleting topic "+args[0], err, res.ErrMessage)
 			}
-			fmt.Fprintf(os.Stderr, "deleted topic %s\n", args[0])
+			fmt.Fprintf(cmd.ErrOrStderr(), "deleted topic %s\n", args[0])
 			return nil
 		},
 	}

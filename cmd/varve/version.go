@@ -36,9 +36,9 @@ func versionCommand() *cobra.Command {
 	var out output
 	cmd := &cobra.Command{
 		Use: "version", Short: "Print the version of this binary", Args: exactArgs(0, "no arguments"),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			b := build()
-			return out.print(b, "", func(w io.Writer) {
+			return out.print(cmd.OutOrStdout(), b, "", func(w io.Writer) {
 				fmt.Fprintf(w, "varve\t%s\nrevision\t%s\ngo\t%s\nplatform\t%s\n", b.Version, b.Revision, b.Go, b.Platform)
 			})
 		},
