@@ -8,27 +8,32 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/varve-io/varve/broker/batch"
 )
 
 // workload is one row of the table.
 type workload struct {
 	name      string
-	batch     int // bytes of one batch
+	batch     int // bytes of one batch before compression, which is what is counted
 	record    int // bytes of one record
+	codec     batch.Codec
 	inFlight  int
-	fetchSize int32 // 0: a produce workload; else fetch answers of this size are measured
-	share     float64
+	fetchSize int32   // 0: a produce workload; else fetch answers of this size are measured
+	share     float64 // of the bytes of a full sample
 }
 
 var workloads = []workload{
-	{"produce 1 MB batches, 1 KiB records", 1_000_000, 1024, 5, 0, 1},
-	{"produce 64 KB batches", 64_000, 1024, 5, 0, 0.5},
-	{"produce 16 KB batches, 16 in flight", 16_000, 1024, 16, 0, 0.25},
-	{"produce 4 KB batches, 16 in flight", 4_000, 512, 16, 0, 0.0625},
-	{"fetch 4 MB of 1 MB batches", 1_000_000, 1024, 5, 4_000_000, 1},
-	{"fetch 4 MB of 64 KB batches", 64_000, 1024, 5, 4_000_000, 0.5},
-	{"fetch 64 KB of 64 KB batches", 64_000, 1024, 5, 65_536, 0.5},
-	{"fetch 16 KB of 16 KB batches", 16_000, 1024, 16, 16_384, 0.25},
+	{"produce 1 MB batches, 1 KiB records", 1_000_000, 1024, batch.None, 5, 0, 1},
+	{"produce 64 KB batches", 64_000, 1024, batch.None, 5, 0, 0.5},
+	{"produce 16 KB batches, 16 in flight", 16_000, 1024, batch.None, 16, 0, 0.25},
+	{"produce 4 KB batches, 16 in flight", 4_000, 512, batch.None, 16, 0, 0.0625},
+	{"produce 1 MB batches, lz4", 1_000_000, 1024, batch.LZ4, 5, 0, 1},
+	{"produce 1 MB batches, zstd", 1_000_000, 1024, batch.Zstd, 5, 0, 0.5},
+	{"fetch 4 MB of 1 MB batches", 1_000_000, 1024, batch.None, 5, 4_000_000, 1},
+	{"fetch 4 MB of 64 KB batches", 64_000, 1024, batch.None, 5, 4_000_000, 0.5},
+	{"fetch 64 KB of 64 KB batches", 64_000, 1024, batch.None, 5, 65_536, 0.5},
+	{"fetch 16 KB of 16 KB batches", 16_000, 1024, batch.None, 16, 16_384, 0.25},
 }
 
 // sample is one measurement of one peer.
@@ -182,21 +187,27 @@ func reversed(p []*peer) []*peer {
 func one(o options, w workload, p *peer) (sample, error) {
 	topic := fmt.Sprintf("bench-%d", time.Now().UnixNano())
 	bytes := int64(o.gib * w.share * (1 << 30))
-	if err := pretouch(bytes + bytes/3); err != nil {
+	if err := pretouch(bytes + bytes/2 + 1<<29); err != nil {
 		return sample{}, err
 	}
 	if _, err := ask(p.addr, createTopicFrame(topic, 1)); err != nil {
 		return sample{}, err
 	}
 	defer func() { _, _ = ask(p.addr, deleteTopicFrame(topic)) }()
-	batch := encodeBatch(w.batch, w.record)
-	if err := waitLeader(p.addr, topic, batch); err != nil {
+	b := encodeBatch(w.batch, w.record)
+	n := int(bytes/int64(len(b))) + 1
+	if w.codec != batch.None {
+		var err error
+		if b, err = batch.Recompress(b, w.codec, 0); err != nil {
+			return sample{}, err
+		}
+	}
+	if err := waitLeader(p.addr, topic, b); err != nil {
 		return sample{}, err
 	}
-	n := int(bytes/int64(len(batch))) + 1
 	var end int64
 	load := func() (err error) {
-		end, err = produce(p.addr, topic, batch, n, w.inFlight)
+		end, err = produce(p.addr, topic, b, n, w.inFlight)
 		return err
 	}
 	if w.fetchSize > 0 {
@@ -204,7 +215,7 @@ func one(o options, w workload, p *peer) (sample, error) {
 			return sample{}, err
 		}
 		bytes *= 2
-		load = func() error { return fetch(p.addr, topic, w.fetchSize, end, bytes, batch) }
+		load = func() error { return fetch(p.addr, topic, w.fetchSize, end, bytes, b) }
 	}
 	return timed(p, bytes, load)
 }
