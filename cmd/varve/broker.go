@@ -57,7 +57,7 @@ func brokerCommand() *cobra.Command {
 				return err
 			}
 			warn(logger, warnings)
-			n, err := broker.Start(cmd.Context(), broker.Options{Config: node, OpenStore: open.Open, Logger: logger, Version: version})
+			n, err := broker.Start(cmd.Context(), broker.Options{Config: node, OpenStore: open.Open, Logger: logger, Version: config.Version})
 			if err != nil {
 				return err
 			}

@@ -88,7 +88,7 @@ func (s *devSettings) start(ctx context.Context, logger *slog.Logger) (*broker.N
 		return nil, err
 	}
 	warn(logger, warnings)
-	return broker.Start(ctx, broker.Options{Config: node, OpenStore: open.Open, Logger: logger, Version: version})
+	return broker.Start(ctx, broker.Options{Config: node, OpenStore: open.Open, Logger: logger, Version: config.Version})
 }
 
 // serve runs until the command is interrupted or the node fails, then stops it in order.
