@@ -1,13 +1,13 @@
 package main
 
 import (
-	"encoding/binary"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/varve-io/varve/broker/batch"
 )
@@ -187,9 +187,11 @@ func reversed(p []*peer) []*peer {
 func one(o options, w workload, p *peer) (sample, error) {
 	topic := fmt.Sprintf("bench-%d", time.Now().UnixNano())
 	bytes := int64(o.gib * w.share * (1 << 30))
-	if err := pretouch(bytes + bytes/2 + 1<<29); err != nil {
+	release, err := pretouch((bytes + bytes/2) >> 20 << 20)
+	if err != nil {
 		return sample{}, err
 	}
+	defer release()
 	if _, err := ask(p.addr, createTopicFrame(topic, 1)); err != nil {
 		return sample{}, err
 	}
@@ -252,14 +254,28 @@ func deleteTopicFrame(topic string) []byte {
 }
 
 // pretouch makes the machine hand over n bytes of memory before the clock runs: on virtual
-// machines the first touch of a page is dear and would be charged to whoever comes first.
-func pretouch(n int64) error {
-	b, err := syscall.Mmap(-1, 0, int(n), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_POPULATE)
+// machines the first touch of a page is dear and would be charged to whoever comes first. The
+// host takes free memory back within seconds, but only in whole blocks of 2 MiB: so one page
+// of each MiB stays in use until the function that is returned is called.
+func pretouch(n int64) (release func(), err error) {
+	const step = 1 << 20
+	b, err := unix.Mmap(-1, 0, int(n), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	binary.BigEndian.PutUint64(b, 1)
-	return syscall.Munmap(b)
+	release = func() { _ = unix.Munmap(b) }
+	page := os.Getpagesize()
+	err = unix.Madvise(b, unix.MADV_NOHUGEPAGE)
+	for at := 0; at < len(b) && err == nil; at += page {
+		b[at] = 1
+	}
+	for at := 0; at < len(b) && err == nil; at += step {
+		err = unix.Madvise(b[at+page:min(at+step, len(b))], unix.MADV_DONTNEED)
+	}
+	if err != nil {
+		release()
+	}
+	return release, err
 }
 
 func cpus(s []sample) []float64 {
