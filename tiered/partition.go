@@ -49,6 +49,9 @@ type Partition struct {
 	object  *object // being uploaded
 	cleaned time.Time
 	swept   time.Time
+	looked  bool // for what earlier epochs left behind
+
+	since time.Time // of the leadership
 
 	head atomic.Pointer[state] // nil: the bucket has not been read
 
@@ -73,7 +76,7 @@ type state struct {
 }
 
 func newPartition(m *Manager, r Replica) *Partition {
-	p := &Partition{m: m, tp: r.TopicPartition(), epoch: r.LeaderEpoch(), r: r, log: r.Log(), token: make(chan struct{}, 1),
+	p := &Partition{m: m, tp: r.TopicPartition(), epoch: r.LeaderEpoch(), r: r, log: r.Log(), token: make(chan struct{}, 1), since: time.Now(),
 		id: manifest.ID{ClusterID: m.cluster, TopicID: r.TopicID(), Partition: r.TopicPartition().Partition}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.machine = machine{id: p.id, epoch: p.epoch, inc: m.o.Incarnation, nonce: rand.Uint64(), keep: uint64(m.o.KeepManifests)}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -148,7 +149,7 @@ func (p *Partition) work(ctx context.Context) (more bool, err error) {
 }
 
 // hasWork says, from local knowledge alone, whether there may be something to copy. An
-// idle partition costs no request, and no claim, for ever.
+// idle partition costs one look at the bucket in an epoch, and no claim, for ever.
 func (p *Partition) hasWork() bool {
 	next := int64(0)
 	if h := p.machine.head; h != nil {
@@ -211,13 +212,15 @@ func (p *Partition) copyLocked(ctx context.Context) (more bool, err error) {
 	return true, nil
 }
 
-// tidyLocked deletes what is due and cleans up now and then, if this epoch owns the
-// manifest: others do it for theirs.
+// tidyLocked deletes what is due and cleans up now and then. It claims only when there is
+// something to tidy.
 func (p *Partition) tidyLocked(ctx context.Context) error {
 	if !p.machine.claimed {
-		h := p.machine.head
-		if h == nil || len(h.Pending) == 0 {
-			return nil
+		if due, err := p.leftOvers(ctx); err != nil || !due {
+			return err
+		}
+		if err := p.doLocked(ctx, job{kind: jobClaim}); err != nil {
+			return err
 		}
 	}
 	var errs []error
@@ -233,6 +236,32 @@ func (p *Partition) tidyLocked(ctx context.Context) error {
 		errs = append(errs, p.doLocked(ctx, p.orphanJob()))
 	}
 	return errors.Join(errs...)
+}
+
+// leftOvers says whether earlier epochs left something to remove. The first owner of an
+// epoch that has nothing to upload would never learn of an upload that a crash cut short,
+// so the bucket is asked once in each epoch, when all that is old in it is old enough.
+func (p *Partition) leftOvers(ctx context.Context) (bool, error) {
+	if h := p.machine.head; h != nil && len(h.Pending) > 0 {
+		return true, nil
+	}
+	if p.looked || p.epoch == 0 || p.log.End() == 0 || time.Since(p.since) < p.m.o.OrphanGrace {
+		return false, nil
+	}
+	if err := p.doLocked(ctx, job{kind: jobLoad}); err != nil {
+		return false, err
+	}
+	ev := p.exec(ctx, command{op: opListSegments})
+	if ev.answer == failed {
+		return false, ev.err
+	}
+	p.looked = true
+	if h := p.machine.head; h != nil && len(h.Pending) > 0 {
+		return true, nil
+	}
+	return slices.ContainsFunc(ev.listed, func(l listed) bool {
+		return p.machine.orphan(l.segment)
+	}), nil
 }
 
 // setLag notes what waits for its upload.

@@ -82,6 +82,9 @@ type producer struct {
 	failed atomic.Pointer[error]
 }
 
+// perMillisecond is the producer's pace: a dozen segments each second, which the tier keeps up with.
+const perMillisecond = 25
+
 func value(i int64) []byte { return fmt.Appendf(nil, "%012d:%0400d", i, i) }
 
 func startProducer(t *testing.T, addr string) *producer {
@@ -97,9 +100,14 @@ func startProducer(t *testing.T, addr string) *producer {
 	t.Cleanup(func() { cancel(); <-p.done; cl.Close() })
 	go func() {
 		defer close(p.done)
+		pace := time.NewTicker(time.Millisecond)
+		defer pace.Stop()
 		for ctx.Err() == nil {
-			p.cl.Produce(context.Background(), &kgo.Record{Value: value(p.sent)}, p.ack)
-			p.sent++
+			for range perMillisecond {
+				p.cl.Produce(context.Background(), &kgo.Record{Value: value(p.sent)}, p.ack)
+				p.sent++
+			}
+			<-pace.C
 		}
 	}()
 	return p
