@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/fault"
@@ -23,7 +24,8 @@ const producerSweepMs = 10 * 60 * 1000
 // Duplicate with the first try's offsets; errors wrap kafka.OutOfOrderSequenceNumber,
 // kafka.InvalidProducerEpoch, kafka.InvalidTxnState. Others wrap kafka.FencedLeaderEpoch
 // (an older epoch than the log's), kafka.RecordListTooLarge (larger than segment.bytes),
-// kafka.KafkaStorageError. After an error nothing of b is in the log.
+// kafka.KafkaStorageError. After an error nothing of b is in the log, but when the sync of
+// group mode failed: then the next start decides.
 func (l *Log) Append(b []byte, h batch.Header, leaderEpoch int32) (Appended, error) {
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
@@ -43,7 +45,7 @@ func (l *Log) Append(b []byte, h batch.Header, leaderEpoch int32) (Appended, err
 	case leaderEpoch < latest:
 		return Appended{}, fmt.Errorf("log %s: append in epoch %d after epoch %d: %w", l.opts.TP, leaderEpoch, latest, kafka.FencedLeaderEpoch)
 	}
-	marker, dup, err := l.checkProducer(b, &h)
+	marker, dup, err := l.w.checkProducer(b, &h)
 	if err != nil {
 		return Appended{}, err
 	}
@@ -53,23 +55,23 @@ func (l *Log) Append(b []byte, h batch.Header, leaderEpoch int32) (Appended, err
 	h.BaseOffset, h.LeaderEpoch = end, leaderEpoch
 	batch.SetBaseOffset(b, end)
 	batch.SetLeaderEpoch(b, leaderEpoch)
-	if err := l.write(b, &h, &c, marker); err != nil {
+	if err := l.w.write(b, &h, &c, marker); err != nil {
 		return Appended{}, err
 	}
 	out := Appended{BaseOffset: end, LastOffset: h.LastOffset(), LogStart: l.LogStart(), AppendTimeMs: -1}
 	if h.IsLogAppendTime() {
 		out.AppendTimeMs = h.MaxTimestampMs
 	}
-	return out, l.flushAfterAppend(&c, int64(h.LastOffsetDelta)+1)
+	return out, l.w.flushAfterAppend(&c, int64(h.LastOffsetDelta)+1)
 }
 
 // checkProducer applies the producer rules. It answers the content of a transaction
 // marker, or the answer to a retry.
-func (l *Log) checkProducer(b []byte, h *batch.Header) (*endMarker, *Appended, error) {
+func (l *writer) checkProducer(b []byte, h *batch.Header) (*endMarker, *Appended, error) {
 	if !h.HasProducerID() {
 		return nil, nil, nil
 	}
-	p := l.w.producers
+	p := l.producers
 	if h.IsControl() {
 		m, err := parseMarker(b)
 		if err != nil || m == nil {
@@ -106,11 +108,12 @@ func parseMarker(b []byte) (*endMarker, error) {
 }
 
 // write puts a batch with final offsets at the end of the active segment and publishes it.
-func (l *Log) write(b []byte, h *batch.Header, c *Config, marker *endMarker) error {
+func (l *writer) write(b []byte, h *batch.Header, c *Config, marker *endMarker) error {
 	s, err := l.writable(c, int64(len(b)), h)
 	if err != nil {
 		return l.fail(err)
 	}
+	l.dirty = true
 	f, err := l.opts.Files.acquire(&s.log, func() string { return s.path(logSuffix) }, 0)
 	if err != nil {
 		return l.fail(fmt.Errorf("open %s: %w", s.path(logSuffix), err))
@@ -132,7 +135,7 @@ func (l *Log) write(b []byte, h *batch.Header, c *Config, marker *endMarker) err
 	l.mu.latest = max(l.mu.latest, h.LeaderEpoch)
 	l.mu.end = s.next
 	if txnsChanged {
-		l.mu.txns = append([]txnSpan(nil), l.w.producers.txns...)
+		l.mu.txns = append([]txnSpan(nil), l.producers.txns...)
 	}
 	l.mu.Unlock()
 	if len(s.offsets.tail) >= tailFlushBytes || len(s.times.tail) >= tailFlushBytes {
@@ -145,15 +148,15 @@ func (l *Log) write(b []byte, h *batch.Header, c *Config, marker *endMarker) err
 
 // applyProducer brings the producer state, and the transaction index, up to a batch that
 // is in the file. It says whether the set of transactions changed.
-func (l *Log) applyProducer(s *segment, h *batch.Header, marker *endMarker) (bool, error) {
-	p := l.w.producers
+func (l *writer) applyProducer(s *segment, h *batch.Header, marker *endMarker) (bool, error) {
+	p := l.producers
 	p.end = h.LastOffset() + 1
 	if !h.HasProducerID() {
 		return false, nil
 	}
-	nowMs := l.nowMs()
-	if nowMs-l.w.expiredMs >= producerSweepMs {
-		l.w.expiredMs = nowMs
+	nowMs := l.opts.nowMs()
+	if nowMs-l.expiredMs >= producerSweepMs {
+		l.expiredMs = nowMs
 		p.expire(nowMs, l.opts.ProducerIDExpirationMs)
 	}
 	if marker != nil {
@@ -172,7 +175,7 @@ func (l *Log) applyProducer(s *segment, h *batch.Header, marker *endMarker) (boo
 }
 
 // appendTxn adds an entry to the segment's transaction index, which most never have.
-func (l *Log) appendTxn(s *segment, t AbortedTxn) error {
+func (l *writer) appendTxn(s *segment, t AbortedTxn) error {
 	f, err := l.opts.FS.OpenFile(s.path(txnIndexSuffix), os.O_RDWR|os.O_CREATE, filePerm)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", s.path(txnIndexSuffix), err)
@@ -193,7 +196,7 @@ func (l *Log) appendTxn(s *segment, t AbortedTxn) error {
 
 // writable is the active segment, rolled first if the batch does not belong into it.
 // The first append of a log creates its directory.
-func (l *Log) writable(c *Config, n int64, h *batch.Header) (*segment, error) {
+func (l *writer) writable(c *Config, n int64, h *batch.Header) (*segment, error) {
 	l.mu.RLock()
 	var s *segment
 	if len(l.mu.segs) > 0 {
@@ -203,7 +206,7 @@ func (l *Log) writable(c *Config, n int64, h *batch.Header) (*segment, error) {
 	if s == nil {
 		return l.firstSegment(h.BaseOffset, c)
 	}
-	if !s.full(c, n, h.MaxTimestampMs, h.LastOffset(), l.nowMs()) {
+	if !s.full(c, n, h.MaxTimestampMs, h.LastOffset(), l.opts.nowMs()) {
 		return s, nil
 	}
 	return l.roll(c)
@@ -212,7 +215,7 @@ func (l *Log) writable(c *Config, n int64, h *batch.Header) (*segment, error) {
 // firstSegment makes the partition's directory with its first segment and the id of its
 // topic, all durable: without the id the directory could be taken for another incarnation
 // of the topic, and a log whose first segment is missing has lost data.
-func (l *Log) firstSegment(base int64, c *Config) (*segment, error) {
+func (l *writer) firstSegment(base int64, c *Config) (*segment, error) {
 	if err := vfs.MkdirAllSync(l.opts.FS, l.dir, dirPerm); err != nil {
 		return nil, fmt.Errorf("create %s: %w", l.dir, err)
 	}
@@ -220,16 +223,17 @@ func (l *Log) firstSegment(base int64, c *Config) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s, vfs.WriteFileAtomic(l.opts.FS, l.metadataPath(), AppendPartitionMetadata(nil, l.opts.TopicID))
+	return s, vfs.WriteFileAtomic(l.opts.FS, filepath.Join(l.dir, PartitionMetadataName), AppendPartitionMetadata(nil, l.opts.TopicID))
 }
 
 // addSegment creates an empty segment file at base and makes it the active one.
-func (l *Log) addSegment(base int64, c *Config) (*segment, error) {
+func (l *writer) addSegment(base int64, c *Config) (*segment, error) {
 	var jitter int64
 	if c.SegmentJitterMs > 0 {
 		jitter = rand.Int64N(min(c.SegmentJitterMs, c.SegmentMs))
 	}
-	s := newSegment(l.dir, base, l.nowMs(), jitter)
+	l.dirty = true
+	s := newSegment(l.dir, base, l.opts.nowMs(), jitter)
 	h, err := l.opts.Files.acquire(&s.log, func() string { return s.path(logSuffix) }, os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", s.path(logSuffix), err)
@@ -250,7 +254,7 @@ func (l *Log) Roll() error {
 	if err := l.ready(); err != nil {
 		return err
 	}
-	return l.rollIf(func(*segment, *Config) bool { return true })
+	return l.w.rollIf(func(*segment, *Config) bool { return true })
 }
 
 // MaybeRollByTime closes an active segment that is older than segment.ms by the wall
@@ -259,13 +263,19 @@ func (l *Log) Roll() error {
 func (l *Log) MaybeRollByTime() error {
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
+	l.mu.RLock()
+	empty := l.mu.localStart == l.mu.end
+	l.mu.RUnlock()
+	if empty { // an idle partition without records is not worth the reading of its files
+		return nil
+	}
 	if err := l.ready(); err != nil {
 		return err
 	}
-	return l.rollIf(func(s *segment, c *Config) bool { return l.nowMs()-s.createdMs > c.SegmentMs-s.jitterMs })
+	return l.w.rollIf(func(s *segment, c *Config) bool { return l.opts.nowMs()-s.createdMs > c.SegmentMs-s.jitterMs })
 }
 
-func (l *Log) rollIf(due func(*segment, *Config) bool) error {
+func (l *writer) rollIf(due func(*segment, *Config) bool) error {
 	l.mu.RLock()
 	c, segs := l.mu.config, l.mu.segs
 	l.mu.RUnlock()
@@ -281,7 +291,7 @@ func (l *Log) rollIf(due func(*segment, *Config) bool) error {
 // roll closes the active segment and starts one at the end. A crash at any point leaves
 // either the old active segment as the last one, to be scanned again, or an empty new
 // one behind it; the snapshot only saves the scan, and its CRC tells a torn one.
-func (l *Log) roll(c *Config) (*segment, error) {
+func (l *writer) roll(c *Config) (*segment, error) {
 	l.mu.Lock()
 	s := l.mu.segs[len(l.mu.segs)-1]
 	end := l.mu.end
@@ -293,7 +303,6 @@ func (l *Log) roll(c *Config) (*segment, error) {
 	if err := l.writeSnapshot(end); err != nil {
 		return nil, err
 	}
-	fault.Point("log.roll")
 	if err := fault.Err("log.roll"); err != nil {
 		return nil, err
 	}
@@ -302,15 +311,15 @@ func (l *Log) roll(c *Config) (*segment, error) {
 
 // writeSnapshot writes the producer snapshot of end, un-synced, unless it is there.
 // appendMu is held and the producer state is that of end.
-func (l *Log) writeSnapshot(end int64) error {
-	if l.w.producers.end != end {
-		return fmt.Errorf("BUG: producer state of %d, want %d", l.w.producers.end, end)
+func (l *writer) writeSnapshot(end int64) error {
+	if l.producers.end != end {
+		return fmt.Errorf("BUG: producer state of %d, want %d", l.producers.end, end)
 	}
-	l.w.producers.expire(l.nowMs(), l.opts.ProducerIDExpirationMs)
-	return l.writeSnapshotFile(end, l.w.producers)
+	l.producers.expire(l.opts.nowMs(), l.opts.ProducerIDExpirationMs)
+	return l.writeSnapshotFile(end, l.producers)
 }
 
-func (l *Log) writeSnapshotFile(end int64, p *producerState) error {
+func (l *writer) writeSnapshotFile(end int64, p *producerState) error {
 	path := segmentPath(l.dir, end, snapshotSuffix)
 	f, err := l.opts.FS.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, filePerm)
 	if err != nil {
@@ -320,12 +329,9 @@ func (l *Log) writeSnapshotFile(end int64, p *producerState) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	fault.Point("log.snapshot")
-	l.w.snapshotEnd = end
+	l.snapshotEnd = end
 	l.mu.Lock()
 	l.mu.dirDirty = true
 	l.mu.Unlock()
 	return fault.Err("log.snapshot")
 }
-
-func (l *Log) nowMs() int64 { return l.opts.Now().UnixMilli() }

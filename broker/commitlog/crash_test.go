@@ -52,6 +52,13 @@ func crashHistory(t *testing.T, seed uint64) {
 					t.Fatal(err)
 				}
 				saved = l.State()
+			case 3:
+				if err := l.Close(); err != nil {
+					t.Fatal(err)
+				}
+				saved, synced = l.State(), len(offs)-1
+				st := saved
+				l = reopen(t, o, fsys, &st, true, false)
 			default:
 				n := 1 + r.IntN(5)
 				b := idempotent(77, 0, seq, n)
@@ -150,6 +157,52 @@ func TestCrashWhileEvicting(t *testing.T) {
 			}
 			if got := readAll(t, c, c.LocalStart()); !bytes.HasSuffix(want, got) {
 				t.Fatalf("seed %d, step %d: bytes differ", seed, i)
+			}
+		}
+	}
+}
+
+// TestCrashWhileCutting cuts the power at each step of a truncation and of a reset.
+func TestCrashWhileCutting(t *testing.T) {
+	for seed := range uint64(60) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		fsys := newFS(t)
+		o := testOptions(fsys)
+		o.Config.SegmentBytes = 500
+		var st State
+		var l *Log
+		o.Checkpoint = func() error { st = l.State(); return nil }
+		l = open(t, o)
+		for i := range 30 {
+			appendBatch(t, l, records(1, 150, testNowMs), int32(i/8))
+		}
+		if err := l.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		st = l.State()
+		before := readAll(t, l, 0)
+		type moment struct {
+			fs *memfs.FS
+			st State
+		}
+		var moments []moment
+		l.opts.FS = hookFS{FS: fsys, after: func() { moments = append(moments, moment{fsys.CrashClone(r.Uint64()), st}) }}
+		to, reset := int64(3+r.IntN(26)), seed%2 == 0
+		cut := l.TruncateTo
+		if reset {
+			cut = l.ResetTo
+		}
+		if err := cut(to); err != nil || l.End() != to {
+			t.Fatalf("cut to %d: ends at %d, %v", to, l.End(), err)
+		}
+		for i, m := range moments {
+			c := reopen(t, o, m.fs, &m.st, false, true)
+			if c.Err() != nil || !reset && c.Damage() != nil || c.End() > 30 || !reset && c.End() < to || reset && i > 0 && !c.Suspect() {
+				t.Fatalf("seed %d, reset %v to %d, step %d of %d: [%d, %d): %v %v",
+					seed, reset, to, i, len(moments), c.LocalStart(), c.End(), c.Err(), c.Damage())
+			}
+			if c.LocalStart() == 0 && !bytes.HasPrefix(before, readAll(t, c, 0)) {
+				t.Fatalf("seed %d, step %d: no prefix", seed, i)
 			}
 		}
 	}
@@ -275,5 +328,24 @@ func TestLostFilesAreDamage(t *testing.T) {
 	st = State{TP: testTP, TopicID: testID, HighestRemote: 20, End: 15, LatestEpoch: -1}
 	if l = reopen(t, o, newFS(t), &st, true, false); !l.Suspect() {
 		t.Error("a log that ends below the highest remote offset is not suspect")
+	}
+}
+
+// TestLostFirstSegmentIsDamage, and is not taken for an eviction.
+func TestLostFirstSegmentIsDamage(t *testing.T) {
+	fsys := newFS(t)
+	o := testOptions(fsys)
+	l := open(t, o)
+	for range 10 {
+		appendBatch(t, l, records(1, 1000, testNowMs), 0)
+	}
+	st := l.State()
+	second := l.Segments()[1].Base
+	if err := fsys.Remove("/data/orders-3/00000000000000000000.log"); err != nil {
+		t.Fatal(err)
+	}
+	l = reopen(t, o, fsys, &st, false, true)
+	if !errors.Is(l.Damage(), kafka.ErrCorrupt) || l.LocalStart() != second || l.End() != 10 {
+		t.Errorf("damage %v in [%d, %d)", l.Damage(), l.LocalStart(), l.End())
 	}
 }

@@ -23,23 +23,23 @@ func (l *Log) EvictBelow(offset int64) (int, error) {
 	if err := l.view(); err != nil {
 		return 0, err
 	}
-	n := l.evictable(offset)
+	n := (cutter{l}).evictable(offset)
 	l.mu.RUnlock()
 	if n == 0 {
 		return 0, nil
 	}
-	if err := l.sync(syncClosed); err != nil {
+	if err := (syncer{l}).sync(syncClosed); err != nil {
 		return 0, err
 	}
-	if err := l.syncDir(); err != nil {
+	if err := (syncer{l}).syncDir(); err != nil {
 		return 0, l.fail(err)
 	}
 	l.mu.Lock()
-	n = l.evictable(offset)
+	n = (cutter{l}).evictable(offset)
 	gone := l.mu.segs[:n:n]
 	l.mu.segs = slices.Clone(l.mu.segs[n:])
 	for _, s := range gone {
-		l.forget(s)
+		(cutter{l}).forget(s)
 	}
 	first := l.mu.segs[0].base
 	l.mu.localStart = max(l.mu.localStart, first)
@@ -48,14 +48,14 @@ func (l *Log) EvictBelow(offset int64) (int, error) {
 	}
 	l.mu.epochs.truncateStart(l.mu.logStart)
 	l.mu.Unlock()
-	if err := l.renameAway(gone, first); err != nil {
+	if err := (cutter{l}).renameAway(gone, first); err != nil {
 		return n, l.fail(err)
 	}
 	return n, nil
 }
 
 // evictable counts the closed segments wholly below offset. mu is held.
-func (l *Log) evictable(offset int64) int {
+func (l cutter) evictable(offset int64) int {
 	n := 0
 	for n < len(l.mu.segs)-1 && l.mu.segs[n+1].base <= offset {
 		n++
@@ -64,7 +64,7 @@ func (l *Log) evictable(offset int64) int {
 }
 
 // renameAway marks the files of segments as deleted, and those snapshots that only they needed.
-func (l *Log) renameAway(gone []*segment, first int64) error {
+func (l cutter) renameAway(gone []*segment, first int64) error {
 	var moved []string
 	for _, s := range gone {
 		suffixes := []string{logSuffix, indexSuffix, timeIndexSuffix}
@@ -85,7 +85,7 @@ func (l *Log) renameAway(gone []*segment, first int64) error {
 	if err := l.opts.FS.SyncDir(l.dir); err != nil {
 		return fmt.Errorf("sync directory %s: %w", l.dir, err)
 	}
-	due := l.nowMs() + l.config().FileDeleteDelayMs
+	due := l.opts.nowMs() + l.config().FileDeleteDelayMs
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, path := range moved {
@@ -98,7 +98,7 @@ func (l *Log) renameAway(gone []*segment, first int64) error {
 // Call it after State became durable: until then their names are what tells a recovery
 // that the log's first segments were evicted, and not lost. What it does not get to, the
 // next start does.
-func (l *Log) Reap() { l.reap(l.nowMs()) }
+func (l *Log) Reap() { (cutter{l}).reap(l.opts.nowMs()) }
 
 // DeletedDirSuffix ends the name of a partition's directory that is being removed.
 const DeletedDirSuffix = "-delete"
@@ -111,7 +111,7 @@ func (l *Log) Delete() error {
 	defer l.maintMu.Unlock()
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
-	l.shut()
+	(cutter{l}).shut()
 	gone := filepath.Join(l.opts.Dir, DeletedDirName(l.opts.TP, kafka.NewUUID()))
 	err := l.opts.FS.Rename(l.dir, gone)
 	if errors.Is(err, os.ErrNotExist) {

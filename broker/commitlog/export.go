@@ -40,17 +40,17 @@ func (l *Log) Export(base int64) (*Export, error) {
 		return nil, err
 	}
 	l.mu.RUnlock()
-	if err := l.sync(syncClosed); err != nil {
+	if err := (syncer{l}).sync(syncClosed); err != nil {
 		return nil, err
 	}
-	if err := l.syncDir(); err != nil {
+	if err := (syncer{l}).syncDir(); err != nil {
 		return nil, l.fail(err)
 	}
-	e, s, err := l.export(base)
+	e, s, err := (finder{l}).export(base)
 	if err != nil {
 		return nil, err
 	}
-	if err := l.fillExport(e, s); err != nil {
+	if err := e.fill(l, s); err != nil {
 		e.Release()
 		return nil, fmt.Errorf("export segment %d of %s: %w", base, l.opts.TP, err)
 	}
@@ -58,7 +58,7 @@ func (l *Log) Export(base int64) (*Export, error) {
 }
 
 // export takes the segment's file in the critical section that finds it.
-func (l *Log) export(base int64) (*Export, *segment, error) {
+func (l finder) export(base int64) (*Export, *segment, error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	i := slices.IndexFunc(l.mu.segs, func(s *segment) bool { return s.base == base })
@@ -81,8 +81,8 @@ func (l *Log) export(base int64) (*Export, *segment, error) {
 	return e, s, nil
 }
 
-// fillExport verifies the batches and reads the small files. maintMu keeps them there.
-func (l *Log) fillExport(e *Export, s *segment) error {
+// fill verifies the batches and reads the small files. maintMu keeps them there.
+func (e *Export) fill(l *Log, s *segment) error {
 	if err := verify(e.Log.File, s); err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (l *Log) fillExport(e *Export, s *segment) error {
 	if _, err := ParseTimeIndex(s.base, e.TimeIndex); err != nil {
 		return err
 	}
-	return l.exportSnapshot(e)
+	return e.fillSnapshot(l)
 }
 
 // verify walks a closed segment's chain of batches to its last byte.
@@ -135,9 +135,9 @@ func verify(f io.ReaderAt, s *segment) error {
 	}
 }
 
-// exportSnapshot reads the producer snapshot at the end of the segment, or rebuilds it,
+// fillSnapshot reads the producer snapshot at the end of the segment, or rebuilds it,
 // durably, when it is not there or torn.
-func (l *Log) exportSnapshot(e *Export) error {
+func (e *Export) fillSnapshot(l *Log) error {
 	path := segmentPath(l.dir, e.Info.Next, snapshotSuffix)
 	b, err := vfs.ReadFile(l.opts.FS, path)
 	if err == nil {
@@ -158,7 +158,7 @@ func (l *Log) exportSnapshot(e *Export) error {
 	l.mu.RUnlock()
 	ld.segs = slices.DeleteFunc(ld.segs, func(s *segment) bool { return s.base >= e.Info.Next })
 	ld.scanFrom = len(ld.segs)
-	from, err := ld.pickSnapshot(e.Info.Next-1, l.nowMs())
+	from, err := ld.pickSnapshot(e.Info.Next-1, l.opts.nowMs())
 	if err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func (l *Log) exportSnapshot(e *Export) error {
 		if s.next <= from {
 			continue
 		}
-		if err := ld.headers(s, 0, func(h batch.Header, sc *scanner) error { return ld.apply(s, h, sc, from, false, l.nowMs()) }); err != nil {
+		if err := ld.headers(s, 0, func(h batch.Header, sc *scanner) error { return ld.apply(s, h, sc, from, false, l.opts.nowMs()) }); err != nil {
 			return err
 		}
 	}

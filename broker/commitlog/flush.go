@@ -11,19 +11,22 @@ import (
 	"github.com/varve-io/varve/broker/vfs"
 )
 
-func (l *Log) metadataPath() string { return filepath.Join(l.dir, PartitionMetadataName) }
-func (l *Log) epochPath() string    { return filepath.Join(l.dir, epochFile) }
-
 // Flush makes everything appended so far durable: bytes, the leader-epoch history and
 // the directory entries, and moves the recovery point up. A failed sync is never tried
 // again: the log refuses all work and its dir is told.
-func (l *Log) Flush() error { return l.flush(syncAll) }
+func (l *Log) Flush() error { return (syncer{l}).flush(syncAll) }
 
 // FlushClosed does so for all but the active segment; a log dir calls it before each of
-// its checkpoints.
-func (l *Log) FlushClosed() error { return l.flush(syncClosed) }
+// its checkpoints. With flush.ms set it flushes the active segment too: an idle log has no
+// timer that would.
+func (l *Log) FlushClosed() error {
+	if l.config().FlushMs < math.MaxInt64 {
+		return l.Flush()
+	}
+	return (syncer{l}).flush(syncClosed)
+}
 
-func (l *Log) flush(what syncScope) error {
+func (l syncer) flush(what syncScope) error {
 	l.maintMu.Lock()
 	defer l.maintMu.Unlock()
 	l.mu.RLock()
@@ -36,18 +39,21 @@ func (l *Log) flush(what syncScope) error {
 }
 
 // flushAfterAppend keeps flush.messages, flush.ms and group durability. appendMu is held.
-func (l *Log) flushAfterAppend(c *Config, records int64) error {
-	l.w.unflushed += records
-	due := c.Group || l.w.unflushed >= c.FlushMessages
+func (l *writer) flushAfterAppend(c *Config, records int64) error {
+	l.unflushed += records
+	due := c.Group || l.unflushed >= c.FlushMessages
 	if !due && c.FlushMs < math.MaxInt64 {
-		due = l.nowMs()-l.w.flushedMs >= c.FlushMs
+		due = l.opts.nowMs()-l.flushedMs >= c.FlushMs
 	}
 	if !due {
 		return nil
 	}
-	l.w.unflushed, l.w.flushedMs = 0, l.nowMs()
-	return l.sync(syncAll)
+	l.unflushed, l.flushedMs = 0, l.opts.nowMs()
+	return (syncer{l.Log}).sync(syncAll)
 }
+
+// syncer is the durable side of a log.
+type syncer struct{ *Log }
 
 // syncScope is how much a sync covers.
 type syncScope int
@@ -70,7 +76,7 @@ type syncWork struct {
 
 // sync makes the files above the recovery point durable and moves it up. maintMu or
 // appendMu is held, so that nothing is cut meanwhile.
-func (l *Log) sync(what syncScope) error {
+func (l syncer) sync(what syncScope) error {
 	w, err := l.syncWork(what)
 	for _, h := range w.files {
 		if err == nil {
@@ -106,7 +112,7 @@ func (l *Log) sync(what syncScope) error {
 	return nil
 }
 
-func (l *Log) syncWork(what syncScope) (w syncWork, err error) {
+func (l syncer) syncWork(what syncScope) (w syncWork, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w.target = l.mu.recoveryPoint
@@ -138,7 +144,7 @@ func (l *Log) syncWork(what syncScope) (w syncWork, err error) {
 }
 
 // addSyncWork collects the files of one segment. mu is held.
-func (l *Log) addSyncWork(w *syncWork, s *segment, active bool, what syncScope) error {
+func (l syncer) addSyncWork(w *syncWork, s *segment, active bool, what syncScope) error {
 	add := func(sl *slot, suffix string) error {
 		h, err := l.opts.Files.acquire(sl, func() string { return s.path(suffix) }, 0)
 		if err != nil {
@@ -164,7 +170,7 @@ func (l *Log) addSyncWork(w *syncWork, s *segment, active bool, what syncScope) 
 }
 
 // syncPath syncs a file by name; a file that does not exist needs no sync.
-func (l *Log) syncPath(path string) error {
+func (l syncer) syncPath(path string) error {
 	f, err := l.opts.FS.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -179,7 +185,7 @@ func (l *Log) syncPath(path string) error {
 }
 
 // syncDir makes the directory's entries durable, if any changed. maintMu is held.
-func (l *Log) syncDir() error {
+func (l syncer) syncDir() error {
 	l.mu.Lock()
 	dirty := l.mu.dirDirty
 	l.mu.dirDirty = false
@@ -195,14 +201,14 @@ func (l *Log) syncDir() error {
 
 // writeEpochs replaces leader-epoch-checkpoint, durably. Until then the batches above the
 // recovery point carry the epochs that the file does not know yet.
-func (l *Log) writeEpochs() error {
+func (l syncer) writeEpochs() error {
 	l.epochFileMu.Lock()
 	defer l.epochFileMu.Unlock()
 	l.mu.Lock()
 	b := AppendEpochCheckpoint(nil, l.mu.epochs.entries)
 	l.mu.epochs.dirty = false
 	l.mu.Unlock()
-	return vfs.WriteFileAtomic(l.opts.FS, l.epochPath(), b)
+	return vfs.WriteFileAtomic(l.opts.FS, filepath.Join(l.dir, epochFile), b)
 }
 
 // Close makes the log durable as it is and lets go of its files, so that the next Open
@@ -218,15 +224,15 @@ func (l *Log) Close() error {
 	if errors.Is(err, ErrClosed) {
 		return nil
 	}
-	if loaded && err == nil {
-		err = l.seal()
+	if loaded && err == nil && l.w.dirty {
+		err = l.w.seal()
 	}
-	l.shut()
+	(cutter{l}).shut()
 	return err
 }
 
 // seal writes what a clean start reads: indexes to the last batch, the producer state.
-func (l *Log) seal() error {
+func (l *writer) seal() error {
 	l.mu.Lock()
 	n, end := len(l.mu.segs), l.mu.end
 	if n == 0 {
@@ -239,16 +245,16 @@ func (l *Log) seal() error {
 	if err := l.flushIndexes(s); err != nil {
 		return l.fail(err)
 	}
-	if l.w.snapshotEnd != end {
+	if l.snapshotEnd != end {
 		if err := l.writeSnapshot(end); err != nil {
 			return l.fail(err)
 		}
 	}
-	return l.sync(syncClose)
+	return (syncer{l.Log}).sync(syncClose)
 }
 
 // shut makes the log refuse all work and lets go of its files. maintMu and appendMu are held.
-func (l *Log) shut() {
+func (l cutter) shut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.mu.segs {
@@ -257,13 +263,13 @@ func (l *Log) shut() {
 	l.mu.err = fmt.Errorf("log %s: %w: %w", l.opts.TP, kafka.NotLeaderOrFollower, ErrClosed)
 }
 
-func (l *Log) forget(s *segment) {
+func (l cutter) forget(s *segment) {
 	for _, sl := range []*slot{&s.log, &s.offsetIdx, &s.timeIdx} {
 		l.opts.Files.forget(sl)
 	}
 }
 
-func (l *Log) reap(nowMs int64) {
+func (l cutter) reap(nowMs int64) {
 	l.mu.Lock()
 	var due, rest []trash
 	for _, t := range l.mu.trash {

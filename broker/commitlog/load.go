@@ -39,7 +39,7 @@ type loader struct {
 }
 
 // load reads the files and publishes what they say. appendMu is held.
-func (l *Log) load() error {
+func load(l *Log) error {
 	ld := &loader{l: l, c: l.config(), evicted: -1, snapshot: -1}
 	if l.opts.State != nil {
 		ld.state, ld.known = *l.opts.State, true
@@ -132,7 +132,7 @@ func (ld *loader) checkMetadata() error {
 	if !ld.found {
 		return nil
 	}
-	path, want := ld.l.metadataPath(), ld.l.opts.TopicID
+	path, want := filepath.Join(ld.l.dir, PartitionMetadataName), ld.l.opts.TopicID
 	b, err := vfs.ReadFile(ld.l.opts.FS, path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("read %s: %w", path, err)
@@ -161,13 +161,13 @@ func (ld *loader) loadClean() error {
 		if err := ld.trust(i); err != nil {
 			return err
 		}
-		s.synced = true
+		s.synced = i < len(ld.segs)-1
 	}
 	end := ld.end()
 	if end != ld.state.End {
 		return fmt.Errorf("ends at %d, the checkpoint says %d: %w", end, ld.state.End, errUnclean)
 	}
-	b, err := vfs.ReadFile(ld.l.opts.FS, ld.l.epochPath())
+	b, err := vfs.ReadFile(ld.l.opts.FS, filepath.Join(ld.l.dir, epochFile))
 	if err == nil {
 		ld.epochs.entries, err = ParseEpochCheckpoint(b)
 	}
@@ -316,7 +316,8 @@ func (ld *loader) install() {
 	if ld.damage != nil {
 		ld.keepPromise()
 	}
-	l.w = writer{producers: ld.producers, snapshotEnd: ld.snapshot, flushedMs: l.nowMs(), expiredMs: l.nowMs()}
+	l.w = writer{Log: l, producers: ld.producers, snapshotEnd: ld.snapshot, flushedMs: l.opts.nowMs(), expiredMs: l.opts.nowMs(),
+		dirty: ld.scanFrom < len(ld.segs)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := &l.mu

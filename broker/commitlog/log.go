@@ -64,10 +64,13 @@ type Log struct {
 	}
 }
 
-// writer is what only appends need.
+// writer is the appending side of a log, with the state that only appends need.
+// Log.appendMu is held in all its methods.
 type writer struct {
+	*Log
 	producers   *producerState
 	snapshotEnd int64 // offset of the newest producer snapshot file
+	dirty       bool  // something was written, or recovered, since the files were closed in order
 	unflushed   int64 // records since the last flush
 	flushedMs   int64
 	expiredMs   int64
@@ -88,6 +91,7 @@ func Open(o Options) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{opts: o, dir: filepath.Join(o.Dir, o.TP.String())}
+	l.w.Log = l
 	m := &l.mu
 	m.config = o.Config
 	m.highestRemote, m.latest = kafka.NoOffset, kafka.NoEpoch
@@ -101,7 +105,7 @@ func Open(o Options) (*Log, error) {
 	}
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
-	_ = l.load() // kept in mu.err
+	_ = load(l) // kept in mu.err
 	return l, nil
 }
 
@@ -187,7 +191,7 @@ func (l *Log) ready() error {
 	if err != nil || loaded {
 		return err
 	}
-	return l.load()
+	return load(l)
 }
 
 // view takes mu for reading once the files were read. On error it holds nothing.

@@ -96,6 +96,9 @@ func (o *Options) validate() error {
 	return o.Config.validate()
 }
 
+// nowMs is the wall clock.
+func (o *Options) nowMs() int64 { return o.Now().UnixMilli() }
+
 // State is what a log dir's checkpoint keeps of a log, so that the log opens without
 // reading its files. Offsets; -1 = none.
 type State struct {

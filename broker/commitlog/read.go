@@ -29,13 +29,13 @@ type Read struct {
 // kafka.KafkaStorageError, kafka.ErrCorrupt.
 func (l *Log) Read(off, maxBytes, upTo int64, minOne bool) (Read, error) {
 	for from := off; ; {
-		p, next, err := l.locate(off, from, upTo)
+		p, next, err := (finder{l}).locate(off, from, upTo)
 		if err != nil || p == nil {
 			return Read{}, err
 		}
 		r, found, err := p.read(l, maxBytes, minOne)
 		if err != nil {
-			return Read{}, l.readError(off, err)
+			return Read{}, (finder{l}).readError(off, err)
 		}
 		if found {
 			return r, nil
@@ -44,8 +44,11 @@ func (l *Log) Read(off, maxBytes, upTo int64, minOne bool) (Read, error) {
 	}
 }
 
+// finder looks for places in a log, under Log.mu.
+type finder struct{ *Log }
+
 // readError turns what a search met into an error; a log that was cut meanwhile is no damage.
-func (l *Log) readError(off int64, err error) error {
+func (l finder) readError(off int64, err error) error {
 	if end := l.End(); off > end {
 		return fmt.Errorf("log %s: offset %d lies behind end %d: %w", l.opts.TP, off, end, kafka.OffsetOutOfRange)
 	}
@@ -69,7 +72,7 @@ type place struct {
 
 // locate takes the segment that holds from, with its file, in one critical section. It
 // answers nil when there is nothing to read, and the offset at which the next segment starts.
-func (l *Log) locate(off, from, upTo int64) (*place, int64, error) {
+func (l finder) locate(off, from, upTo int64) (*place, int64, error) {
 	if err := l.view(); err != nil {
 		return nil, 0, err
 	}
@@ -218,7 +221,7 @@ type seek struct {
 }
 
 // seekOffset begins to look for the position from which a scan finds target. mu is held.
-func (l *Log) seekOffset(s *segment, target int64) (seek, error) {
+func (l finder) seekOffset(s *segment, target int64) (seek, error) {
 	tail := OffsetIndex{base: s.base, b: s.offsets.tail}
 	if tail.Len() > 0 && tail.Entry(0).Offset <= target {
 		return seek{pos: tail.Lookup(target).Position}, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/varve-io/varve/broker/batch"
@@ -19,9 +20,7 @@ import (
 // where the file does.
 func (ld *loader) recover() error {
 	if ld.scanFrom = 0; ld.found {
-		if err := ld.dropEvicted(); err != nil {
-			return err
-		}
+		ld.dropEvicted()
 		ld.removeDebris()
 	}
 	for ld.scanFrom < len(ld.segs)-1 && ld.segs[ld.scanFrom+1].base <= ld.recoveryPoint() {
@@ -37,9 +36,8 @@ func (ld *loader) recover() error {
 	}
 	end := ld.end()
 	if ld.known && end < ld.state.RecoveryPoint || ld.known && len(ld.segs) == 0 && ld.state.End > 0 {
-		ld.damage = fmt.Errorf("log %s in %s ends at %d; offsets up to %d were synced there: %w",
-			ld.l.opts.TP, ld.l.opts.Dir, end, max(ld.state.RecoveryPoint, ld.state.LocalStart), kafka.ErrCorrupt)
-		ld.l.opts.Logger.Error("log is shorter than what was synced", "partition", ld.l.opts.TP.String(), "error", ld.damage)
+		ld.hurt(fmt.Errorf("log %s in %s ends at %d; offsets up to %d were synced there: %w",
+			ld.l.opts.TP, ld.l.opts.Dir, end, max(ld.state.RecoveryPoint, ld.state.LocalStart), kafka.ErrCorrupt))
 	}
 	if err := ld.readEpochs(end); err != nil {
 		return err
@@ -68,7 +66,7 @@ func (ld *loader) recoveryPoint() int64 {
 // dropEvicted finishes evictions: of a run of renames any subset may have become durable,
 // so what lies below the highest renamed segment was to go as well. A first segment that
 // nothing of the kind explains was lost: creation and eviction make its entry durable.
-func (ld *loader) dropEvicted() error {
+func (ld *loader) dropEvicted() {
 	for len(ld.segs) > 1 && ld.segs[0].base < ld.evicted {
 		s := ld.segs[0]
 		for _, suffix := range []string{logSuffix, indexSuffix, timeIndexSuffix, txnIndexSuffix} {
@@ -77,12 +75,17 @@ func (ld *loader) dropEvicted() error {
 		ld.segs, ld.sizes = ld.segs[1:], ld.sizes[1:]
 	}
 	if len(ld.segs) == 0 || ld.evicted >= 0 || !ld.known && !ld.l.opts.Younger {
-		return nil
+		return
 	}
 	if first := ld.segs[0].base; first > ld.state.LocalStart {
-		return fmt.Errorf("%s: the first segment starts at offset %d, the log started at %d: %w", ld.l.dir, first, ld.state.LocalStart, kafka.ErrCorrupt)
+		ld.hurt(fmt.Errorf("%s: the first segment starts at offset %d, the log started at %d: %w", ld.l.dir, first, ld.state.LocalStart, kafka.ErrCorrupt))
 	}
-	return nil
+}
+
+// hurt notes that files are missing.
+func (ld *loader) hurt(err error) {
+	ld.damage = errors.Join(ld.damage, err)
+	ld.l.opts.Logger.Error("log holds less than what was synced", "partition", ld.l.opts.TP.String(), "error", err)
 }
 
 // trustOrRebuild takes a closed segment below the recovery point.
@@ -148,7 +151,7 @@ func (ld *loader) scan(i int) error {
 		}
 	}
 	s.addTime()
-	return ld.l.writeIndexes(s)
+	return ld.l.w.writeIndexes(s)
 }
 
 // chain follows the batches of a segment and accounts for each. It answers why the chain
@@ -243,7 +246,7 @@ func removeSegment(fs vfs.FS, s *segment) error {
 }
 
 // writeIndexes replaces the index files of a segment by the entries in memory.
-func (l *Log) writeIndexes(s *segment) error {
+func (l *writer) writeIndexes(s *segment) error {
 	for _, x := range []struct {
 		*index
 		suffix string
@@ -277,7 +280,7 @@ func writeFile(fs vfs.FS, path string, b []byte) error {
 // file that can't be read is replaced by what the local batches say. What batches above
 // the recovery point add comes with the replay.
 func (ld *loader) readEpochs(end int64) error {
-	b, err := vfs.ReadFile(ld.l.opts.FS, ld.l.epochPath())
+	b, err := vfs.ReadFile(ld.l.opts.FS, filepath.Join(ld.l.dir, epochFile))
 	if err == nil {
 		ld.epochs.entries, err = ParseEpochCheckpoint(b)
 	}
@@ -286,9 +289,9 @@ func (ld *loader) readEpochs(end int64) error {
 		ld.epochs.truncateEnd(end)
 		return nil
 	case !errors.Is(err, os.ErrNotExist) && !errors.Is(err, kafka.ErrCorrupt):
-		return fmt.Errorf("read %s: %w", ld.l.epochPath(), err)
+		return fmt.Errorf("read %s: %w", filepath.Join(ld.l.dir, epochFile), err)
 	case errors.Is(err, kafka.ErrCorrupt):
-		ld.l.opts.Logger.Warn("rebuilding the leader-epoch history", "file", ld.l.epochPath(), "reason", err)
+		ld.l.opts.Logger.Warn("rebuilding the leader-epoch history", "file", filepath.Join(ld.l.dir, epochFile), "reason", err)
 	}
 	for _, s := range ld.segs {
 		if err := ld.headers(s, 0, func(h batch.Header, _ *scanner) error {
@@ -330,7 +333,7 @@ func (ld *loader) headers(s *segment, pos int64, each func(batch.Header, *scanne
 // applies every batch up to the end. On the way it rebuilds the transaction indexes and
 // writes the snapshots of the segments that were scanned.
 func (ld *loader) replay(limit int64) error {
-	nowMs := ld.l.nowMs()
+	nowMs := ld.l.opts.nowMs()
 	from, err := ld.pickSnapshot(limit, nowMs)
 	if err != nil {
 		return err
@@ -341,7 +344,7 @@ func (ld *loader) replay(limit int64) error {
 	for i, s := range ld.segs {
 		scanned := i >= ld.scanFrom
 		if scanned && i > ld.scanFrom && s.base > from {
-			if err := ld.l.writeSnapshotFile(s.base, ld.producers); err != nil {
+			if err := ld.l.w.writeSnapshotFile(s.base, ld.producers); err != nil {
 				return err
 			}
 			ld.snapshot = s.base
@@ -389,7 +392,7 @@ func (ld *loader) apply(s *segment, h batch.Header, sc *scanner, from int64, sca
 		return nil
 	}
 	if t, aborted := ld.producers.marker(&h, *m, nowMs); aborted && scanned {
-		return ld.l.appendTxn(s, t)
+		return ld.l.w.appendTxn(s, t)
 	}
 	return nil
 }

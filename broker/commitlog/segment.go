@@ -130,7 +130,7 @@ func (s *segment) addTime() {
 
 // flushIndex writes an index tail behind the entries in its file. Only the holder of
 // Log.appendMu calls it; the tail is taken off under Log.mu afterwards.
-func (l *Log) flushIndex(s *segment, x *index, sl *slot, suffix string) error {
+func (l *writer) flushIndex(s *segment, x *index, sl *slot, suffix string) error {
 	h, err := l.opts.Files.acquire(sl, func() string { return s.path(suffix) }, os.O_CREATE)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", s.path(suffix), err)
@@ -149,7 +149,7 @@ func (l *Log) flushIndex(s *segment, x *index, sl *slot, suffix string) error {
 	return nil
 }
 
-func (l *Log) flushIndexes(s *segment) error {
+func (l *writer) flushIndexes(s *segment) error {
 	if err := l.flushIndex(s, &s.offsets, &s.offsetIdx, indexSuffix); err != nil {
 		return err
 	}

@@ -13,14 +13,14 @@ import (
 // its time and its batch's leader epoch; ok is false when there is none.
 func (l *Log) OffsetForTime(tsMs int64) (off, foundTsMs int64, epoch int32, ok bool, err error) {
 	for from := int64(-1); ; {
-		t, err := l.locateTime(tsMs, from)
+		t, err := (finder{l}).locateTime(tsMs, from)
 		if err != nil || t == nil {
 			return kafka.NoOffset, kafka.NoTimestamp, kafka.NoEpoch, false, err
 		}
 		rec, epoch, found, err := t.find(l, func(h batch.Header) bool { return h.MaxTimestampMs >= tsMs },
 			func(r batch.Record) bool { return r.TimestampMs >= tsMs })
 		if err != nil {
-			return kafka.NoOffset, kafka.NoTimestamp, kafka.NoEpoch, false, l.readError(t.start, err)
+			return kafka.NoOffset, kafka.NoTimestamp, kafka.NoEpoch, false, (finder{l}).readError(t.start, err)
 		}
 		if found {
 			return rec.Offset, rec.TimestampMs, epoch, true, nil
@@ -32,14 +32,14 @@ func (l *Log) OffsetForTime(tsMs int64) (off, foundTsMs int64, epoch int32, ok b
 // MaxTimestamp finds the first local record with the newest time of all; offset and time
 // are -1 in an empty log.
 func (l *Log) MaxTimestamp() (off, tsMs int64, epoch int32, err error) {
-	t, maxTs, err := l.locateMaxTime()
+	t, maxTs, err := (finder{l}).locateMaxTime()
 	if err != nil || t == nil {
 		return kafka.NoOffset, kafka.NoTimestamp, kafka.NoEpoch, err
 	}
 	rec, epoch, found, err := t.find(l, func(h batch.Header) bool { return h.MaxTimestampMs >= maxTs },
 		func(r batch.Record) bool { return r.TimestampMs >= maxTs })
 	if err != nil {
-		return kafka.NoOffset, kafka.NoTimestamp, kafka.NoEpoch, l.readError(t.start, err)
+		return kafka.NoOffset, kafka.NoTimestamp, kafka.NoEpoch, (finder{l}).readError(t.start, err)
 	}
 	if !found {
 		return kafka.NoOffset, kafka.NoTimestamp, kafka.NoEpoch, nil
@@ -63,7 +63,7 @@ type timePlace struct {
 }
 
 // locateTime picks the first segment behind base from that holds a time at or after tsMs.
-func (l *Log) locateTime(tsMs, from int64) (*timePlace, error) {
+func (l finder) locateTime(tsMs, from int64) (*timePlace, error) {
 	if err := l.view(); err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func (l *Log) locateTime(tsMs, from int64) (*timePlace, error) {
 }
 
 // locateMaxTime picks the segment and batch with the newest time.
-func (l *Log) locateMaxTime() (*timePlace, int64, error) {
+func (l finder) locateMaxTime() (*timePlace, int64, error) {
 	if err := l.view(); err != nil {
 		return nil, 0, err
 	}
@@ -103,7 +103,7 @@ func (l *Log) locateMaxTime() (*timePlace, int64, error) {
 }
 
 // hold takes the files of the segment. mu is held.
-func (l *Log) hold(t *timePlace) (err error) {
+func (l finder) hold(t *timePlace) (err error) {
 	s, files := t.seg, l.opts.Files
 	t.entries = s.offsets.flushed
 	t.tail = OffsetIndex{base: s.base, b: s.offsets.tail}

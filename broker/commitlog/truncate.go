@@ -8,15 +8,17 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/vfs"
 )
 
+// cutter is what takes files away. Log.maintMu is held in all its methods.
+type cutter struct{ *Log }
+
 // promiseLess makes the checkpoint promise nothing above offset, before files above it go.
-func (l *Log) promiseLess(offset int64) error {
+func (l cutter) promiseLess(offset int64) error {
 	l.mu.Lock()
 	l.mu.recoveryPoint = min(l.mu.recoveryPoint, offset)
 	l.mu.durable = min(l.mu.durable, offset)
@@ -52,12 +54,12 @@ func (l *Log) TruncateTo(offset int64) error {
 	if offset < segs[0].base {
 		return fmt.Errorf("log %s: %d lies below the first local segment %d: %w", l.opts.TP, offset, segs[0].base, kafka.OffsetOutOfRange)
 	}
-	cut, err := l.shorter(segs[i], offset)
+	cut, err := (cutter{l}).shorter(segs[i], offset)
 	if err == nil {
-		err = l.promiseLess(cut.next)
+		err = (cutter{l}).promiseLess(cut.next)
 	}
 	if err == nil {
-		err = l.truncate(segs, i, cut)
+		err = (cutter{l}).truncate(segs, i, cut)
 	}
 	if err != nil {
 		return l.fail(err)
@@ -66,9 +68,9 @@ func (l *Log) TruncateTo(offset int64) error {
 }
 
 // shorter is segment old without its batches from offset on.
-func (l *Log) shorter(old *segment, offset int64) (*segment, error) {
-	ld := &loader{l: l, c: l.config()}
-	cut := newSegment(l.dir, old.base, l.nowMs(), old.jitterMs)
+func (l cutter) shorter(old *segment, offset int64) (*segment, error) {
+	ld := &loader{l: l.Log, c: l.config()}
+	cut := newSegment(l.dir, old.base, l.opts.nowMs(), old.jitterMs)
 	errStop := errors.New("stop")
 	err := ld.headers(old, 0, func(h batch.Header, _ *scanner) error {
 		if h.LastOffset() >= offset {
@@ -84,7 +86,7 @@ func (l *Log) shorter(old *segment, offset int64) (*segment, error) {
 }
 
 // truncate puts cut in the place of segs[i] and drops the segments behind it.
-func (l *Log) truncate(segs []*segment, i int, cut *segment) error {
+func (l cutter) truncate(segs []*segment, i int, cut *segment) error {
 	l.mu.Lock() // readers see the shorter log first
 	for _, s := range segs[i:] {
 		l.forget(s)
@@ -107,7 +109,7 @@ func (l *Log) truncate(segs []*segment, i int, cut *segment) error {
 }
 
 // truncateFiles shortens the files of a segment to what cut says.
-func (l *Log) truncateFiles(cut *segment) error {
+func (l cutter) truncateFiles(cut *segment) error {
 	f, err := l.opts.FS.OpenFile(cut.path(logSuffix), os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", cut.path(logSuffix), err)
@@ -130,12 +132,12 @@ func (l *Log) truncateFiles(cut *segment) error {
 		}
 		cut.hasTxns = n > 0
 	}
-	return l.writeIndexes(cut)
+	return l.Log.w.writeIndexes(cut)
 }
 
 // reloadProducers rebuilds the producer state as of the new end, and writes the history.
-func (l *Log) reloadProducers(before []*segment, cut *segment) error {
-	ld := &loader{l: l, c: l.config(), evicted: -1, snapshot: -1}
+func (l cutter) reloadProducers(before []*segment, cut *segment) error {
+	ld := &loader{l: l.Log, c: l.config(), evicted: -1, snapshot: -1}
 	if err := ld.list(); err != nil {
 		return err
 	}
@@ -143,12 +145,12 @@ func (l *Log) reloadProducers(before []*segment, cut *segment) error {
 	if err := ld.replay(cut.next); err != nil {
 		return err
 	}
-	l.w.producers, l.w.snapshotEnd = ld.producers, ld.snapshot
+	l.w.producers, l.w.snapshotEnd, l.w.dirty = ld.producers, ld.snapshot, true
 	l.mu.Lock()
 	l.mu.txns = slices.Clone(ld.producers.txns)
 	l.mu.damage, l.mu.promise = nil, nil
 	l.mu.Unlock()
-	return l.writeEpochs()
+	return (syncer{l.Log}).writeEpochs()
 }
 
 // ResetTo drops the whole local log, damaged or not, and starts it anew, empty, at
@@ -163,16 +165,21 @@ func (l *Log) ResetTo(offset int64) error {
 	if err := l.Err(); errors.Is(err, ErrClosed) || errors.Is(err, kafka.InconsistentTopicID) {
 		return err
 	}
-	if err := l.promiseLess(0); err != nil {
+	st := l.State()
+	st.RecoveryPoint, st.End, st.LatestEpoch, st.Suspect = 0, 0, kafka.NoEpoch, true
+	l.mu.Lock()
+	l.mu.promise = &st // a crash on the way leaves a log that somebody has to settle again
+	l.mu.Unlock()
+	if err := (cutter{l}).promiseLess(0); err != nil {
 		return l.fail(err)
 	}
-	if err := l.reset(offset); err != nil {
+	if err := (cutter{l}).reset(offset); err != nil {
 		return l.fail(err)
 	}
 	return nil
 }
 
-func (l *Log) reset(offset int64) error {
+func (l cutter) reset(offset int64) error {
 	l.mu.Lock()
 	for _, s := range l.mu.segs {
 		l.forget(s)
@@ -189,11 +196,11 @@ func (l *Log) reset(offset int64) error {
 		return err
 	}
 	c := l.config()
-	if _, err := l.firstSegment(offset, &c); err != nil {
+	if _, err := l.Log.w.firstSegment(offset, &c); err != nil {
 		return err
 	}
-	l.w = writer{producers: newProducerState(offset), snapshotEnd: -1, flushedMs: l.nowMs(), expiredMs: l.nowMs()}
-	if err := errors.Join(l.writeEpochs(), l.syncDir()); err != nil {
+	l.w = writer{Log: l.Log, producers: newProducerState(offset), snapshotEnd: -1, flushedMs: l.opts.nowMs(), expiredMs: l.opts.nowMs(), dirty: true}
+	if err := errors.Join((syncer{l.Log}).writeEpochs(), (syncer{l.Log}).syncDir()); err != nil {
 		return err
 	}
 	l.mu.Lock()
@@ -205,7 +212,7 @@ func (l *Log) reset(offset int64) error {
 
 // removeAll removes every segment file, newest first and durably one by one, so that a
 // crash in between leaves a shorter log without gaps.
-func (l *Log) removeAll() error {
+func (l cutter) removeAll() error {
 	entries, err := l.opts.FS.ReadDir(l.dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -215,11 +222,11 @@ func (l *Log) removeAll() error {
 	}
 	last := int64(-1)
 	for _, e := range slices.Backward(entries) { // sorted by name, so by base
-		base, suffix, ok := parseSegmentName(e.Name())
+		base, _, ok := parseSegmentName(e.Name())
 		if !ok || e.IsDir() {
 			continue
 		}
-		if strings.HasPrefix(suffix, logSuffix) && base != last && last >= 0 {
+		if last >= 0 && base != last {
 			if err := l.opts.FS.SyncDir(l.dir); err != nil {
 				return fmt.Errorf("sync directory %s: %w", l.dir, err)
 			}
@@ -253,14 +260,14 @@ func (l *Log) Adopt(epochs []EpochEntry, producerSnapshot []byte) error {
 			return err
 		}
 		p := newProducerState(end)
-		p.load(entries, end, l.nowMs())
-		if err := l.writeSnapshotFile(end, p); err != nil {
+		p.load(entries, end, l.opts.nowMs())
+		if err := l.w.writeSnapshotFile(end, p); err != nil {
 			return l.fail(err)
 		}
-		if err := l.syncPath(segmentPath(l.dir, end, snapshotSuffix)); err != nil {
+		if err := (syncer{l}).syncPath(segmentPath(l.dir, end, snapshotSuffix)); err != nil {
 			return l.fail(err)
 		}
-		l.w.producers = p
+		l.w.producers, l.w.dirty = p, true
 	}
 	l.mu.Lock()
 	l.mu.epochs = epochCache{entries: slices.Clone(epochs)}
@@ -268,7 +275,7 @@ func (l *Log) Adopt(epochs []EpochEntry, producerSnapshot []byte) error {
 	l.mu.latest = l.mu.epochs.latest()
 	l.mu.txns = slices.Clone(l.w.producers.txns)
 	l.mu.Unlock()
-	if err := errors.Join(l.writeEpochs(), l.syncDir()); err != nil {
+	if err := errors.Join((syncer{l}).writeEpochs(), (syncer{l}).syncDir()); err != nil {
 		return l.fail(err)
 	}
 	return nil

@@ -65,7 +65,9 @@ type Controller struct {
 	fsm    *fsm
 	lock   io.Closer
 	closed chan struct{}
-	wg     sync.WaitGroup
+	// stopped is closed when raft has shut down and will answer nothing any more.
+	stopped chan struct{}
+	wg      sync.WaitGroup
 
 	// propose is held from reading the image that a change is decided on to the change's end:
 	// changes of this node never contradict each other.
@@ -76,6 +78,7 @@ type Controller struct {
 		ready   bool // leads, and the image has caught up
 		changed chan struct{}
 		closing bool
+		stopped bool
 	}
 }
 
@@ -94,7 +97,7 @@ func Open(o Options) (*Controller, error) {
 	if o.Defaults == nil {
 		o.Defaults = func() (int32, int16) { return 1, 1 }
 	}
-	c := &Controller{opts: o, log: o.Logger, closed: make(chan struct{}), store: o.Store}
+	c := &Controller{opts: o, log: o.Logger, closed: make(chan struct{}), stopped: make(chan struct{}), store: o.Store}
 	c.mu.changed = make(chan struct{})
 	c.fsm = newFSM(o.SnapshotEntries)
 	if err := c.openStore(); err != nil {
@@ -138,8 +141,11 @@ func (c *Controller) start() error {
 		return err
 	}
 	id := serverID(c.opts.NodeID)
+	conf := raft.DefaultConfig()
 	transport := c.opts.Transport
 	if transport == nil {
+		// Nobody can be missing: these only say how often an idle leader wakes up to see that.
+		conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = 10*time.Second, 10*time.Second, 10*time.Second
 		addr, local := raft.NewInmemTransport(raft.ServerAddress(id))
 		local.Connect(addr, local) // for startAlone
 		transport = local
@@ -147,7 +153,6 @@ func (c *Controller) start() error {
 	if err := bootstrap(c.store, id, transport.LocalAddr()); err != nil {
 		return fmt.Errorf("first start of the metadata log: %w", err)
 	}
-	conf := raft.DefaultConfig()
 	conf.LocalID = id
 	conf.Logger = newLogger(c.log)
 	conf.SnapshotInterval = 24 * time.Hour // snapshots are taken by count, see run
@@ -239,11 +244,10 @@ func (c *Controller) run() {
 		case <-c.fsm.failed:
 			c.log.Error("the metadata log is stopped", "error", c.fsm.err())
 			c.setReady(false)
-			c.raft.Shutdown() // it would go on trying to lead
-			<-c.closed
+			c.shutdown() // raft would go on trying to lead
 			return
 		case <-c.fsm.snapshotDue:
-			if err := c.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) && !errors.Is(err, raft.ErrRaftShutdown) {
+			if err := c.await(c.raft.Snapshot()); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) && !errors.Is(err, raft.ErrRaftShutdown) {
 				c.log.Warn("metadata snapshot failed; it is tried again after more entries", "error", err)
 			}
 		}
@@ -252,7 +256,7 @@ func (c *Controller) run() {
 
 // lead catches up with the log, gives a new cluster its first records, and opens for changes.
 func (c *Controller) lead() {
-	if err := c.raft.Barrier(0).Error(); err != nil {
+	if err := c.await(c.raft.Barrier(0)); err != nil {
 		c.log.Debug("leadership was lost before the log was read", "error", err)
 		return
 	}
@@ -296,9 +300,12 @@ func (c *Controller) setReady(ready bool) {
 func (c *Controller) WaitLeader(ctx context.Context) error {
 	for {
 		c.mu.Lock()
-		ready, changed := c.mu.ready, c.mu.changed
+		ready, closing, changed := c.mu.ready, c.mu.closing, c.mu.changed
 		c.mu.Unlock()
-		if ready {
+		switch {
+		case closing:
+			return errClosed
+		case ready:
 			return nil
 		}
 		select {
@@ -351,9 +358,39 @@ func (c *Controller) Close() error {
 		return nil
 	}
 	close(c.closed)
-	err := c.raft.Shutdown().Error()
+	err := c.shutdown()
 	c.wg.Wait()
 	return errors.Join(err, c.closeStore())
+}
+
+// shutdown stops raft, and then lets go of whoever waits for its answer.
+func (c *Controller) shutdown() error {
+	err := c.raft.Shutdown().Error()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.mu.stopped {
+		c.mu.stopped = true
+		close(c.stopped)
+	}
+	return err
+}
+
+// await waits for raft's answer. A request that reaches raft while it shuts down is never
+// answered; the goroutine that waits for it then stays behind, at the end of the process.
+func (c *Controller) await(f raft.Future) error {
+	answer := make(chan error, 1)
+	go func() { answer <- f.Error() }()
+	select {
+	case err := <-answer:
+		return err
+	case <-c.stopped:
+	}
+	select {
+	case err := <-answer:
+		return err
+	default:
+		return raft.ErrRaftShutdown
+	}
 }
 
 func serverID(node int32) raft.ServerID { return raft.ServerID(strconv.Itoa(int(node))) }

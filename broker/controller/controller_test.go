@@ -319,6 +319,33 @@ func TestDeleteAndConfigure(t *testing.T) {
 	}
 }
 
+// Deleting a tiered topic leaves word of the objects to purge, until they are gone.
+func TestDeletedTieredTopicIsPurged(t *testing.T) {
+	fsys := memfs.New()
+	c := open(t, options(fsys))
+	register(t, c, 1)
+	made := create(t, c, controller.NewTopic{Name: "tiered", Partitions: 1, ReplicationFactor: 1, Config: map[string]string{"remote.storage.enable": "true"}}, topic("local"))
+	for _, err := range c.DeleteTopics(t.Context(), []kafka.UUID{made[0].ID, made[1].ID}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	closeOf(t, c)
+	c = open(t, options(fsys))
+	if got := slices.Collect(c.Image().Purging()); len(got) != 1 || got[0].ID != made[0].ID || got[0].Name != "tiered" {
+		t.Fatalf("to be purged: %v", got)
+	}
+	if err := c.TopicPurged(t.Context(), made[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if got := slices.Collect(c.Image().Purging()); len(got) != 0 {
+		t.Errorf("still to be purged: %v", got)
+	}
+	if err := c.TopicPurged(t.Context(), made[0].ID); !errors.Is(err, kafka.UnknownTopicID) {
+		t.Errorf("a purge that is not under way: %v", err)
+	}
+}
+
 // Watchers see what is there, then every change, once, before the change returns.
 func TestWatch(t *testing.T) {
 	c := open(t, options(memfs.New()))
@@ -506,9 +533,77 @@ func TestClosedController(t *testing.T) {
 	closeOf(t, c)
 	closeOf(t, c)
 	if err := c.WaitLeader(context.Background()); !errors.Is(err, kafka.NotController) {
-		// it led until it was closed: then the change itself must fail
-		if _, err := c.AllocateProducerIDs(context.Background(), 1); !errors.Is(err, kafka.NotController) {
-			t.Errorf("a change after Close: %v", err)
+		t.Errorf("waiting after Close: %v", err)
+	}
+	if _, err := c.AllocateProducerIDs(context.Background(), 1); !errors.Is(err, kafka.NotController) {
+		t.Errorf("a change after Close: %v", err)
+	}
+}
+
+// Close lets go of changes that are under way: they succeed or fail, and none waits for ever.
+func TestCloseDuringChanges(t *testing.T) {
+	for range 30 {
+		c := open(t, controller.Options{NodeID: 1, Store: controller.NewMemStore()})
+		var wg sync.WaitGroup
+		started := make(chan struct{}, 4)
+		for range 4 {
+			wg.Go(func() {
+				for first := true; ; first = false {
+					_, err := c.AllocateProducerIDs(t.Context(), 1)
+					if first {
+						started <- struct{}{}
+					}
+					if err != nil {
+						if !errors.Is(err, kafka.NotController) && !errors.Is(err, kafka.RequestTimedOut) {
+							t.Error(err)
+						}
+						return
+					}
+				}
+			})
+		}
+		<-started
+		closeOf(t, c)
+		wg.Wait()
+	}
+}
+
+// BenchmarkStart is from Open to leadership, on a disk: the first start, and a later one.
+func BenchmarkStart(b *testing.B) {
+	start := func(b *testing.B, dir string) {
+		c, err := controller.Open(controller.Options{FS: vfs.OS(), Dir: dir, NodeID: 1})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := c.WaitLeader(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		closeOf(b, c)
+		b.StartTimer()
+	}
+	b.Run("first", func(b *testing.B) {
+		root := b.TempDir()
+		n := 0
+		for b.Loop() {
+			n++
+			start(b, fmt.Sprintf("%s/%d", root, n))
+		}
+	})
+	b.Run("again", func(b *testing.B) {
+		dir := b.TempDir()
+		for b.Loop() {
+			start(b, dir)
+		}
+	})
+}
+
+// BenchmarkChange is one small change, on a disk.
+func BenchmarkChange(b *testing.B) {
+	c := open(b, controller.Options{FS: vfs.OS(), Dir: b.TempDir(), NodeID: 1})
+	for b.Loop() {
+		if _, err := c.AllocateProducerIDs(b.Context(), 1); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

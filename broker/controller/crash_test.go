@@ -45,7 +45,7 @@ type crasher struct {
 	}
 }
 
-func (c *crasher) inject(op errorfs.Op, _ string) error {
+func (c *crasher) inject(errorfs.Op, string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.mu.left--; c.mu.left == 0 {

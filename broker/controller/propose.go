@@ -38,7 +38,7 @@ func (c *Controller) write(records []metadata.Record, level int16) (*metadata.Im
 		return nil, err
 	}
 	f := c.raft.Apply(entry, 0)
-	if err := f.Error(); err != nil {
+	if err := c.await(f); err != nil {
 		return nil, c.notWritten(err)
 	}
 	if err, ok := f.Response().(error); ok {

@@ -37,7 +37,7 @@ type snapshotStore struct {
 	dir string
 }
 
-// openSnapshots removes unfinished snapshots, and reads the newest through: a log whose
+// openSnapshots removes unfinished files, and reads the newest through: a log whose
 // snapshot is damaged must not be gone on with from an older one, because the entries
 // between the two may be gone.
 func openSnapshots(fsys vfs.FS, dir string) (*snapshotStore, error) {
@@ -47,7 +47,7 @@ func openSnapshots(fsys vfs.FS, dir string) (*snapshotStore, error) {
 		return nil, err
 	}
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), snapshotSuffix+vfs.TempSuffix) {
+		if strings.HasSuffix(e.Name(), vfs.TempSuffix) {
 			if err := fsys.Remove(filepath.Join(dir, e.Name())); err != nil {
 				return nil, err
 			}

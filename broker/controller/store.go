@@ -11,6 +11,7 @@ import (
 	wal "github.com/hashicorp/raft-wal"
 	"github.com/hashicorp/raft-wal/segment"
 
+	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/vfs"
 )
 
@@ -74,7 +75,25 @@ func openStore(fsys vfs.FS, dir string, log *slog.Logger, segmentSize int) (Stor
 	if err != nil {
 		return nil, fmt.Errorf("open the metadata log: %w", err)
 	}
-	return &diskStore{wal: w, snaps: snaps}, nil
+	store := &diskStore{wal: w, snaps: snaps}
+	if err := store.check(); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return store, nil
+}
+
+// check holds the log against the newest snapshot: a log that was written past a snapshot
+// and now ends before it has lost entries, and which ones came after the snapshot nobody knows.
+func (s *diskStore) check() error {
+	last, err := s.wal.LastIndex()
+	if err != nil || last == 0 {
+		return err
+	}
+	metas, err := s.snaps.List()
+	if err != nil || len(metas) == 0 || last >= metas[0].Index {
+		return err
+	}
+	return fmt.Errorf("the metadata log ends at entry %d, before its snapshot at entry %d: restore the metadata directory from a copy: %w", last, metas[0].Index, kafka.ErrCorrupt)
 }
 
 // Logs implements Store.

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -58,12 +57,12 @@ func (w walFS) OpenReader(dir, name string) (types.ReadableFile, error) {
 
 // OpenWriter implements types.VFS. It is how the log opens its last file after a restart.
 func (w walFS) OpenWriter(dir, name string) (types.WritableFile, error) {
-	f, err := w.fs.OpenFile(filepath.Join(dir, name), os.O_RDWR, 0)
-	if err != nil {
+	name = filepath.Join(dir, name)
+	if err := w.repair(name); err != nil {
 		return nil, err
 	}
-	if err := cutTornTail(f); err != nil {
-		_ = f.Close()
+	f, err := w.fs.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
 		return nil, err
 	}
 	return &walFile{File: f, fs: w.fs, dir: dir}, nil
@@ -93,7 +92,7 @@ func (f *walFile) Sync() error {
 	return nil
 }
 
-// What cutTornTail knows of raft-wal's segment format (its README, "Segment Files"): a file
+// What repair knows of raft-wal's segment format (its README, "Segment Files"): a file
 // header, then frames of a type, padding and a length or checksum, padded to eight bytes. A
 // commit frame holds the CRC-32C of what was written since the commit before it.
 const (
@@ -106,52 +105,70 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// cutTornTail cuts a segment behind its last whole batch of entries, and syncs that.
+// repair brings the last segment into the state in which a log that was never interrupted
+// would be. It replaces the file, so a crash meanwhile changes nothing.
 //
-// raft-wal recovers by itself from a torn last batch, but leaves the torn bytes in place: if
-// the next, shorter batch is torn as well, leftovers of the first behind it pass for frames,
-// and then it takes the second for complete. Cutting them off leaves nothing to mistake. A
-// broken batch with a whole one behind it is no torn write, because every batch was synced
-// before the next: that is reported, never cut.
-func cutTornTail(f vfs.File) error {
-	info, err := f.Stat()
+//   - What a torn last batch left behind the last whole one is cut off.
+//   - The index of a segment that is still the tail, because the next one was never made
+//     known, is taken off; the next append puts it back.
+//   - A broken batch with a whole one behind it is no torn write, because every batch is
+//     synced before the next: that is reported, never cut.
+func (w walFS) repair(name string) error {
+	b, err := vfs.ReadFile(w.fs, name)
 	if err != nil {
 		return err
 	}
-	b := make([]byte, info.Size())
-	if n, err := f.ReadAt(b, 0); err != nil && err != io.EOF {
-		return err
-	} else if n < len(b) {
-		return fmt.Errorf("read %s: %w", f.Name(), io.ErrUnexpectedEOF)
+	last, err := lastBatch(b)
+	if err != nil {
+		return fmt.Errorf("%s is %w", name, err)
 	}
-	good, broken := 0, -1
-	start := 0 // of the batch; the first includes the file header
+	switch {
+	case last.index > 0:
+		sum := crc32.Checksum(b[last.start:last.index], castagnoli)
+		b = append(b[:last.index], walFrameCommit, 0, 0, 0)
+		b = binary.LittleEndian.AppendUint32(b, sum)
+	case last.end < len(b):
+		b = b[:last.end]
+	default:
+		return nil
+	}
+	return vfs.WriteFileAtomic(w.fs, name, b)
+}
+
+// walBatch is where a batch lies in its segment.
+type walBatch struct {
+	start, end int
+	index      int // its index frame, which seals the segment; 0 when there is none
+}
+
+// lastBatch finds the last whole batch of a segment; the zero batch when there is none.
+func lastBatch(b []byte) (last walBatch, err error) {
+	broken := -1
+	batch := walBatch{} // the first includes the file header
 	for at := walHeaderSize; at+walFrameHeader <= len(b); {
 		size := walFrameHeader
 		value := binary.LittleEndian.Uint32(b[at+4:])
 		switch b[at] {
-		case walFrameEntry, walFrameIndex:
-			size += int(value+7) &^ 7
+		case walFrameEntry:
+			size += int((uint64(value) + 7) &^ 7)
+		case walFrameIndex:
+			size += int((uint64(value) + 7) &^ 7)
+			batch.index = at
 		case walFrameCommit:
-			switch whole := crc32.Checksum(b[start:at], castagnoli) == value; {
+			batch.end = at + size
+			switch whole := crc32.Checksum(b[batch.start:at], castagnoli) == value; {
 			case whole && broken >= 0:
-				return fmt.Errorf("%s is damaged at byte %d, before entries that are whole: restore the metadata directory from a copy: %w", f.Name(), broken, kafka.ErrCorrupt)
+				return last, fmt.Errorf("damaged at byte %d, before entries that are whole: restore the metadata directory from a copy: %w", broken, kafka.ErrCorrupt)
 			case whole:
-				good = at + size
+				last = batch
 			case broken < 0:
-				broken = start
+				broken = batch.start
 			}
-			start = at + size
+			batch = walBatch{start: at + size}
 		default:
-			size = len(b) // zeros, or what a torn write left
+			return last, nil // zeros, or what a torn write left
 		}
 		at += size
 	}
-	if good == len(b) {
-		return nil
-	}
-	if err := f.Truncate(int64(good)); err != nil {
-		return err
-	}
-	return f.Sync()
+	return last, nil
 }

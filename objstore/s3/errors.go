@@ -85,6 +85,11 @@ func classify(ctx context.Context, op, key string, err error) error {
 	switch {
 	case errors.As(err, &creds):
 		e.Kind, e.Err = objstore.ErrAccessDenied, creds
+	// The SDK wraps these two in a response of status 0.
+	case errors.As(err, &opErr) && opErr.Op == "dial":
+		e.Kind, e.Err = objstore.ErrTransient, opErr // never sent
+	case errors.As(err, &send):
+		e.Kind, e.Err = unknown, send.Err
 	case errors.As(err, &response):
 		e.HTTP, e.RequestID = response.HTTPStatusCode(), response.ServiceRequestID()
 		if response.Response != nil && response.Response.Response != nil {
@@ -99,10 +104,6 @@ func classify(ctx context.Context, op, key string, err error) error {
 			e.Err = response.Err
 		}
 		e.Kind = kindOf(e.HTTP, e.Code, unknown)
-	case errors.As(err, &opErr) && opErr.Op == "dial":
-		e.Kind = objstore.ErrTransient // never sent
-	case errors.As(err, &send):
-		e.Kind = unknown
 	default:
 		// The SDK refused to build the request, or could not read the answer.
 		e.Kind = objstore.ErrUnknown

@@ -22,6 +22,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/varve-io/varve/objstore"
 	"github.com/varve-io/varve/objstore/retry"
@@ -86,7 +87,9 @@ func Open(ctx context.Context, conf Config) (*Bucket, error) {
 		t.MaxIdleConns, t.MaxIdleConnsPerHost = 2*idleConns, idleConns
 		t.DisableCompression = true // ranges are of the stored bytes
 	})
-	cfg, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithHTTPClient(base), awsconfig.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }))
+	cfg, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithHTTPClient(base),
+		awsconfig.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
+		awsconfig.WithLogger(logging.Nop{})) // it would write to the process's stderr
 	if err != nil {
 		return nil, objstore.NewError(objstore.ErrInvalid, "open", "", fmt.Errorf("the AWS configuration: %w", err))
 	}

@@ -11,18 +11,28 @@ import (
 	"github.com/varve-io/varve/objstore/s3"
 )
 
-// TestConformance runs the suite against a real server: VARVE_TEST_S3 is the URL of a bucket
-// as `localstack/versitygw start` prints it, with the credentials in AWS_ACCESS_KEY_ID and
-// AWS_SECRET_ACCESS_KEY.
-func TestConformance(t *testing.T) {
+// server is the URL of VARVE_TEST_S3, with the SDK kept to the credentials of the environment:
+// without them its chain would ask the machine's metadata service, and a test asks nobody but
+// its server.
+func server(t *testing.T) *url.URL {
+	t.Helper()
 	raw := os.Getenv("VARVE_TEST_S3")
 	if raw == "" {
 		t.Skip("VARVE_TEST_S3 names no bucket; start one with localstack/versitygw")
 	}
+	isolate(t)
 	u, err := url.Parse(raw)
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || os.Getenv("AWS_ACCESS_KEY_ID") == "" || os.Getenv("AWS_SECRET_ACCESS_KEY") == "" {
+		t.Fatalf("VARVE_TEST_S3 needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY beside it, and to be a URL: %v", err)
 	}
+	return u
+}
+
+// TestConformance runs the suite against a real server: VARVE_TEST_S3 is the URL of a bucket
+// as `localstack/versitygw start` prints it, with the credentials in AWS_ACCESS_KEY_ID and
+// AWS_SECRET_ACCESS_KEY.
+func TestConformance(t *testing.T) {
+	u := server(t)
 	conf := s3.Config{
 		Bucket: u.Host, Region: u.Query().Get("region"), Endpoint: u.Query().Get("endpoint"),
 		PathStyle: u.Query().Get("pathStyle") == "true",
@@ -54,11 +64,7 @@ func TestConformance(t *testing.T) {
 }
 
 func TestWrongSecret(t *testing.T) {
-	raw := os.Getenv("VARVE_TEST_S3")
-	u, err := url.Parse(raw)
-	if raw == "" || err != nil {
-		t.Skip("VARVE_TEST_S3 names no bucket")
-	}
+	u := server(t)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "this-is-not-the-secret")
 	b, err := s3.Open(t.Context(), s3.Config{Bucket: u.Host, Endpoint: u.Query().Get("endpoint"), PathStyle: true})
 	if err != nil {

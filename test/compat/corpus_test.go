@@ -33,9 +33,10 @@ func TestCorpusThroughEveryTier(t *testing.T) {
 	for _, store := range []string{"s3", "file"} {
 		t.Run(store, func(t *testing.T) {
 			dir := t.TempDir()
-			url := "file://" + filepath.Join(dir, "store")
+			objects := filepath.Join(dir, "store")
+			url := "file://" + objects
 			if store == "s3" {
-				url = s3URL(t)
+				url, objects = s3Store(t)
 			}
 			b := kit.Start(t, filepath.Join(dir, "node"), "--tier", url,
 				"--set", "message.max.bytes=2000000", "--set", "log.retention.check.interval.ms=500", "--set", "remote.log.manager.task.interval.ms=200")
@@ -61,20 +62,22 @@ func TestCorpusThroughEveryTier(t *testing.T) {
 			for _, codec := range []string{"none", "zstd"} {
 				checkCorpus(t, b, "corpus-"+codec, want, lines)
 			}
-			checkFiles(t, b, lines)
+			checkFiles(t, b, objects, lines)
 		})
 	}
 }
 
-// s3URL is the bucket of a running S3 server, given by the Make target.
-func s3URL(t *testing.T) string {
+// s3Store is a prefix of its own in the bucket of a running S3 server, and the directory in
+// which that server keeps its objects.
+func s3Store(t *testing.T) (url, dir string) {
 	t.Helper()
-	url := os.Getenv("VARVE_TEST_S3")
-	if url == "" {
+	server := os.Getenv("VARVE_TEST_S3")
+	if server == "" {
 		t.Fatal("VARVE_TEST_S3 names no bucket: run 'make compat'")
 	}
-	bucket, query, _ := strings.Cut(url, "?")
-	return bucket + "/" + strings.ToLower(strconv.FormatInt(time.Now().UnixNano(), 36)) + "?" + query
+	prefix := strings.ToLower(strconv.FormatInt(time.Now().UnixNano(), 36))
+	bucket, query, _ := strings.Cut(server, "?")
+	return bucket + "/" + prefix + "?" + query, filepath.Join(os.Getenv("VARVE_TEST_S3_DIR"), prefix)
 }
 
 func writeCorpus(t *testing.T) (path, sum string, lines int) {

@@ -48,7 +48,7 @@ func TestKafkaTools(t *testing.T) {
 	}
 	consoleRoundTrip(t, b)
 	javaAssign(t, b, records)
-	checkFiles(t, b, records+3)
+	checkFiles(t, b, filepath.Join(dir, "store"), records)
 	b.Stop()
 }
 

@@ -88,11 +88,10 @@ func parseCheckpoint(b []byte) (*checkpoint, error) {
 	if len(b) < 12 || crc32.Checksum(b[:len(b)-4], castagnoli) != binary.BigEndian.Uint32(b[len(b)-4:]) {
 		return nil, fmt.Errorf("%s fails its CRC: %w", checkpointName, kafka.ErrCorrupt)
 	}
-	if version != checkpointVersion {
-		return nil, fmt.Errorf("%s has version %d, this program knows %d: %w", checkpointName, version, checkpointVersion, errNewer)
+	if flags := r.u16(); version != checkpointVersion || flags != 0 {
+		return nil, fmt.Errorf("%s has version %d and flags %#x, this program knows %d and none: %w", checkpointName, version, flags, checkpointVersion, errNewer)
 	}
 	r.b = r.b[:len(r.b)-4]
-	r.u16()
 	c := &checkpoint{}
 	copy(c.directoryID[:], r.take(16))
 	c.sequence, c.bootID = r.u64(), string(r.take(int(r.u16())))

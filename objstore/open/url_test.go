@@ -1,0 +1,69 @@
+//go:build !nos3
+
+package open_test
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/varve-io/varve/objstore"
+	"github.com/varve-io/varve/objstore/open"
+)
+
+func TestOpen(t *testing.T) {
+	for _, u := range []string{"file://" + filepath.Join(t.TempDir(), "new/store"), "mem://" + strings.ToLower(t.Name())} {
+		b, err := open.Open(t.Context(), u)
+		if err != nil {
+			t.Errorf("%s: %v", u, err)
+			continue
+		}
+		if _, err := b.Put(t.Context(), "k", objstore.Bytes([]byte("x")), objstore.PutOpts{}); err != nil {
+			t.Errorf("%s: %v", u, err)
+		}
+		again, err := open.Open(t.Context(), u)
+		if err == nil {
+			_, err = again.Head(t.Context(), "k")
+		}
+		if err != nil {
+			t.Errorf("%s, opened again: %v", u, err)
+		}
+	}
+}
+
+// A bad URL is refused with what to write instead, and without what it may hold.
+func TestBadURLs(t *testing.T) {
+	for _, tt := range []struct{ url, says string }{
+		{"", "file:///dir"},
+		{"/var/lib/store", "file:///dir"},
+		{"ftp://host/x", "known are file:// mem:// s3://"},
+		{"gs://bucket", "not supported yet"},
+		{"file://dir/sub", "three slashes"},
+		{"file:dir", "three slashes"},
+		{"file:///", "no directory"},
+		{"file:///dir?sync=no", "takes none"},
+		{"mem://", "mem://name"},
+		{"mem://a/b", "mem://name"},
+		{"s3:///prefix?region=x", "bucket"},
+		{"s3://bucket?regoin=x", `"regoin"`},
+		{"s3://bucket?path-style=true", "do you mean pathStyle?"},
+		{"s3://bucket?region=a&region=b", "given 2 times"},
+		{"s3://bucket?region=a&pathStyle=perhaps", "true or false"},
+		{"s3://bucket?region=a&checksum=md5", "crc32c or none"},
+		{"s3://bucket/Upper?region=a", "prefix"},
+		{"s3://bucket?endpoint=localhost:9000", "http://host:port"},
+		{"s3://KEY:hunter2@bucket?region=a", "credentials"},
+		{"s3://KEY:hunter2@bucket?region=%zz\x7f", "not shown"},
+		{"s3://bucket?endpoint=http://KEY:hunter2@host", "AWS_ACCESS_KEY_ID"},
+		{"s3://bucket#x", "'#'"},
+	} {
+		b, err := open.Open(t.Context(), tt.url)
+		if b != nil || !errors.Is(err, objstore.ErrInvalid) || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%q: %v, want an invalid URL and %q", tt.url, err, tt.says)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: the message holds the password", tt.url)
+		}
+	}
+}
