@@ -44,6 +44,14 @@ type place struct {
 	header batch.Header
 }
 
+// reader reads segments that a manifest names, through the cache.
+type reader struct {
+	m  *Manager
+	id manifest.ID
+}
+
+func (p *Partition) reader() reader { return reader{p.m, p.id} }
+
 // Read finds the batch that holds off and returns it with what follows in the same
 // segment: at most maxBytes, two chunks, and, if minOne, at least the whole first batch.
 // It waits for the object store when the cache does not hold the bytes. Errors:
@@ -51,7 +59,7 @@ type place struct {
 func (p *Partition) Read(ctx context.Context, off, maxBytes int64, minOne bool) (Read, error) {
 	var r Read
 	err := p.pinned(ctx, off, func(h *manifest.Manifest) (err error) {
-		r, err = p.read(ctx, h, off, maxBytes, minOne)
+		r, err = p.reader().read(ctx, h, off, maxBytes, minOne)
 		return err
 	})
 	if err != nil {
@@ -95,8 +103,8 @@ func (p *Partition) pinned(ctx context.Context, off int64, f func(*manifest.Mani
 }
 
 // read is Read on one version.
-func (p *Partition) read(ctx context.Context, h *manifest.Manifest, off, maxBytes int64, minOne bool) (Read, error) {
-	at, err := p.find(ctx, h, off)
+func (r reader) read(ctx context.Context, h *manifest.Manifest, off, maxBytes int64, minOne bool) (Read, error) {
+	at, err := r.find(ctx, h, off)
 	if err != nil {
 		return Read{}, err
 	}
@@ -107,47 +115,47 @@ func (p *Partition) read(ctx context.Context, h *manifest.Manifest, off, maxByte
 		}
 		n = at.header.Size()
 	}
-	chunk := p.m.o.ChunkBytes
+	chunk := r.m.o.ChunkBytes
 	if twoChunks := (at.pos/chunk+2)*chunk - at.pos; n > twoChunks {
 		n = max(twoChunks, at.header.Size())
 	}
-	r := Read{Base: at.header.BaseOffset, UpperBound: at.footer.upperBound(at.pos+n, at.seg.Next)}
+	out := Read{Base: at.header.BaseOffset, UpperBound: at.footer.upperBound(at.pos+n, at.seg.Next)}
 	for pos := at.pos; pos < at.pos+n; {
 		end := min((pos/chunk+1)*chunk, at.pos+n)
-		rng, err := p.m.cache.Get(ctx, p.m.chunk(p.id, at.seg, at.footer, pos, end))
+		rng, err := r.m.cache.Get(ctx, r.m.chunk(r.id, at.seg, at.footer, pos, end))
 		if err != nil {
-			r.Release()
+			out.Release()
 			return Read{}, err
 		}
-		r.Ranges = append(r.Ranges, rng)
+		out.Ranges = append(out.Ranges, rng)
 		pos = end
 	}
 	if next := (at.pos + n + chunk - 1) / chunk * chunk; next < at.seg.SizeBytes {
-		p.m.cache.Prefetch(p.m.chunk(p.id, at.seg, at.footer, next, next))
+		r.m.cache.Prefetch(r.m.chunk(r.id, at.seg, at.footer, next, next))
 	}
-	p.m.metrics.readBytes.Add(float64(n))
-	if r.Aborted, err = p.aborted(ctx, h, at.seg, r.Base, r.UpperBound); err != nil {
-		r.Release()
+	r.m.metrics.readBytes.Add(float64(n))
+	if out.Aborted, err = r.aborted(ctx, h, at.seg, out.Base, out.UpperBound); err != nil {
+		out.Release()
 		return Read{}, err
 	}
-	return r, nil
+	return out, nil
 }
 
 // find locates the batch that holds off, or the first one behind it when compaction has
 // removed it, which may lie in a later segment.
-func (p *Partition) find(ctx context.Context, h *manifest.Manifest, off int64) (place, error) {
+func (r reader) find(ctx context.Context, h *manifest.Manifest, off int64) (place, error) {
 	for {
 		seg, ok := h.Find(off)
 		if !ok {
 			return place{}, kafka.OffsetOutOfRange
 		}
-		f, err := p.m.footer(ctx, p.id, seg)
+		f, err := r.m.footer(ctx, r.id, seg)
 		if err != nil {
 			return place{}, err
 		}
 		at := place{seg: seg, footer: f, pos: f.offsets.Lookup(off).Position}
 		for at.pos < seg.SizeBytes {
-			if at.header, err = p.header(ctx, at); err != nil {
+			if at.header, err = r.header(ctx, at); err != nil {
 				return place{}, err
 			}
 			if at.header.LastOffset() >= off {
@@ -160,12 +168,12 @@ func (p *Partition) find(ctx context.Context, h *manifest.Manifest, off int64) (
 }
 
 // header reads the batch header at a place.
-func (p *Partition) header(ctx context.Context, at place) (batch.Header, error) {
+func (r reader) header(ctx context.Context, at place) (batch.Header, error) {
 	var b [batch.HeaderSize]byte
 	if at.pos+int64(len(b)) > at.seg.SizeBytes {
 		return batch.Header{}, fmt.Errorf("segment %d ends within a batch header at %d: %w", at.seg.Base, at.pos, kafka.ErrCorrupt)
 	}
-	if err := p.readAt(ctx, at, b[:]); err != nil {
+	if err := r.readAt(ctx, at, b[:]); err != nil {
 		return batch.Header{}, err
 	}
 	h, err := batch.ParseHeader(b[:])
@@ -179,10 +187,10 @@ func (p *Partition) header(ctx context.Context, at place) (batch.Header, error) 
 }
 
 // readAt copies the bytes at a place out of the cache.
-func (p *Partition) readAt(ctx context.Context, at place, b []byte) error {
+func (r reader) readAt(ctx context.Context, at place, b []byte) error {
 	for pos := at.pos; len(b) > 0; {
-		end := min((pos/p.m.o.ChunkBytes+1)*p.m.o.ChunkBytes, pos+int64(len(b)))
-		rng, err := p.m.cache.Get(ctx, p.m.chunk(p.id, at.seg, at.footer, pos, end))
+		end := min((pos/r.m.o.ChunkBytes+1)*r.m.o.ChunkBytes, pos+int64(len(b)))
+		rng, err := r.m.cache.Get(ctx, r.m.chunk(r.id, at.seg, at.footer, pos, end))
 		if err != nil {
 			return err
 		}
@@ -229,13 +237,13 @@ func partitionName(id manifest.ID) string {
 
 // aborted collects the transactions that overlap [base, upper) from this segment on. Only
 // segments that hold aborts are looked at, and none once every earlier transaction had ended.
-func (p *Partition) aborted(ctx context.Context, h *manifest.Manifest, from manifest.Segment, base, upper int64) ([]commitlog.AbortedTxn, error) {
+func (r reader) aborted(ctx context.Context, h *manifest.Manifest, from manifest.Segment, base, upper int64) ([]commitlog.AbortedTxn, error) {
 	var out []commitlog.AbortedTxn
 	for _, s := range h.Segments {
 		if s.Base < from.Base || !s.HasAborts {
 			continue
 		}
-		f, err := p.m.footer(ctx, p.id, s)
+		f, err := r.m.footer(ctx, r.id, s)
 		if err != nil {
 			return nil, err
 		}
@@ -265,7 +273,7 @@ func (p *Partition) OffsetForTime(ctx context.Context, tsMs int64) (off, foundTs
 		return off, foundTsMs, epoch, false, nil
 	}
 	err = p.pinned(ctx, h.Start, func(h *manifest.Manifest) (err error) {
-		off, foundTsMs, epoch, ok, err = p.offsetForTime(ctx, h, tsMs)
+		off, foundTsMs, epoch, ok, err = p.reader().offsetForTime(ctx, h, tsMs)
 		return err
 	})
 	if err != nil {
@@ -275,24 +283,24 @@ func (p *Partition) OffsetForTime(ctx context.Context, tsMs int64) (off, foundTs
 }
 
 // offsetForTime is OffsetForTime on one version.
-func (p *Partition) offsetForTime(ctx context.Context, h *manifest.Manifest, tsMs int64) (off, foundTsMs int64, epoch int32, ok bool, err error) {
+func (r reader) offsetForTime(ctx context.Context, h *manifest.Manifest, tsMs int64) (off, foundTsMs int64, epoch int32, ok bool, err error) {
 	for _, s := range h.Segments {
 		if s.MaxTsMs < tsMs {
 			continue
 		}
-		f, err := p.m.footer(ctx, p.id, s)
+		f, err := r.m.footer(ctx, r.id, s)
 		if err != nil {
 			return 0, 0, 0, false, err
 		}
 		start := max(h.Start, f.times.Lookup(tsMs).Offset)
 		for at := (place{seg: s, footer: f, pos: f.offsets.Lookup(start).Position}); at.pos < s.SizeBytes; at.pos += at.header.Size() {
-			if at.header, err = p.header(ctx, at); err != nil {
+			if at.header, err = r.header(ctx, at); err != nil {
 				return 0, 0, 0, false, err
 			}
 			if at.header.MaxTimestampMs < tsMs || at.header.LastOffset() < start {
 				continue
 			}
-			off, ts, ok, err := p.firstRecord(ctx, at, start, tsMs)
+			off, ts, ok, err := r.firstRecord(ctx, at, start, tsMs)
 			if err != nil || ok {
 				return off, ts, at.header.LeaderEpoch, ok, err
 			}
@@ -302,9 +310,9 @@ func (p *Partition) offsetForTime(ctx context.Context, h *manifest.Manifest, tsM
 }
 
 // firstRecord looks in one batch for a record at or after both bounds.
-func (p *Partition) firstRecord(ctx context.Context, at place, fromOffset, tsMs int64) (off, foundTsMs int64, ok bool, err error) {
+func (r reader) firstRecord(ctx context.Context, at place, fromOffset, tsMs int64) (off, foundTsMs int64, ok bool, err error) {
 	b := make([]byte, at.header.Size())
-	if err := p.readAt(ctx, at, b); err != nil {
+	if err := r.readAt(ctx, at, b); err != nil {
 		return 0, 0, false, err
 	}
 	for rec, err := range batch.Records(b, batch.Limits{}) {

@@ -196,12 +196,15 @@ func (p *Partition) EvictLocal(offset int64) (int, error) {
 func (p *Partition) acquire(ctx context.Context) error {
 	select {
 	case p.token <- struct{}{}:
-		return nil
+		if p.ctx.Err() == nil {
+			return nil
+		}
+		<-p.token
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-p.ctx.Done():
-		return fmt.Errorf("tier of %s: no longer led in epoch %d: %w", p.tp, p.epoch, kafka.NotLeaderOrFollower)
 	}
+	return fmt.Errorf("tier of %s: no longer led in epoch %d: %w", p.tp, p.epoch, kafka.NotLeaderOrFollower)
 }
 
 // do runs one job to its end, after whatever the last one left open.

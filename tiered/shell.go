@@ -18,6 +18,15 @@ import (
 // maxManifestBytes bounds a manifest before it is read.
 const maxManifestBytes = 256 << 20
 
+// remote is a partition's objects in the bucket.
+type remote struct {
+	m  *Manager
+	id manifest.ID
+	tp kafka.TopicPartition
+}
+
+func (p *Partition) remote() remote { return remote{p.m, p.id, p.tp} }
+
 // exec does what the machine asked for and answers it.
 func (p *Partition) exec(ctx context.Context, c command) event {
 	ev := p.execOp(ctx, c)
@@ -41,11 +50,11 @@ func (p *Partition) execOp(ctx context.Context, c command) event {
 	defer cancel()
 	switch c.op {
 	case opListManifests:
-		return p.listManifests(ctx)
+		return p.remote().listManifests(ctx)
 	case opGetManifest:
-		return p.getManifest(ctx, c.version, objstore.Version(c.tag))
+		return p.remote().getManifest(ctx, c.version, objstore.Version(c.tag))
 	case opPutManifest:
-		return p.putManifest(ctx, c.manifest)
+		return p.remote().putManifest(ctx, c.manifest)
 	case opHeadManifest:
 		a, err := p.m.o.Bucket.Head(ctx, p.id.ManifestKey(c.version))
 		return event{answer: answerOf(err), err: err, token: parseToken(a.Meta[objstore.TokenMeta])}
@@ -55,9 +64,9 @@ func (p *Partition) execOp(ctx context.Context, c command) event {
 		_, err := p.m.o.Bucket.Head(ctx, p.id.SegmentKey(c.segment))
 		return event{answer: answerOf(err), err: err}
 	case opDeleteSegments:
-		return p.deleteSegments(ctx, c.segments)
+		return p.remote().deleteSegments(ctx, c.segments)
 	case opListSegments:
-		return p.listSegments(ctx)
+		return p.remote().listSegments(ctx)
 	}
 	panic(fmt.Sprintf("BUG: unknown op %d", c.op))
 }
@@ -90,10 +99,10 @@ func parseToken(s string) kafka.UUID {
 }
 
 // listManifests lists every version.
-func (p *Partition) listManifests(ctx context.Context) event {
+func (r remote) listManifests(ctx context.Context) event {
 	var ev event
-	prefix := p.id.ManifestPrefix()
-	for a, err := range objstore.All(ctx, p.m.o.Bucket, prefix, "") {
+	prefix := r.id.ManifestPrefix()
+	for a, err := range objstore.All(ctx, r.m.o.Bucket, prefix, "") {
 		if err != nil {
 			return event{answer: failed, err: err}
 		}
@@ -105,8 +114,8 @@ func (p *Partition) listManifests(ctx context.Context) event {
 }
 
 // getManifest reads a version; another generation than the one asked for counts as absent.
-func (p *Partition) getManifest(ctx context.Context, version uint64, ifv objstore.Version) event {
-	m, err := getManifest(ctx, p.m.o.Bucket, p.id, version, ifv)
+func (r remote) getManifest(ctx context.Context, version uint64, ifv objstore.Version) event {
+	m, err := getManifest(ctx, r.m.o.Bucket, r.id, version, ifv)
 	if err != nil {
 		a := answerOf(err)
 		if a == taken {
@@ -146,12 +155,12 @@ func getManifest(ctx context.Context, b objstore.Bucket, id manifest.ID, version
 }
 
 // putManifest creates a version.
-func (p *Partition) putManifest(ctx context.Context, m *manifest.Manifest) event {
+func (r remote) putManifest(ctx context.Context, m *manifest.Manifest) event {
 	raw, err := m.Encode()
 	if err != nil {
 		return event{answer: failed, err: err}
 	}
-	_, err = p.m.o.Bucket.Put(ctx, p.id.ManifestKey(m.Version), objstore.Bytes(raw),
+	_, err = r.m.o.Bucket.Put(ctx, r.id.ManifestKey(m.Version), objstore.Bytes(raw),
 		objstore.PutOpts{IfAbsent: true, Meta: map[string]string{objstore.TokenMeta: m.Token.String()}})
 	return event{answer: answerOf(err), err: err}
 }
@@ -198,7 +207,7 @@ func (p *Partition) verifySegment(ctx context.Context, s manifest.Segment) event
 		return event{answer: differs, err: fmt.Errorf("%s: the footer reads back as something else: %w", key, kafka.ErrCorrupt)}
 	}
 	if !a.HasCRC {
-		if err := p.readBack(ctx, key, s); errors.Is(err, kafka.ErrCorrupt) {
+		if err := p.remote().readBack(ctx, key, s); errors.Is(err, kafka.ErrCorrupt) {
 			return event{answer: differs, err: err}
 		} else if err != nil {
 			return event{answer: failed, err: err}
@@ -211,14 +220,14 @@ func (p *Partition) verifySegment(ctx context.Context, s manifest.Segment) event
 }
 
 // readBack computes the checksum of an object from its bytes.
-func (p *Partition) readBack(ctx context.Context, key string, s manifest.Segment) error {
-	r, _, err := p.m.o.Bucket.Open(ctx, key, 0, -1, "")
+func (r remote) readBack(ctx context.Context, key string, s manifest.Segment) error {
+	body, _, err := r.m.o.Bucket.Open(ctx, key, 0, -1, "")
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer body.Close()
 	h := crc32.New(objstore.Castagnoli)
-	if _, err := io.Copy(h, r); err != nil {
+	if _, err := io.Copy(h, body); err != nil {
 		return fmt.Errorf("%s: %w", key, err)
 	}
 	if h.Sum32() != s.CRC32C {
@@ -228,16 +237,16 @@ func (p *Partition) readBack(ctx context.Context, key string, s manifest.Segment
 }
 
 // deleteSegments deletes objects and answers those that are gone, key by key.
-func (p *Partition) deleteSegments(ctx context.Context, list []manifest.Segment) event {
+func (r remote) deleteSegments(ctx context.Context, list []manifest.Segment) event {
 	if err := fault.Err("tier.delete"); err != nil {
 		return event{answer: failed, err: err}
 	}
 	keys := make([]string, len(list))
 	for i, s := range list {
-		keys[i] = p.id.SegmentKey(s)
+		keys[i] = r.id.SegmentKey(s)
 	}
 	ev := event{segments: list}
-	if err := p.m.o.Bucket.Delete(ctx, keys...); err != nil {
+	if err := r.m.o.Bucket.Delete(ctx, keys...); err != nil {
 		ev = event{answer: failed, err: err}
 		var batch *objstore.BatchError
 		if errors.As(err, &batch) {
@@ -249,24 +258,24 @@ func (p *Partition) deleteSegments(ctx context.Context, list []manifest.Segment)
 		}
 	}
 	for _, s := range ev.segments {
-		p.m.footers.drop(keyOf(p.id, s))
-		p.m.cache.DropPrefix(objectName(p.id, s))
+		r.m.footers.drop(keyOf(r.id, s))
+		r.m.cache.DropPrefix(objectName(r.id, s))
 	}
-	p.m.metrics.deleted.Add(float64(len(ev.segments)))
-	if f := p.m.o.Events.Deleted; f != nil && len(ev.segments) > 0 {
-		f(p.tp, len(ev.segments))
+	r.m.metrics.deleted.Add(float64(len(ev.segments)))
+	if f := r.m.o.Events.Deleted; f != nil && len(ev.segments) > 0 {
+		f(r.tp, len(ev.segments))
 	}
 	return ev
 }
 
 // listSegments lists every segment object.
-func (p *Partition) listSegments(ctx context.Context) event {
+func (r remote) listSegments(ctx context.Context) event {
 	var ev event
-	for a, err := range objstore.All(ctx, p.m.o.Bucket, p.id.SegmentPrefix(), "") {
+	for a, err := range objstore.All(ctx, r.m.o.Bucket, r.id.SegmentPrefix(), "") {
 		if err != nil {
 			return event{answer: failed, err: err}
 		}
-		if s, ok := p.id.ParseSegmentKey(a.Key); ok {
+		if s, ok := r.id.ParseSegmentKey(a.Key); ok {
 			ev.listed = append(ev.listed, listed{segment: s, modifiedMs: a.Modified.UnixMilli()})
 		}
 	}

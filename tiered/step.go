@@ -45,6 +45,8 @@ type machine struct {
 	next     *manifest.Manifest // being committed
 	claiming bool               // next is a claim, the job comes after it
 	unknown  bool               // the last create had an unknown outcome
+	again    bool               // it was sent a second time since the job or resume began
+	cause    error              // why the last create had no answer, for people
 	mine     []kafka.UUID       // tokens of all attempts at next
 	tokens   uint64             // drawn so far
 
@@ -173,9 +175,13 @@ type event struct {
 // known before anything else is done.
 func (m *machine) stuck() bool { return m.phase != atRest }
 
-// resume takes up a stuck job where it stands.
+// resume takes up a stuck job where it stands: the commit in hand is brought to its end.
+// What was to follow it is not done, the caller has been told of a failure.
 func (m *machine) resume() command {
-	m.err = nil
+	m.err, m.again = nil, false
+	if m.claiming {
+		m.job.kind = jobClaim
+	}
 	switch m.phase {
 	case commitCreate, commitSettle:
 		m.phase = commitSettle
@@ -230,7 +236,7 @@ func (m *machine) step(ev event) command {
 func (m *machine) rest(err error) command {
 	m.phase, m.err = atRest, err
 	m.up, m.next, m.mine, m.victims = nil, nil, nil, nil
-	m.claiming, m.unknown = false, false
+	m.claiming, m.unknown, m.again, m.cause = false, false, false, nil
 	return command{}
 }
 

@@ -10,7 +10,7 @@ import (
 
 // find looks for the newest version: from the one we know, or from a complete list.
 func (m *machine) find() command {
-	m.up, m.next, m.mine, m.claiming, m.unknown = nil, nil, nil, false, false
+	m.up, m.next, m.mine, m.claiming, m.unknown, m.again = nil, nil, nil, false, false, false
 	if m.head != nil {
 		m.phase = findProbe
 		return command{op: opGetManifest, version: m.head.Version + 1}
@@ -130,7 +130,7 @@ func (m *machine) stepCommit(ev event) command {
 		case ok:
 			return m.check()
 		case failed:
-			m.unknown = true
+			m.unknown, m.cause = true, ev.err
 		}
 		m.phase = commitSettle
 		return command{op: opGetManifest, version: m.next.Version}
@@ -183,8 +183,10 @@ func (m *machine) settle(ev event) command {
 	switch {
 	case ev.answer == failed:
 		return m.wait(fmt.Errorf("outcome of commit %d unknown: %w", m.next.Version, ev.err))
+	case ev.answer == absent && m.unknown && m.again:
+		return m.wait(fmt.Errorf("commit %d: %w", m.next.Version, m.cause))
 	case ev.answer == absent && m.unknown:
-		m.unknown = false
+		m.unknown, m.again = false, true
 		return m.create(m.next)
 	case ev.answer == absent: // taken, then cleaned: we are far behind
 		return m.find()
@@ -204,7 +206,7 @@ func (m *machine) settle(ev event) command {
 func (m *machine) committed() command {
 	m.head, m.known, m.claimed = m.next, true, true
 	if m.claiming {
-		m.next, m.mine, m.claiming, m.unknown = nil, nil, false, false
+		m.next, m.mine, m.claiming, m.unknown, m.again = nil, nil, false, false, false
 		return m.body()
 	}
 	return m.rest(nil)

@@ -28,7 +28,10 @@ type actor struct {
 	m      machine
 	cmd    command
 	script []job
-	crash  int // how many more times it may crash
+	crash  int    // how many more times it may crash
+	relead int    // how many more times it may stop and lead again, in the same epoch
+	asked  bool   // its job has sent a request
+	floor  uint64 // the highest version committed when its job sent the first one
 }
 
 // world is one state of the model; it is copied, never changed in place.
@@ -171,12 +174,16 @@ func (w *world) advance(i int, c command) error {
 				return fmt.Errorf("actor %d: %w", i, a.m.err)
 			}
 		default:
+			if a.script[0].kind == jobLoad && (a.m.head == nil && a.floor > 0 || a.m.head != nil && a.m.head.Version < a.floor) {
+				return fmt.Errorf("actor %d loaded an older version than %d, which was committed before", i, a.floor)
+			}
 			a.script = a.script[1:]
 		}
 		if len(a.script) == 0 {
 			a.cmd = command{}
 			return nil
 		}
+		a.asked, a.floor = false, 0
 		c = a.m.start(a.script[0])
 	}
 }
@@ -276,8 +283,8 @@ func (h *hasher) command(c command) {
 }
 
 func (h *hasher) machine(m *machine) {
-	h.num(int64(m.epoch), int64(m.inc[0]), int64(m.phase), int64(m.tokens), int64(m.lastTry), m.tryBase, m.seg.Base, int64(m.seg.Try), int64(len(m.mine)))
-	h.bool(m.claimed, m.fenced, m.claiming, m.unknown)
+	h.num(int64(m.epoch), int64(m.inc[0]), int64(m.nonce), int64(m.phase), int64(m.tokens), int64(m.lastTry), m.tryBase, m.seg.Base, int64(m.seg.Try), int64(len(m.mine)))
+	h.bool(m.claimed, m.fenced, m.claiming, m.unknown, m.again)
 	for _, t := range m.mine {
 		h.b = append(h.b, t[:]...)
 	}
@@ -311,11 +318,24 @@ func (w *world) key() (k [16]byte) {
 		a := &w.actors[i]
 		h.command(a.cmd)
 		h.machine(&a.m)
-		h.num(int64(len(a.script)), int64(a.crash))
+		h.num(int64(len(a.script)), int64(a.crash), int64(a.relead), int64(a.floor))
+		h.bool(a.asked)
 	}
 	h.num(int64(w.lost), int64(w.late), int64(w.epochs))
 	sum := sha256.Sum256(h.b)
 	return [16]byte(sum[:])
+}
+
+// ask notes what was committed when a load begins to look.
+func (w *world) ask(i int) {
+	a := &w.actors[i]
+	if a.asked || len(a.script) == 0 || a.script[0].kind != jobLoad {
+		return
+	}
+	a.asked = true
+	for v := range w.committed {
+		a.floor = max(a.floor, v)
+	}
 }
 
 // moves are all states that can come next.
@@ -338,6 +358,7 @@ func (w *world) moves() ([]*world, error) {
 			name.version = a.cmd.manifest.Version
 		}
 		c := w.clone(name)
+		c.ask(i)
 		if err := add(c, i, c.actors[i].m.step(c.apply(a.cmd))); err != nil {
 			return nil, err
 		}
@@ -371,6 +392,23 @@ func (w *world) moves() ([]*world, error) {
 			if err := add(c, i, b.m.start(b.script[0])); err != nil {
 				return nil, err
 			}
+		}
+	}
+	for i := range w.actors {
+		if w.actors[i].relead == 0 || w.actors[i].cmd.op == opNone {
+			continue
+		}
+		c := w.clone(step{actor: i, note: "stops and leads again"})
+		b := &c.actors[i]
+		b.relead--
+		nonce := b.m.nonce + 0x10000
+		if len(b.script) > 1 {
+			b.script = b.script[1:] // the one in hand is given up
+		}
+		b.m = newMachine(b.m.epoch, b.m.inc[0])
+		b.m.nonce = nonce
+		if err := add(c, i, b.m.start(b.script[0])); err != nil {
+			return nil, err
 		}
 	}
 	for i := range w.flight {
@@ -515,9 +553,17 @@ func TestInterleavings(t *testing.T) {
 		{"crash, restart and a rival", 1, 0, []actor{
 			{m: newMachine(1, 0x11), script: []job{copyJob, cleanJob}, crash: 1},
 			{m: newMachine(2, 0x22), script: []job{copyJob, copyJob, cleanJob}}}},
+		{"a sleeping owner's orphans", 0, 0, []actor{
+			{m: newMachine(1, 0x11), script: []job{copyJob, orphanJob, orphanJob}},
+			{m: newMachine(2, 0x22), script: []job{copyJob, copyJob}}}},
+		{"led again in the same epoch", 0, 1, []actor{
+			{m: newMachine(1, 0x11), script: []job{copyJob, orphanJob, orphanJob, copyJob}, relead: 1}}},
+		{"lost and late", 1, 1, []actor{
+			{m: newMachine(1, 0x11), script: []job{copyJob, cleanJob}},
+			{m: newMachine(2, 0x22), script: []job{copyJob, orphanJob, orphanJob}}}},
 		{"readers", 0, 0, []actor{
-			{m: newMachine(0, 0x01), script: []job{loadJob, loadJob}},
-			{m: newMachine(2, 0x22), script: []job{copyJob, copyJob, copyJob, cleanJob, cleanJob}}}},
+			{m: newMachine(9, 0x99), script: []job{loadJob, loadJob, loadJob}},
+			{m: newMachine(2, 0x22), script: []job{copyJob, copyJob, cleanJob, copyJob, cleanJob, copyJob, cleanJob}}}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
