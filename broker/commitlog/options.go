@@ -41,9 +41,13 @@ func DefaultConfig() Config {
 	}
 }
 
+// MinSegmentIndexBytes is the least that Config.SegmentIndexBytes may be: room for one entry
+// of each index, and for the last time of a closed segment.
+const MinSegmentIndexBytes = 2 * timeEntrySize
+
 // validate refuses what would not work; ranges of settings are broker/config's.
 func (c *Config) validate() error {
-	if c.SegmentBytes <= 0 || c.SegmentBytes > math.MaxInt32 || c.SegmentIndexBytes < 2*timeEntrySize ||
+	if c.SegmentBytes <= 0 || c.SegmentBytes > math.MaxInt32 || c.SegmentIndexBytes < MinSegmentIndexBytes ||
 		c.IndexIntervalBytes < 0 || c.SegmentMs <= 0 {
 		return fmt.Errorf("log config %+v is out of range: %w", *c, kafka.InvalidConfig)
 	}

@@ -40,6 +40,7 @@ type attempt struct {
 	pr    *idempotent // nil: a plain batch
 	seq   int32
 	base  int64
+	life  int // the process it was sent to
 }
 
 // record is the id of a record of the batch; every record of a history has its own.
