@@ -53,6 +53,7 @@ type Node struct {
 	config      *config.Node
 	logger      *slog.Logger
 	registry    *prometheus.Registry
+	metrics     *metrics
 	incarnation kafka.UUID
 	clusterID   string
 
@@ -101,6 +102,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 		o.Now = time.Now
 	}
 	n := &Node{o: o, config: o.Config, logger: o.Logger, registry: prometheus.NewRegistry(), incarnation: kafka.NewUUID(), failed: make(chan error, 1)}
+	n.metrics = newMetrics(n.registry)
 	n.background, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	steps := []step{
 		{"bind the listeners", n.startListeners},

@@ -126,9 +126,11 @@ func (n *Node) openDirs(context.Context) error {
 	if n.dirs, err = logdir.Open(o); err != nil {
 		return err
 	}
+	watchDirs(n.registry, n.dirs)
 	n.undo("close the log directories", func(context.Context) error { return n.dirs.Close() })
 	n.every(ms(n.config.LogFlushOffsetCheckpointIntervalMs), func(context.Context) {
 		if err := n.dirs.Checkpoint(); err != nil {
+			n.metrics.checkpoint.Inc()
 			n.logger.Error("checkpoint of the log directories failed; a start would scan what lies past the last one", "error", err)
 		}
 	})
@@ -211,6 +213,7 @@ func (n *Node) openPartitions(context.Context) error {
 	engine := lifecycle.NewEngine(n.replicas.Retained, nil, n.logger)
 	n.every(ms(n.config.LogRetentionCheckIntervalMs), func(ctx context.Context) {
 		if err := engine.Tick(ctx, n.o.Now().UnixMilli()); err != nil && ctx.Err() == nil {
+			n.metrics.retention.Inc()
 			n.logger.Warn("retention was not complete; it is tried again", "error", err)
 		}
 	})

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
@@ -21,11 +23,12 @@ const topicRetry = 5 * time.Second
 // bucket describes itself: one is written when a tiered topic is created or its settings
 // change, and a deleted topic's objects are purged. It runs where the metadata is led.
 type topicObjects struct {
-	tier   *tiered.Manager
-	node   func() *config.Node
-	purged func(context.Context, kafka.UUID) error // records that a purge is complete
-	logger *slog.Logger
-	wake   chan struct{}
+	tier     *tiered.Manager
+	node     func() *config.Node
+	purged   func(context.Context, kafka.UUID) error // records that a purge is complete
+	failures prometheus.Counter
+	logger   *slog.Logger
+	wake     chan struct{}
 
 	mu struct {
 		sync.Mutex
@@ -40,7 +43,7 @@ type topicWork struct {
 }
 
 func newTopicObjects(n *Node) *topicObjects {
-	t := &topicObjects{tier: n.tier, node: n.node, purged: n.controller.TopicPurged, logger: n.logger, wake: make(chan struct{}, 1)}
+	t := &topicObjects{tier: n.tier, node: n.node, purged: n.controller.TopicPurged, failures: n.metrics.topicObject, logger: n.logger, wake: make(chan struct{}, 1)}
 	t.mu.work = map[kafka.UUID]topicWork{}
 	return t
 }
@@ -100,6 +103,7 @@ func (t *topicObjects) pass(ctx context.Context) bool {
 			return false
 		}
 		if err := t.do(ctx, id, w); err != nil {
+			t.failures.Inc()
 			t.logger.Warn("topic object is not up to date; it is tried again", "topic", w.name, "topicID", id.String(), "purge", w.topic == nil, "error", err)
 			done = false
 			continue

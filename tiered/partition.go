@@ -47,8 +47,8 @@ type Partition struct {
 	token   chan struct{} // held by the one job that runs; guards the fields below it
 	machine machine
 	object  *object // being uploaded
-	cleaned time.Time
-	swept   time.Time
+	cleaned turnOf
+	swept   turnOf
 	looked  bool // for what earlier epochs left behind
 
 	since time.Time // of the leadership
@@ -66,6 +66,23 @@ type Partition struct {
 		fenced    bool // reported
 		diverged  bool // reported
 	}
+}
+
+// turnOf remembers when a recurring job ran last, and on which version of the manifest.
+type turnOf struct {
+	at      time.Time
+	version uint64
+}
+
+// due says whether the job is to run again: not too often, and not without cause. It
+// notes that it does.
+func (t *turnOf) due(every time.Duration, version uint64, cause bool) bool {
+	now := time.Now()
+	if now.Sub(t.at) < every || version == t.version && !cause {
+		return false
+	}
+	*t = turnOf{now, version}
+	return true
 }
 
 // state is what is published of the machine.
@@ -294,7 +311,7 @@ func (p *Partition) reportFenced() {
 	}
 	p.m.metrics.fenced.Inc()
 	p.m.o.Logger.Error("fenced: another broker, or a copy of this one's data directory, owns the partition in the bucket; nothing more is uploaded or deleted",
-		"partition", p.tp.String(), "epoch", p.epoch, "incarnation", p.m.o.Incarnation.String(), "error", p.machine.err)
+		"partition", p.tp.String(), "node", p.m.o.NodeID, "epoch", p.epoch, "incarnation", p.m.o.Incarnation.String(), "error", p.machine.err)
 	if f := p.m.o.Events.Fenced; f != nil {
 		f(p.tp, p.machine.err)
 	}

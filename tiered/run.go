@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -213,7 +212,7 @@ func (p *Partition) copyLocked(ctx context.Context) (more bool, err error) {
 }
 
 // tidyLocked deletes what is due and cleans up now and then. It claims only when there is
-// something to tidy.
+// something to tidy. A partition on which nothing happens costs no request.
 func (p *Partition) tidyLocked(ctx context.Context) error {
 	if !p.machine.claimed {
 		if due, err := p.leftOvers(ctx); err != nil || !due {
@@ -227,41 +226,25 @@ func (p *Partition) tidyLocked(ctx context.Context) error {
 	if len(p.machine.head.Pending) > 0 {
 		errs = append(errs, p.doLocked(ctx, p.deleteJob()))
 	}
-	if now := time.Now(); now.Sub(p.cleaned) >= p.m.o.CleanInterval {
-		p.cleaned = now
-		errs = append(errs, p.doLocked(ctx, p.cleanJob()))
+	if !p.machine.claimed {
+		return errors.Join(errs...)
 	}
-	if now := time.Now(); now.Sub(p.swept) >= max(p.m.o.OrphanGrace, p.m.o.CleanInterval) {
-		p.swept = now
-		errs = append(errs, p.doLocked(ctx, p.orphanJob()))
+	version := p.machine.head.Version
+	if p.cleaned.due(p.m.o.CleanInterval, version, p.machine.stale > 0) {
+		errs = append(errs, p.forget(&p.cleaned, p.doLocked(ctx, p.cleanJob())))
+	}
+	if p.swept.due(max(p.m.o.OrphanGrace, p.m.o.CleanInterval), version, p.machine.loose > 0) {
+		errs = append(errs, p.forget(&p.swept, p.doLocked(ctx, p.orphanJob())))
 	}
 	return errors.Join(errs...)
 }
 
-// leftOvers says whether earlier epochs left something to remove. The first owner of an
-// epoch that has nothing to upload would never learn of an upload that a crash cut short,
-// so the bucket is asked once in each epoch, when all that is old in it is old enough.
-func (p *Partition) leftOvers(ctx context.Context) (bool, error) {
-	if h := p.machine.head; h != nil && len(h.Pending) > 0 {
-		return true, nil
+// forget lets a job that failed run again although nothing has changed since.
+func (p *Partition) forget(t *turnOf, err error) error {
+	if err != nil {
+		t.version = 0
 	}
-	if p.looked || p.epoch == 0 || p.log.End() == 0 || time.Since(p.since) < p.m.o.OrphanGrace {
-		return false, nil
-	}
-	if err := p.doLocked(ctx, job{kind: jobLoad}); err != nil {
-		return false, err
-	}
-	ev := p.exec(ctx, command{op: opListSegments})
-	if ev.answer == failed {
-		return false, ev.err
-	}
-	p.looked = true
-	if h := p.machine.head; h != nil && len(h.Pending) > 0 {
-		return true, nil
-	}
-	return slices.ContainsFunc(ev.listed, func(l listed) bool {
-		return p.machine.orphan(l.segment)
-	}), nil
+	return err
 }
 
 // setLag notes what waits for its upload.

@@ -58,6 +58,8 @@ type machine struct {
 	victims []uint64           // manifest versions left to clean, ascending
 	suspect []manifest.Segment // orphans seen in the last pass
 	orphans int                // removed by the last pass
+	loose   int                // objects that nothing refers to, of any age, left by the last pass
+	stale   int                // versions above keep that the last clean-up left: too young
 }
 
 // phase is where a job stands: what the answer that comes next will answer.

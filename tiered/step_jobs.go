@@ -179,6 +179,7 @@ func (m *machine) stepClean(ev event) command {
 			}
 			m.victims = append(m.victims, l.version)
 		}
+		m.stale = max(0, len(ev.listed)-len(m.victims)-int(m.keep))
 	case cleanDelete:
 		if ev.answer == failed {
 			return m.rest(fmt.Errorf("delete manifest %d: %w", m.victims[0], ev.err))
@@ -207,6 +208,7 @@ func (m *machine) stepClean(ev event) command {
 func (m *machine) stepOrphans(ev event) command {
 	if m.phase == orphanDelete {
 		m.orphans = len(ev.segments)
+		m.loose -= m.orphans
 		if ev.answer == failed {
 			return m.rest(fmt.Errorf("delete orphans: %w", ev.err))
 		}
@@ -217,9 +219,14 @@ func (m *machine) stepOrphans(ev event) command {
 		return m.rest(fmt.Errorf("list segments: %w", ev.err))
 	}
 	var suspect, due []manifest.Segment
+	m.loose = 0
 	for _, l := range ev.listed {
 		s := l.segment
-		if !m.orphan(s) || m.job.nowMs-l.modifiedMs < m.job.graceMs {
+		if !m.orphan(s) {
+			continue
+		}
+		m.loose++
+		if m.job.nowMs-l.modifiedMs < m.job.graceMs {
 			continue
 		}
 		if contains(m.suspect, s) {

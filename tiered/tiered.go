@@ -154,6 +154,7 @@ type Manager struct {
 		sync.Mutex
 		partitions map[partitionKey]*Partition
 		woken      []*Partition
+		retired    []*Partition // stopped, with a job that has not ended
 	}
 }
 
@@ -198,7 +199,7 @@ func (m *Manager) Lead(r Replica) *Partition {
 		if p.epoch == r.LeaderEpoch() {
 			return p
 		}
-		p.cancel()
+		m.retireLocked(p)
 	}
 	p := newPartition(m, r)
 	m.mu.partitions[key] = p
@@ -211,9 +212,45 @@ func (m *Manager) Stop(topicID kafka.UUID, partition int32) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if p := m.mu.partitions[key]; p != nil {
-		p.cancel()
+		m.retireLocked(p)
 		delete(m.mu.partitions, key)
 	}
+}
+
+// retireLocked cancels p and remembers it while its last job runs: a purge waits for that.
+func (m *Manager) retireLocked(p *Partition) {
+	p.cancel()
+	m.mu.retired = slices.DeleteFunc(append(m.mu.retired, p), (*Partition).idle)
+}
+
+// idle says that no job runs. One that is cancelled as well never runs a job again.
+func (p *Partition) idle() bool {
+	select {
+	case p.token <- struct{}{}:
+		<-p.token
+		return true
+	default:
+		return false
+	}
+}
+
+// drain waits for the last jobs of a topic's partitions that were stopped.
+func (m *Manager) drain(ctx context.Context, topicID kafka.UUID) error {
+	m.mu.Lock()
+	list := slices.Clone(m.mu.retired)
+	m.mu.Unlock()
+	for _, p := range list {
+		if p.id.TopicID != topicID {
+			continue
+		}
+		select {
+		case p.token <- struct{}{}:
+			<-p.token
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // Partitions are those that this broker leads, in no order.

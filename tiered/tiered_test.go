@@ -704,3 +704,41 @@ func TestPowerCut(t *testing.T) {
 		r.check(r.m.Close())
 	}
 }
+
+// TestPurgeWaitsForUpload: an upload that was under way when its topic was deleted leaves
+// nothing behind.
+func TestPurgeWaitsForUpload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.produce(1)
+		gate := fault.NewGate()
+		r.bucket.Add(fault.Rule{Op: fault.Put, Key: ".vseg", Times: 1, Do: fault.StallReply(gate)})
+		go func() { _ = r.m.Tick(t.Context(), r.p) }()
+		<-gate.Arrived()
+		r.m.Stop(testTopic, 3)
+		r.check(r.m.PurgeTopic(t.Context(), testTopic))
+		gate.Release()
+		synctest.Wait()
+		if left := r.keys("/3/"); len(left) != 0 {
+			t.Fatal(left)
+		}
+		r.check(r.m.Close())
+	})
+}
+
+// TestIdleCostsNothing: a tiered partition on which nothing happens makes no request, for
+// as long as it stays so.
+func TestIdleCostsNothing(t *testing.T) {
+	r := newRig(t)
+	r.produce(3)
+	r.tick()
+	r.tick()
+	calls := len(r.bucket.Calls())
+	for range 5 {
+		r.append()
+		r.tick()
+	}
+	if n := len(r.bucket.Calls()) - calls; n != 0 {
+		t.Fatalf("%d requests: %v", n, r.bucket.Calls()[calls:])
+	}
+}

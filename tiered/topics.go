@@ -101,6 +101,9 @@ func (m *Manager) PurgeTopic(ctx context.Context, topicID kafka.UUID) error {
 			return err
 		}
 	}
+	if err := m.drain(ctx, topicID); err != nil {
+		return wrap(err, "purge topic %s: wait for its last upload", t.Name)
+	}
 	keep := manifest.TopicObjectsPrefix(m.cluster, topicID)
 	if err := m.removeAll(ctx, manifest.TopicPrefix(m.cluster, topicID), keep); err != nil {
 		return wrap(err, "purge topic %s", t.Name)

@@ -43,6 +43,10 @@ func newMetrics(m *Manager, reg prometheus.Registerer) *metrics {
 			Help: "Fetches that wait for data.",
 		}, func() float64 { return float64(x.parked.Load()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "varve_replica_offline_partitions",
+			Help: "Partitions whose log is offline, damaged or waits for its manifest: they refuse appends.",
+		}, func() float64 { return float64(m.offline()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "varve_replica_partitions",
 			Help: "Partitions that this broker holds a replica of.",
 		}, func() float64 { return float64(len(m.all())) }),
@@ -65,3 +69,17 @@ func result(err error) string {
 
 func (x *metrics) remoteRead(err error) { x.remoteReads.WithLabelValues(result(err)).Inc() }
 func (x *metrics) healed(err error)     { x.heals.WithLabelValues(result(err)).Inc() }
+
+// offline counts the partitions that refuse appends although this broker leads them.
+func (m *Manager) offline() int {
+	n := 0
+	for _, p := range m.all() {
+		p.lead.RLock()
+		log, refused := p.lead.log, p.lead.refused
+		p.lead.RUnlock()
+		if refused != nil || log == nil || log.Err() != nil || log.Damage() != nil || p.heal.Load() != healed {
+			n++
+		}
+	}
+	return n
+}

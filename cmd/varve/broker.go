@@ -57,7 +57,7 @@ func brokerCommand() *cobra.Command {
 				return err
 			}
 			warn(logger, warnings)
-			n, err := broker.Start(cmd.Context(), broker.Options{Config: node, OpenStore: open.Open, Logger: logger, Version: version})
+			n, err := broker.Start(cmd.Context(), broker.Options{Config: node, OpenStore: open.Open, Logger: logger, Version: config.Version})
 			if err != nil {
 				return err
 			}
@@ -71,13 +71,40 @@ func brokerCommand() *cobra.Command {
 
 func configCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "config", Short: "Check settings, or print what they mean"}
-	cmd.AddCommand(configCheckCommand(), &cobra.Command{
-		Use: "docs", Short: "Print every setting with type, default, unit and meaning, as Markdown", Args: exactArgs(0, "no arguments"),
-		RunE: func(*cobra.Command, []string) error {
-			_, err := os.Stdout.Write(config.Markdown())
-			return err
+	cmd.AddCommand(configCheckCommand(), configDocsCommand())
+	return cmd
+}
+
+// settingDoc is one setting in the JSON form of the documentation.
+type settingDoc struct {
+	Name      string   `json:"name"`
+	Type      string   `json:"type"`
+	Unit      string   `json:"unit,omitempty"`
+	Default   string   `json:"default"`
+	Synonyms  []string `json:"synonyms,omitempty"`
+	Sensitive bool     `json:"sensitive,omitempty"`
+	Since     string   `json:"since"`
+	Doc       string   `json:"doc"`
+}
+
+func configDocsCommand() *cobra.Command {
+	var out output
+	cmd := &cobra.Command{
+		Use: "docs", Short: "Print every setting with type, default, unit and meaning", Args: exactArgs(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if out != "json" {
+				_, err := cmd.OutOrStdout().Write(config.Markdown())
+				return err
+			}
+			var rows []settingDoc
+			for _, s := range config.Table() {
+				rows = append(rows, settingDoc{s.Name, fmt.Sprint(s.Type), fmt.Sprint(s.Unit), s.Default, s.Synonyms, s.Sensitive, s.Since, s.Doc})
+			}
+			return out.print(cmd.OutOrStdout(), rows, "", nil)
 		},
-	})
+	}
+	out.add(cmd)
+	cmd.Flags().Lookup("output").Usage = "output form, `table|json`; the table is Markdown"
 	return cmd
 }
 
@@ -85,15 +112,15 @@ func configCheckCommand() *cobra.Command {
 	var f sourceFlags
 	cmd := &cobra.Command{
 		Use: "check", Short: "Say whether a broker would accept these settings", Args: exactArgs(0, "no arguments"),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, warnings, err := f.load()
 			for _, w := range warnings {
-				fmt.Fprintf(os.Stderr, "ignored: %v\n", w)
+				fmt.Fprintf(cmd.ErrOrStderr(), "ignored: %v\n", w)
 			}
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(os.Stderr, "the settings are sound")
+			fmt.Fprintln(cmd.ErrOrStderr(), "the settings are sound")
 			return nil
 		},
 	}

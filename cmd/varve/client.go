@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -135,14 +134,14 @@ func (o *output) Set(s string) error {
 // Type names the flag's type in the help text.
 func (o *output) Type() string { return "form" }
 
-// print writes v as JSON, or the table that rows fills, to stdout.
-func (o *output) print(v any, header string, rows func(w io.Writer)) error {
+// print writes v as JSON, or the table that rows fills.
+func (o *output) print(to io.Writer, v any, header string, rows func(w io.Writer)) error {
 	if *o == "json" {
-		enc := json.NewEncoder(os.Stdout)
+		enc := json.NewEncoder(to)
 		enc.SetIndent("", "  ")
 		return enc.Encode(v)
 	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
+	w := tabwriter.NewWriter(to, 0, 4, 2, ' ', 0)
 	if header != "" {
 		fmt.Fprintln(w, strings.ReplaceAll(header, " ", "\t"))
 	}

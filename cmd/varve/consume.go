@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -47,7 +46,7 @@ func consumeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c.topic, c.asJSON, c.w = args[0], format == "json", bufio.NewWriterSize(os.Stdout, 256<<10)
+			c.topic, c.asJSON, c.w = args[0], format == "json", bufio.NewWriterSize(cmd.OutOrStdout(), 256<<10)
 			err = c.run(cmd.Context(), &cf, start)
 			return explain("consuming "+args[0], errors.Join(err, c.w.Flush()), "")
 		},

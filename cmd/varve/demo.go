@@ -37,7 +37,7 @@ func demoCommand() *cobra.Command {
 				return err
 			}
 			if keep {
-				fmt.Fprintln(os.Stderr, "keeping", dir)
+				fmt.Fprintln(cmd.ErrOrStderr(), "keeping", dir)
 			} else {
 				defer os.RemoveAll(dir)
 			}
@@ -46,7 +46,7 @@ func demoCommand() *cobra.Command {
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), demoLimit)
 			defer cancel()
-			return runDemo(ctx, os.Stdout, dir, tier)
+			return runDemo(ctx, cmd.OutOrStdout(), dir, tier)
 		},
 	}
 	cmd.Flags().StringVar(&tier, "tier", "", "object store `URL`; default: a directory beside the logs")

@@ -38,7 +38,7 @@ func devCommand() *cobra.Command {
 				}
 				defer os.RemoveAll(dir)
 				s.dir = dir
-				fmt.Fprintf(os.Stderr, "data lives in %s until this process ends; keep it with --dir\n", dir)
+				fmt.Fprintf(cmd.ErrOrStderr(), "data lives in %s until this process ends; keep it with --dir\n", dir)
 			}
 			logger, err := newLogger(logFormat)
 			if err != nil {
@@ -48,7 +48,7 @@ func devCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Printf("Kafka protocol on %s, admin on http://%s, object store %s\n", node.KafkaAddr(), node.AdminAddr(), s.tierURL())
+			fmt.Fprintf(cmd.OutOrStdout(), "Kafka protocol on %s, admin on http://%s, object store %s\n", node.KafkaAddr(), node.AdminAddr(), s.tierURL())
 			return serve(cmd.Context(), node)
 		},
 	}
@@ -88,7 +88,7 @@ func (s *devSettings) start(ctx context.Context, logger *slog.Logger) (*broker.N
 		return nil, err
 	}
 	warn(logger, warnings)
-	return broker.Start(ctx, broker.Options{Config: node, OpenStore: open.Open, Logger: logger, Version: version})
+	return broker.Start(ctx, broker.Options{Config: node, OpenStore: open.Open, Logger: logger, Version: config.Version})
 }
 
 // serve runs until the command is interrupted or the node fails, then stops it in order.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,8 +38,9 @@ func produceCommand() *cobra.Command {
 				return err
 			}
 			defer cl.Close()
-			n, err := produceLines(cmd.Context(), cl, os.Stdin, args[0], separator, partition)
-			fmt.Fprintf(os.Stderr, "acknowledged %d record(s)\n", n)
+			p := startProgress(cmd.ErrOrStderr(), "acknowledged %d record(s)")
+			err = produceLines(cmd.Context(), cl, cmd.InOrStdin(), &p.n, args[0], separator, partition)
+			p.end()
 			return explain("producing to "+args[0], err, "")
 		},
 	}
@@ -67,12 +67,11 @@ func parseCodec(name string) (kgo.CompressionCodec, error) {
 	return kgo.CompressionCodec{}, fmt.Errorf("%w: --compression takes none, gzip, snappy, lz4 or zstd, not %q", errUsage, name)
 }
 
-// produceLines sends the lines of r and returns how many were acknowledged.
+// produceLines sends the lines of r and counts in acked how many were acknowledged.
 // The first failed record stops the reading; what is in flight is waited for.
-func produceLines(ctx context.Context, cl *kgo.Client, r io.Reader, topic, separator string, partition int32) (int64, error) {
+func produceLines(ctx context.Context, cl *kgo.Client, r io.Reader, acked *atomic.Int64, topic, separator string, partition int32) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var acked atomic.Int64
 	var once sync.Once
 	var failed error
 	done := func(_ *kgo.Record, err error) {
@@ -96,7 +95,7 @@ func produceLines(ctx context.Context, cl *kgo.Client, r io.Reader, topic, separ
 	}
 	flushErr := cl.Flush(context.WithoutCancel(ctx))
 	if errors.Is(in.Err(), bufio.ErrTooLong) {
-		return acked.Load(), fmt.Errorf("a line is longer than %d bytes", maxLineBytes)
+		return fmt.Errorf("a line is longer than %d bytes", maxLineBytes)
 	}
-	return acked.Load(), errors.Join(failed, in.Err(), flushErr)
+	return errors.Join(failed, in.Err(), flushErr)
 }

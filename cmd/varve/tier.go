@@ -69,7 +69,7 @@ func tierStatusCommand() *cobra.Command {
 			if err != nil {
 				return explain("tier status", err, "")
 			}
-			return out.print(rows, "TOPIC PARTITION START LOCAL REMOTE-END END STRATA", func(w io.Writer) {
+			return out.print(cmd.OutOrStdout(), rows, "TOPIC PARTITION START LOCAL REMOTE-END END STRATA", func(w io.Writer) {
 				for _, r := range rows {
 					fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\n", r.Topic, r.Partition, r.Start, r.LocalStart, r.RemoteEnd, r.End, r.band(24))
 				}

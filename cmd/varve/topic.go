@@ -4,12 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"sort"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/varve-io/varve/broker/kafka"
 )
 
 func topicCommand() *cobra.Command {
@@ -40,7 +41,7 @@ func topicCreateCommand() *cobra.Command {
 			if err != nil {
 				return explain("creating topic "+args[0], err, res.ErrMessage)
 			}
-			fmt.Fprintf(os.Stderr, "created topic %s with %d partition(s), id %s\n", args[0], res.NumPartitions, res.ID)
+			fmt.Fprintf(cmd.ErrOrStderr(), "created topic %s with %d partition(s), id %s\n", args[0], res.NumPartitions, kafka.UUID(res.ID))
 			return nil
 		},
 	}
@@ -90,9 +91,9 @@ func topicListCommand() *cobra.Command {
 			}
 			rows := []topicRow{}
 			for _, t := range topics.Sorted() {
-				rows = append(rows, topicRow{t.Topic, t.ID.String(), len(t.Partitions), t.Partitions.NumReplicas(), t.IsInternal})
+				rows = append(rows, topicRow{t.Topic, kafka.UUID(t.ID).String(), len(t.Partitions), t.Partitions.NumReplicas(), t.IsInternal})
 			}
-			return out.print(rows, "NAME PARTITIONS REPLICAS ID", func(w io.Writer) {
+			return out.print(cmd.OutOrStdout(), rows, "NAME PARTITIONS REPLICAS ID", func(w io.Writer) {
 				for _, r := range rows {
 					fmt.Fprintf(w, "%s\t%d\t%d\t%s\n", r.Name, r.Partitions, r.Replicas, r.ID)
 				}
@@ -137,7 +138,7 @@ func topicDescribeCommand() *cobra.Command {
 			if err != nil {
 				return explain("describing topic "+args[0], err, "")
 			}
-			return out.print(d, "", func(w io.Writer) { d.table(w) })
+			return out.print(cmd.OutOrStdout(), d, "", func(w io.Writer) { d.table(w) })
 		},
 	}
 	cf.add(cmd)
@@ -162,7 +163,7 @@ func describeTopic(ctx context.Context, adm *kadm.Client, name string) (*topicDe
 	if err != nil {
 		return nil, err
 	}
-	d := &topicDetail{Name: name, ID: t.ID.String(), Configs: map[string]string{}}
+	d := &topicDetail{Name: name, ID: kafka.UUID(t.ID).String(), Configs: map[string]string{}}
 	for _, p := range t.Partitions.Sorted() {
 		start, _ := starts.Lookup(name, p.Partition)
 		end, _ := ends.Lookup(name, p.Partition)
@@ -216,7 +217,7 @@ func topicDeleteCommand() *cobra.Command {
 			if err != nil {
 				return explain("deleting topic "+args[0], err, res.ErrMessage)
 			}
-			fmt.Fprintf(os.Stderr, "deleted topic %s\n", args[0])
+			fmt.Fprintf(cmd.ErrOrStderr(), "deleted topic %s\n", args[0])
 			return nil
 		},
 	}

@@ -7,10 +7,9 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
-)
 
-// version is the release that this tree is on the way to.
-const version = "0.1.0"
+	"github.com/varve-io/varve/broker/config"
+)
 
 // buildInfo says what this binary is.
 type buildInfo struct {
@@ -21,7 +20,7 @@ type buildInfo struct {
 }
 
 func build() buildInfo {
-	b := buildInfo{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	b := buildInfo{Version: config.Version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
@@ -36,9 +35,9 @@ func versionCommand() *cobra.Command {
 	var out output
 	cmd := &cobra.Command{
 		Use: "version", Short: "Print the version of this binary", Args: exactArgs(0, "no arguments"),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			b := build()
-			return out.print(b, "", func(w io.Writer) {
+			return out.print(cmd.OutOrStdout(), b, "", func(w io.Writer) {
 				fmt.Fprintf(w, "varve\t%s\nrevision\t%s\ngo\t%s\nplatform\t%s\n", b.Version, b.Revision, b.Go, b.Platform)
 			})
 		},

@@ -17,7 +17,6 @@ import (
 const (
 	keyProduce, produceVersion = 0, 7
 	keyFetch, fetchVersion     = 1, 11
-	keyMetadata                = 3
 	keyCreateTopics            = 19
 	batchHeader                = 61
 )
@@ -116,10 +115,6 @@ func createTopicFrame(topic string, partitions int32) []byte {
 	b = be32(b, 30000)
 	b = append(b, 0)
 	return frame(keyCreateTopics, 2, b)
-}
-
-func metadataFrame(topic string) []byte {
-	return frame(keyMetadata, 1, str(be32(nil, 1), topic))
 }
 
 // readFrame reads one answer into buf, which grows when it must.

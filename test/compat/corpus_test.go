@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -90,7 +89,7 @@ func writeCorpus(t *testing.T) (path, sum string, lines int) {
 	defer out.Close()
 	h := sha256.New()
 	w := bufio.NewWriterSize(io.MultiWriter(out, h), 1<<20)
-	err = filepath.WalkDir(filepath.Join(runtime.GOROOT(), "src"), func(p string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(filepath.Join(goroot(t), "src"), func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || filepath.Ext(p) != ".go" {
 			return err
 		}
@@ -105,6 +104,11 @@ func writeCorpus(t *testing.T) (path, sum string, lines int) {
 		t.Fatal(err)
 	}
 	return path, hex.EncodeToString(h.Sum(nil)), lines
+}
+
+func goroot(t *testing.T) string {
+	t.Helper()
+	return strings.TrimSpace(kit.Run(t, nil, "go", "env", "GOROOT"))
 }
 
 // copyLines writes the non-empty lines of one file.
