@@ -119,9 +119,9 @@ func (p *Partition) adopt(epoch int32, tail tiered.Tail) error {
 	return nil
 }
 
-// logStartLocked is the log start. It is not certain while a tiered partition has not read
-// its manifest and the local log alone does not tell: a lost checkpoint leaves a log that
-// takes its first local segment for its start.
+// logStartLocked is the log start. It is not certain while a tiered partition with a past
+// has not read its manifest: retention moves the start there first, and a crash may take
+// what the local checkpoint knew of it. A start that was told once never goes back.
 func (p *Partition) logStartLocked() (start int64, certain bool) {
 	local := p.lead.log.LogStart()
 	if p.lead.remote == nil {
@@ -129,7 +129,7 @@ func (p *Partition) logStartLocked() (start int64, certain bool) {
 	}
 	switch v := p.lead.remote.View(); {
 	case !v.Known:
-		return local, local == 0 || local < p.lead.log.LocalStart()
+		return local, local == 0 && p.lead.epoch == 0 || p.lead.log.End() == 0
 	case v.Segments > 0:
 		return v.Start, true
 	default:

@@ -262,8 +262,8 @@ func (f *flat) fetch(l *life, off int64, maxBytes int32) []byte {
 			return nil
 		case got.ErrorCode == 0 && (len(got.RecordBatches) > 0 || got.HighWatermark <= off):
 			return got.RecordBatches
-		case got.ErrorCode == int16(kafka.OffsetOutOfRange) && f.start < off:
-			return nil // retention has passed it; the caller asks for the start again
+		case got.ErrorCode == int16(kafka.OffsetOutOfRange):
+			return nil // retention has passed it: the caller asks for the start again
 		case got.ErrorCode != 0 && !retriable(got.ErrorCode):
 			l.t.Fatalf("%s: fetch at %d: %v", f.topic, off, kafka.Error(got.ErrorCode))
 		}
