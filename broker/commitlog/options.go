@@ -116,6 +116,9 @@ type State struct {
 	End           int64
 	LatestEpoch   int32 // of the last batch, kafka.NoEpoch = none
 	Suspect       bool  // see Log.Suspect: nobody has settled it yet
+	// Damaged says that damage was reported and not settled, or that the log could not be
+	// read: whatever a later start finds, it cuts nothing.
+	Damaged bool
 }
 
 // Appended is where a batch went.
