@@ -62,6 +62,7 @@ type Options struct {
 	TopicID kafka.UUID
 	Config  Config
 	Files   *FileCache // shared by all logs on FS
+	Room    *Room      // shared by all logs on one disk; nil for none
 	Now     func() time.Time
 	Logger  *slog.Logger
 
