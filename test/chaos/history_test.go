@@ -136,14 +136,19 @@ func (h *history) begin(steps int64) {
 
 // create makes a one-partition topic whose segments are small or short-lived.
 func (h *history) create(name string) {
-	flush, retention := "9223372036854775807", "-1"
-	if h.synced {
-		flush = "1"
-	}
+	retention := "-1"
 	if h.rng.IntN(3) == 0 {
 		retention = fmt.Sprint(20_000 + h.rng.IntN(100_000))
 	}
-	local := []string{"1", "20000", "-2"}[h.rng.IntN(3)]
+	h.createWith(name, retention, []string{"1", "20000", "-2"}[h.rng.IntN(3)])
+}
+
+// createWith is create with retention.bytes and local.retention.bytes.
+func (h *history) createWith(name, retention, local string) {
+	flush := "9223372036854775807"
+	if h.synced {
+		flush = "1"
+	}
 	configs := map[string]string{
 		"remote.storage.enable": "true", "retention.bytes": retention, "retention.ms": "-1", "local.retention.bytes": local, "local.retention.ms": "-2",
 		"segment.index.bytes": fmt.Sprint(8 * (2 + h.rng.IntN(12))), "index.interval.bytes": "1", "segment.ms": fmt.Sprint(200 + h.rng.IntN(5000)),

@@ -1,13 +1,16 @@
 package chaos
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,7 +20,6 @@ import (
 
 	"github.com/varve-io/varve/broker"
 	"github.com/varve-io/varve/broker/brokertest"
-	"github.com/varve-io/varve/broker/vfs"
 	"github.com/varve-io/varve/broker/vfs/errorfs"
 	"github.com/varve-io/varve/broker/vfs/memfs"
 	"github.com/varve-io/varve/objstore"
@@ -31,6 +33,8 @@ type life struct {
 	node *broker.Node
 	net  *network
 	cl   *client
+
+	logs bytes.Buffer // what the process said; to be read when it has ended
 
 	// The power is cut when fuse steps on the disk and in the store have passed, counted
 	// from arming; where the step is one of the store, afterwards decides whether it still
@@ -68,9 +72,15 @@ func (l *life) start(store objstore.Bucket, set ...string) error {
 	if store != nil {
 		bucket = &socket{store, l}
 	}
+	l.t.Cleanup(func() {
+		if l.t.Failed() {
+			l.t.Logf("the process said:\n%s", tail(l.logs.String(), 30))
+		}
+	})
 	node, err := brokertest.Node{
 		FS: errorfs.Wrap(l.disk, l.step), Dir: "/node", Bucket: bucket, Listen: l.net.listen,
-		Set: append([]string{"remote.fetch.max.wait.ms=2000"}, set...),
+		Logger: slog.New(slog.NewTextHandler(&l.logs, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Set:    append([]string{"remote.fetch.max.wait.ms=2000"}, set...),
 	}.Try(l.t)
 	if err != nil {
 		return err
@@ -213,6 +223,12 @@ func (s *socket) Capabilities() objstore.Capabilities {
 
 func (s *socket) Close() error { return nil }
 
+// tail is the last lines of a text.
+func tail(s string, lines int) string {
+	all := strings.Split(strings.TrimRight(s, "\n"), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
 // network is listeners in memory, by address.
 type network struct {
 	mu        sync.Mutex
@@ -297,32 +313,4 @@ func (c *client) receive(req kmsg.Request) (kmsg.Response, error) {
 		body = body[1:]
 	}
 	return resp, resp.ReadFrom(body)
-}
-
-// dir is where a directory of the simulated node lies.
-func dir(name string) string { return "/node/" + name }
-
-// paths lists every file of a simulated disk with its size, for "nothing was touched".
-func paths(t *testing.T, fs vfs.FS, at string) map[string]int64 {
-	t.Helper()
-	out := map[string]int64{}
-	entries, err := fs.ReadDir(at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		path := at + "/" + e.Name()
-		if e.IsDir() {
-			for p, n := range paths(t, fs, path) {
-				out[p] = n
-			}
-			continue
-		}
-		info, err := e.Info()
-		if err != nil {
-			t.Fatal(err)
-		}
-		out[path] = info.Size()
-	}
-	return out
 }
