@@ -80,7 +80,7 @@ func (l *life) start(store objstore.Bucket, set ...string) error {
 	node, err := brokertest.Node{
 		FS: errorfs.Wrap(l.disk, l.step), Dir: "/node", Bucket: bucket, Listen: l.net.listen,
 		Logger: slog.New(slog.NewTextHandler(&l.logs, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Set:    append([]string{"remote.fetch.max.wait.ms=2000"}, set...),
+		Set:    append([]string{"remote.fetch.max.wait.ms=2000", "log.retention.check.interval.ms=100", "remote.log.manager.task.interval.ms=100"}, set...),
 	}.Try(l.t)
 	if err != nil {
 		return err
