@@ -88,6 +88,9 @@ func (m *Manager) Wake(p *Partition) {
 	}
 }
 
+// Wake asks the manager's Run to look at p soon: see Manager.Wake. It never blocks.
+func (p *Partition) Wake() { p.m.Wake(p) }
+
 // turn is one look at p by a worker.
 func (m *Manager) turn(ctx context.Context, p *Partition) {
 	p.mu.Lock()
