@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/fault"
@@ -24,7 +25,7 @@ const producerSweepMs = 10 * 60 * 1000
 // Duplicate with the first try's offsets; errors wrap kafka.OutOfOrderSequenceNumber,
 // kafka.InvalidProducerEpoch, kafka.InvalidTxnState. Others wrap kafka.FencedLeaderEpoch
 // (an older epoch than the log's), kafka.RecordListTooLarge (larger than segment.bytes),
-// kafka.KafkaStorageError. After an error nothing of b is in the log, but when the sync of
+// kafka.KafkaStorageError, which is the end of the log unless its disk is full. After an error nothing of b is in the log, but when the sync of
 // group mode failed: then the next start decides.
 func (l *Log) Append(b []byte, h batch.Header, leaderEpoch int32) (Appended, error) {
 	l.appendMu.Lock()
@@ -51,6 +52,9 @@ func (l *Log) Append(b []byte, h batch.Header, leaderEpoch int32) (Appended, err
 	}
 	if dup != nil {
 		return *dup, nil
+	}
+	if err := l.opts.Room.take(h.Size()); err != nil {
+		return Appended{}, fmt.Errorf("log %s: no appends for now: %w", l.opts.TP, err)
 	}
 	h.BaseOffset, h.LeaderEpoch = end, leaderEpoch
 	batch.SetBaseOffset(b, end)
@@ -125,7 +129,7 @@ func (l *writer) write(b []byte, h *batch.Header, c *Config, marker *endMarker) 
 		return false, l.fail(err)
 	}
 	if _, err := f.WriteAt(b, s.size); err != nil {
-		return false, l.fail(fmt.Errorf("write %s at %d: %w", s.path(logSuffix), s.size, err))
+		return false, l.unwritten(f, s, err)
 	}
 	txnsChanged, err := l.applyProducer(s, h, marker)
 	if err != nil {
@@ -146,6 +150,19 @@ func (l *writer) write(b []byte, h *batch.Header, c *Config, marker *endMarker) 
 		}
 	}
 	return s.base == h.BaseOffset, nil
+}
+
+// unwritten takes back a batch of which not all was written. Of a full disk that is all: the
+// next append may find room again.
+func (l *writer) unwritten(f vfs.File, s *segment, err error) error {
+	err = fmt.Errorf("write %s at %d: %w", s.path(logSuffix), s.size, err)
+	if !errors.Is(err, syscall.ENOSPC) {
+		return l.fail(err)
+	}
+	if cut := f.Truncate(s.size); cut != nil {
+		return l.fail(errors.Join(err, cut))
+	}
+	return fmt.Errorf("log %s: %w: %w", l.opts.TP, kafka.KafkaStorageError, err)
 }
 
 // applyProducer brings the producer state, and the transaction index, up to a batch that

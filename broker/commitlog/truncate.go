@@ -166,7 +166,7 @@ func (l *Log) ResetTo(offset int64) error {
 		return err
 	}
 	st := l.State()
-	st.RecoveryPoint, st.End, st.LatestEpoch, st.Suspect = 0, 0, kafka.NoEpoch, true
+	st.RecoveryPoint, st.End, st.LatestEpoch, st.Suspect, st.Damaged = 0, 0, kafka.NoEpoch, true, true
 	l.mu.Lock()
 	l.mu.promise = &st // a crash on the way leaves a log that somebody has to settle again
 	l.mu.Unlock()

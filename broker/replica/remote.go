@@ -53,8 +53,10 @@ const healRetry = 500 * time.Millisecond
 // needsHealLocked says whether the local log cannot vouch for all that the store may hold:
 // its files, its disk or the disk's checkpoint may be lost, replaced or restored. A
 // partition in its first leader epoch never had another leader, hence has no manifest.
+// A log that cannot be read at all is not healed: what it holds above the manifest's end
+// would be lost. It refuses all work until somebody has looked at the damage.
 func (p *Partition) needsHealLocked() int32 {
-	if p.lead.epoch > 0 && p.lead.log.Suspect() {
+	if p.lead.epoch > 0 && p.lead.log.Suspect() && p.lead.log.Err() == nil {
 		return unhealed
 	}
 	return healed
@@ -121,9 +123,9 @@ func (p *Partition) adopt(epoch int32, tail tiered.Tail) error {
 	return nil
 }
 
-// logStartLocked is the log start. It is not certain while a tiered partition has not read
-// its manifest and the local log alone does not tell: a lost checkpoint leaves a log that
-// takes its first local segment for its start.
+// logStartLocked is the log start. It is not certain while a tiered partition with a past
+// has not read its manifest: retention moves the start there first, and a crash may take
+// what the local checkpoint knew of it. A start that was told once never goes back.
 func (p *Partition) logStartLocked() (start int64, certain bool) {
 	local := p.lead.log.LogStart()
 	if p.lead.remote == nil {
@@ -131,7 +133,7 @@ func (p *Partition) logStartLocked() (start int64, certain bool) {
 	}
 	switch v := p.lead.remote.View(); {
 	case !v.Known:
-		return local, local == 0 || local < p.lead.log.LocalStart()
+		return local, local == 0 && p.lead.epoch == 0 || p.lead.log.End() == 0
 	case v.Segments > 0:
 		return v.Start, true
 	default:
