@@ -98,6 +98,9 @@ func (h *history) restart() {
 			h.crashes++
 			mayLose = !h.synced
 		}
+		if h.loseFiles() {
+			mayLose = true
+		}
 		for _, f := range h.parts {
 			f.inBucket(h.t, h.store, h.cluster)
 		}
@@ -119,6 +122,26 @@ func (h *history) restart() {
 		f.reconcile(h.l, mayLose)
 		h.lost += max(0, was-f.end)
 	}
+}
+
+// loseFiles takes a partition's files from the disk now and then, as a broken or replaced
+// disk does, or what the disk knew of it.
+func (h *history) loseFiles() bool {
+	f := h.parts[h.rng.IntN(len(h.parts))]
+	victims := [][]string{{"/" + f.topic + "-0"}, {"/" + f.topic + "-0", "/varve-log-dir-checkpoint"}, {"/" + f.topic + "-0/leader-epoch-checkpoint"}}
+	if h.rng.IntN(8) > 0 {
+		return false
+	}
+	pick := h.rng.IntN(len(victims))
+	if pick == 1 && h.l.isDark() {
+		pick = 0 // without a checkpoint the holes of a power cut in other logs count as damage
+	}
+	for _, name := range victims[pick] {
+		if err := h.disk.RemoveAll("/node/logs" + name); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	return pick < 2
 }
 
 // begin starts a process, which the power may leave after so many steps.
