@@ -176,6 +176,13 @@ func (l *Log) ResetTo(offset int64) error {
 	if err := (cutter{l}).reset(offset); err != nil {
 		return l.fail(err)
 	}
+	if l.opts.Checkpoint == nil {
+		return nil
+	}
+	// Until the checkpoint says so, a start takes the new log for the rest of the old one.
+	if err := l.opts.Checkpoint(); err != nil {
+		return l.fail(fmt.Errorf("checkpoint of the new start: %w", err))
+	}
 	return nil
 }
 

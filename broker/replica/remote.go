@@ -53,10 +53,12 @@ const healRetry = 500 * time.Millisecond
 // needsHealLocked says whether the local log cannot vouch for all that the store may hold:
 // its files, its disk or the disk's checkpoint may be lost, replaced or restored. A
 // partition in its first leader epoch never had another leader, hence has no manifest.
+// An empty log has no files, and a checkpoint from before its first record would not miss them.
 // A log that cannot be read at all is not healed: what it holds above the manifest's end
 // would be lost. It refuses all work until somebody has looked at the damage.
 func (p *Partition) needsHealLocked() int32 {
-	if p.lead.epoch > 0 && p.lead.log.Suspect() && p.lead.log.Err() == nil {
+	log := p.lead.log
+	if p.lead.epoch > 0 && log.Err() == nil && (log.Suspect() || log.End() == 0) {
 		return unhealed
 	}
 	return healed

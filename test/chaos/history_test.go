@@ -98,6 +98,9 @@ func (h *history) restart() {
 			h.crashes++
 			mayLose = !h.synced
 		}
+		if h.loseFiles() {
+			mayLose = true
+		}
 		for _, f := range h.parts {
 			f.inBucket(h.t, h.store, h.cluster)
 		}
@@ -119,6 +122,26 @@ func (h *history) restart() {
 		f.reconcile(h.l, mayLose)
 		h.lost += max(0, was-f.end)
 	}
+}
+
+// loseFiles takes a partition's files from the disk now and then, as a broken or replaced
+// disk does, or what the disk knew of it.
+func (h *history) loseFiles() bool {
+	f := h.parts[h.rng.IntN(len(h.parts))]
+	victims := [][]string{{"/" + f.topic + "-0"}, {"/" + f.topic + "-0", "/varve-log-dir-checkpoint"}, {"/" + f.topic + "-0/leader-epoch-checkpoint"}}
+	if h.rng.IntN(8) > 0 {
+		return false
+	}
+	pick := h.rng.IntN(len(victims))
+	if pick == 1 && h.l.isDark() {
+		pick = 0 // without a checkpoint the holes of a power cut in other logs count as damage
+	}
+	for _, name := range victims[pick] {
+		if err := h.disk.RemoveAll("/node/logs" + name); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	return pick < 2
 }
 
 // begin starts a process, which the power may leave after so many steps.
@@ -351,8 +374,10 @@ func (h *history) look(f *flat) {
 // finish heals everything and wants the log and the bucket to be exactly what they should be.
 func (h *history) finish() {
 	h.faulty.Clear()
-	for _, f := range h.parts {
-		h.produce(f, nil)
+	if h.rng.IntN(2) == 0 { // else nobody writes any more, and what is left has to go all the same
+		for _, f := range h.parts {
+			h.produce(f, nil)
+		}
 	}
 	<-time.After(20 * time.Minute) // the longest wait after failures, and what follows it
 	h.l.cl = h.l.net.dial(h.t)     // an idle connection was closed meanwhile
