@@ -27,7 +27,7 @@ func TestStorageErrorsStopTheLog(t *testing.T) {
 			_, err := tryAppend(l, records(1, 10, testNowMs), 0)
 			return err
 		}},
-		"short write": {errorfs.Nth(3, errorfs.FileWriteAt, isLog, errorfs.Short(30, syscall.ENOSPC)), func(l *Log) error {
+		"short write": {errorfs.Nth(3, errorfs.FileWriteAt, isLog, errorfs.Short(30, syscall.EIO)), func(l *Log) error {
 			_, err := tryAppend(l, records(1, 10, testNowMs), 0)
 			return err
 		}},

@@ -209,6 +209,11 @@ func (p *Partition) servesLocked(clientEpoch int32) error {
 	case p.heal.Load() != healed:
 		return p.startHeal()
 	}
+	// Without this a log that could not be read looks empty, and its consumers would be told
+	// that their offsets are out of range.
+	if err := p.lead.log.Err(); err != nil {
+		return storageError(err)
+	}
 	return nil
 }
 
