@@ -57,7 +57,7 @@ func (m *Manager) DeleteRecords(deletions []Deletion, timeout time.Duration, don
 	j.timer = time.AfterFunc(timeout, j.conclude)
 	for i, d := range deletions {
 		workers := m.disk
-		if d.Partition.isTiered() {
+		if d.isTiered() {
 			workers = m.remote
 		}
 		if !workers.submit(func() { j.run(i, d) }) {
@@ -89,7 +89,7 @@ type movedStart struct {
 
 // run does one deletion.
 func (j *deleteJob) run(i int, d Deletion) {
-	log, start, err := d.Partition.deleteRecords(j.m.ctx, d.Offset)
+	log, start, err := d.do(j.m.ctx)
 	if err != nil {
 		j.settle(i, nil, failedDeletion(err))
 		return
@@ -152,15 +152,17 @@ func (j *deleteJob) answer() {
 	})
 }
 
-// isTiered says whether a deletion has to ask the object store.
-func (p *Partition) isTiered() bool {
+// isTiered says whether the object store has to be asked.
+func (d Deletion) isTiered() bool {
+	p := d.Partition
 	p.lead.RLock()
 	defer p.lead.RUnlock()
 	return p.lead.remote != nil
 }
 
-// deleteRecords raises the log start and answers it. The log is nil when nothing moved.
-func (p *Partition) deleteRecords(ctx context.Context, offset int64) (moved *commitlog.Log, start int64, err error) {
+// do raises the log start and answers it. The log is nil when nothing moved.
+func (d Deletion) do(ctx context.Context) (moved *commitlog.Log, start int64, err error) {
+	p, offset := d.Partition, d.Offset
 	p.lead.RLock()
 	log, remote, epoch, cfg := p.lead.log, p.lead.remote, p.lead.epoch, p.lead.cfg
 	if err = p.servesLocked(kafka.NoEpoch); err != nil {
@@ -178,8 +180,7 @@ func (p *Partition) deleteRecords(ctx context.Context, offset int64) (moved *com
 		return nil, 0, fmt.Errorf("cleanup.policy of %s has no delete: %w", p.tp.Topic, kafka.PolicyViolation)
 	case offset < 0 || offset > hw:
 		return nil, 0, fmt.Errorf("partition %s: offset %d is not in [0, %d]: %w", p.tp, offset, hw, kafka.OffsetOutOfRange)
-	}
-	if certain && offset <= start {
+	case certain && offset <= start:
 		return nil, start, nil
 	}
 	if err := log.Damage(); err != nil {
@@ -194,11 +195,12 @@ func (p *Partition) deleteRecords(ctx context.Context, offset int64) (moved *com
 			return nil, 0, storageError(err)
 		}
 	}
-	return p.raiseStart(log, epoch, offset)
+	return d.raise(log, epoch, offset)
 }
 
-// raiseStart moves the log start up to offset if this broker still leads in the epoch.
-func (p *Partition) raiseStart(log *commitlog.Log, epoch int32, offset int64) (moved *commitlog.Log, start int64, err error) {
+// raise moves the log start up to offset if this broker still leads in the epoch.
+func (d Deletion) raise(log *commitlog.Log, epoch int32, offset int64) (moved *commitlog.Log, start int64, err error) {
+	p := d.Partition
 	p.lead.RLock()
 	defer p.lead.RUnlock()
 	if err := p.servesLocked(kafka.NoEpoch); err != nil {

@@ -13,7 +13,7 @@ func (m *Manager) Producers(partitions []*Partition, done func([]ProducersResult
 	out := make([]ProducersResult, len(partitions))
 	job := func() {
 		for i, p := range partitions {
-			out[i].Producers, out[i].Err = p.producers()
+			out[i].Producers, out[i].Err = producers(p)
 		}
 		done(out)
 	}
@@ -32,7 +32,7 @@ type ProducersResult struct {
 }
 
 // producers needs no leader: a follower's log remembers the same.
-func (p *Partition) producers() ([]commitlog.ProducerSnapshotEntry, error) {
+func producers(p *Partition) ([]commitlog.ProducerSnapshotEntry, error) {
 	p.lead.RLock()
 	log, refused := p.lead.log, p.lead.refused
 	p.lead.RUnlock()
