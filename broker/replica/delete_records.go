@@ -214,6 +214,7 @@ func (d Deletion) raise(log *commitlog.Log, epoch int32, offset int64) (moved *c
 			return nil, 0, storageError(err)
 		}
 		moved = log
+		p.touch()
 	}
 	start, _ = p.logStartLocked()
 	return moved, start, nil

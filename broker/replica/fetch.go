@@ -86,6 +86,7 @@ type fetch struct {
 	results []FetchResult
 	seen    []seen
 	watched bool
+	session *sessionFetch // nil for a fetch that names all of its partitions
 	timer   *time.Timer
 	unbind  func() bool // detaches from ctx
 
@@ -112,7 +113,9 @@ const (
 // seen is where a partition stood when it was read.
 type seen struct {
 	highWatermark int64
+	logStart      int64
 	epoch         int32
+	nothing       bool // there was nothing for the client to read
 }
 
 // Fetch reads the partitions and calls done once, with one result for each of them in
@@ -127,14 +130,17 @@ func (m *Manager) Fetch(ctx context.Context, params *FetchParams, done func([]Fe
 		parts: make([]*Partition, n), errs: make([]error, n), results: make([]FetchResult, n), seen: make([]seen, n),
 	}
 	for i := range params.Partitions {
-		fp := &params.Partitions[i]
-		if fp.ByID {
-			f.parts[i], f.errs[i] = m.ByID(fp.TopicID, fp.Index)
-		} else {
-			f.parts[i], f.errs[i] = m.Partition(fp.Topic, fp.Index)
-		}
+		f.parts[i], f.errs[i] = m.find(&params.Partitions[i])
 	}
 	f.attempt()
+}
+
+// find looks up a partition as a request names it.
+func (m *Manager) find(fp *FetchPartition) (*Partition, error) {
+	if fp.ByID {
+		return m.ByID(fp.TopicID, fp.Index)
+	}
+	return m.Partition(fp.Topic, fp.Index)
 }
 
 // attempt reads, and answers or parks. It runs while the fetch is busy.
@@ -147,6 +153,9 @@ func (f *fetch) attempt() {
 		if cancelled {
 			f.answer(nil)
 			return
+		}
+		if f.session != nil {
+			f.session.gather(f)
 		}
 		pass := f.read()
 		switch {
@@ -210,7 +219,7 @@ func (f *fetch) satisfied(ps pass) bool {
 	f.mu.Lock()
 	expired := f.mu.expired
 	f.mu.Unlock()
-	return expired || ps.tell || ps.more || ps.bytes >= f.params.MinBytes || f.params.MaxWait <= 0 || len(f.params.Partitions) == 0
+	return expired || ps.tell || ps.more || ps.bytes >= f.params.MinBytes || f.params.MaxWait <= 0 || f.session == nil && len(f.params.Partitions) == 0
 }
 
 // park leaves the fetch with its partitions. It says no when one of them has moved on
@@ -221,11 +230,14 @@ func (f *fetch) park(ps pass) bool {
 	if !f.watched {
 		f.watched = true
 		for i, p := range f.parts {
-			moved = p.watch(f, f.seen[i]) || moved
+			moved = f.session == nil && p.watch(f, f.seen[i]) || moved
 		}
 		f.timer = time.AfterFunc(time.Until(f.deadline), f.expire)
 		f.unbind = context.AfterFunc(f.ctx, f.cancel)
 		f.m.metrics.parked.Add(1)
+	}
+	if f.session != nil {
+		moved = f.session.rest(f, true)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -237,9 +249,8 @@ func (f *fetch) park(ps pass) bool {
 	return true
 }
 
-// arrived tells that bytes came to a partition, or that it changed in another way. It
-// never blocks: the caller holds the partition.
-func (f *fetch) arrived(bytes int64, look bool) {
+// arrived implements watcher.
+func (f *fetch) arrived(bytes int64, look bool) (keep bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mu.got += bytes
@@ -250,6 +261,7 @@ func (f *fetch) arrived(bytes int64, look bool) {
 			f.mu.state = parked // shutting down: the deadline answers it
 		}
 	}
+	return true
 }
 
 // expire answers a parked fetch with what there is.
@@ -295,8 +307,10 @@ func (f *fetch) answer(results []FetchResult) {
 	if f.watched {
 		f.timer.Stop()
 		f.unbind()
-		for _, p := range f.parts {
-			p.unwatch(f)
+		if f.session == nil {
+			for _, p := range f.parts {
+				p.unwatch(f)
+			}
 		}
 		f.m.metrics.parked.Add(-1)
 	}

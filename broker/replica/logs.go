@@ -23,6 +23,7 @@ type logDirs interface {
 	Dirs() []logdir.DirInfo
 	Usage(dir string) (vfs.Usage, error)
 	CheckpointDir(dir string) error
+	OnOffline(func(logdir.DirInfo))
 }
 
 // openLog finds the log of a partition, or has one made in one of the log directories.
@@ -75,6 +76,18 @@ func (m *Manager) reportStrays(img *metadata.Image) {
 				"partition", log.TopicPartition().String(), "topicID", log.TopicID().String(), "dir", log.Dir())
 		}
 	}
+}
+
+// dirFailed has the fetches that wait for partitions in a failed directory look again: they
+// are to hear of it. It is called with a log locked.
+func (m *Manager) dirFailed(d logdir.DirInfo) {
+	m.wakers.submit(func() {
+		for _, p := range m.all() {
+			if log := p.Log(); log != nil && log.Dir() == d.Path {
+				p.wakeAll()
+			}
+		}
+	})
 }
 
 // LogConfig is the part of a topic's settings that its logs need.

@@ -44,8 +44,9 @@ type Partition struct {
 		ends map[int32]int64
 		// pending is the acks=-1 batches above the high watermark, ascending by end.
 		pending []*Pending
-		// watchers is the parked fetches that ask for this partition.
-		watchers map[*fetch]struct{}
+		// watchers is who waits for something to happen here: parked fetches, and members of
+		// fetch sessions.
+		watchers map[watcher]struct{}
 	}
 }
 
@@ -276,9 +277,7 @@ func (p *Partition) advanceLocked(bytes int64) acked {
 	// With followers the watermark moves by other steps than the appends: the sizes are
 	// not known, and a fetch that is woken looks for itself.
 	unsized := hw > old && (bytes == 0 || len(p.lead.isr) > 1)
-	for f := range p.mu.watchers {
-		f.arrived(bytes, unsized)
-	}
+	p.notifyLocked(bytes, unsized)
 	n := 0
 	for n < len(p.mu.pending) && p.mu.pending[n].end <= hw {
 		n++
@@ -297,9 +296,7 @@ func (p *Partition) advanceLocked(bytes int64) acked {
 func (p *Partition) wakeAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for f := range p.mu.watchers {
-		f.arrived(0, true)
-	}
+	p.notifyLocked(0, true)
 }
 
 // failPending answers the batches that wait for the in-sync set.

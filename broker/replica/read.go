@@ -32,6 +32,7 @@ func (p *Partition) read(r readRequest) readOutcome {
 	out, upTo := p.lookLocked(r)
 	p.lead.RUnlock()
 	if upTo < 0 || upTo <= r.fp.Offset {
+		out.seen.nothing = upTo >= 0
 		return out
 	}
 	// No lock is held while the disk is read: what is committed stays where it is, and a
@@ -65,8 +66,13 @@ func (p *Partition) lookLocked(r readRequest) (out readOutcome, upTo int64) {
 		return out, -1
 	}
 	log, hw := p.lead.log, p.HighWatermark()
+	if err := log.Err(); err != nil {
+		out.res.Err = storageError(err) // also where there is nothing to read
+		return out, -1
+	}
 	start, certain := p.logStartLocked()
-	out.log, out.store, out.seen.highWatermark = log, p.lead.remote, hw
+	out.log, out.store = log, p.lead.remote
+	out.seen.highWatermark, out.seen.logStart = hw, start
 	out.res.HighWatermark, out.res.LastStable, out.res.LogStart = hw, log.LastStable(hw), start
 	off := r.fp.Offset
 	if out.res.Diverging, out.res.Err = p.divergingLocked(r.fp); out.res.Diverging != nil || out.res.Err != nil {
@@ -109,32 +115,61 @@ func (p *Partition) divergingLocked(fp *FetchPartition) (*EpochEnd, error) {
 	return nil, nil
 }
 
-// watch parks f with the partition, and says whether the partition has moved on since it
-// was seen. A nil partition never does.
-func (p *Partition) watch(f *fetch, s seen) (moved bool) {
+// watcher is told of what happens to a partition.
+type watcher interface {
+	// arrived tells that bytes were appended, or, with look, that the partition changed in
+	// a way that only a new look can judge; with neither, that what it says of itself
+	// changed, which is no reason to wake anybody. It says whether it goes on watching. It
+	// never blocks: the caller holds the partition.
+	arrived(bytes int64, look bool) (keep bool)
+}
+
+// notifyLocked tells all watchers; p.mu is held.
+func (p *Partition) notifyLocked(bytes int64, look bool) {
+	for w := range p.mu.watchers {
+		if !w.arrived(bytes, look) {
+			delete(p.mu.watchers, w)
+		}
+	}
+}
+
+// touch tells fetch sessions that the log start has moved. Nobody is woken: who waits for
+// records behind the end does not miss them.
+func (p *Partition) touch() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.notifyLocked(0, false)
+}
+
+// watch adds a watcher, and says whether the partition has moved on since it was seen. A
+// nil partition never does.
+func (p *Partition) watch(w watcher, s seen) (moved bool) {
 	if p == nil {
 		return false
 	}
 	p.lead.RLock()
-	epoch, refused := p.lead.epoch, p.lead.refused != nil
+	epoch, refused, start := p.lead.epoch, p.lead.refused != nil, s.logStart
+	if !refused {
+		start, _ = p.logStartLocked()
+	}
 	p.lead.RUnlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.mu.watchers == nil {
-		p.mu.watchers = map[*fetch]struct{}{}
+		p.mu.watchers = map[watcher]struct{}{}
 	}
-	p.mu.watchers[f] = struct{}{}
-	return refused || epoch != s.epoch || p.mu.highWatermark != s.highWatermark
+	p.mu.watchers[w] = struct{}{}
+	return refused || epoch != s.epoch || start != s.logStart || p.mu.highWatermark != s.highWatermark
 }
 
-// unwatch takes f off the partition.
-func (p *Partition) unwatch(f *fetch) {
+// unwatch takes a watcher off the partition.
+func (p *Partition) unwatch(w watcher) {
 	if p == nil {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if delete(p.mu.watchers, f); len(p.mu.watchers) == 0 {
+	if delete(p.mu.watchers, w); len(p.mu.watchers) == 0 {
 		p.mu.watchers = nil
 	}
 }

@@ -117,6 +117,7 @@ func New(o Options) *Manager {
 		m.stop = o.Tier.Stop
 	}
 	m.metrics = newMetrics(m, o.Registerer)
+	m.dirs.OnOffline(m.dirFailed)
 	return m
 }
 

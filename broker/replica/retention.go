@@ -140,12 +140,14 @@ func (r *retained) SetStart(ctx context.Context, offset int64) error {
 			return err
 		}
 	}
+	defer r.p.touch()
 	return r.log.SetStart(offset)
 }
 
 // EvictLocal implements lifecycle.Partition. What lies below the log start belongs to no
 // reader any more; above it the store has the last word on what it holds.
 func (r *retained) EvictLocal(offset int64) error {
+	defer r.p.touch()
 	if r.remote == nil || offset <= r.log.LogStart() {
 		_, err := r.log.EvictBelow(offset)
 		return err

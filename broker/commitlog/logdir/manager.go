@@ -69,8 +69,9 @@ type Manager struct {
 	boot  string
 	mu    struct {
 		sync.Mutex
-		closed bool
-		logs   map[kafka.TopicPartition]placed
+		closed  bool
+		logs    map[kafka.TopicPartition]placed
+		offline []func(DirInfo) // told of each directory that fails
 	}
 }
 
@@ -248,6 +249,20 @@ func (m *Manager) fence(d *dir, err error) {
 	if m.opts.Offline != nil {
 		m.opts.Offline(DirInfo{Path: d.path, ID: d.id, Offline: err})
 	}
+	m.mu.Lock()
+	tell := m.mu.offline
+	m.mu.Unlock()
+	for _, f := range tell {
+		f(DirInfo{Path: d.path, ID: d.id, Offline: err})
+	}
+}
+
+// OnOffline has f told, once each, of the directories that fail from now on. It may be
+// called with a log of the directory locked, so it must not block or call into one.
+func (m *Manager) OnOffline(f func(DirInfo)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mu.offline = append(m.mu.offline[:len(m.mu.offline):len(m.mu.offline)], f)
 }
 
 func (m *Manager) logsIn(d *dir) []*commitlog.Log {
