@@ -3,6 +3,7 @@ package broker
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/varve-io/varve/broker/api"
 	"github.com/varve-io/varve/broker/commitlog/logdir"
 )
 
@@ -39,4 +40,22 @@ func watchDirs(reg prometheus.Registerer, dirs *logdir.Manager) {
 		}
 		return float64(n)
 	}))
+}
+
+// watchSessions shows the fetch sessions of clients.
+func watchSessions(reg prometheus.Registerer, h *api.API) {
+	reg.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "varve_fetch_sessions",
+			Help: "Fetch sessions of clients.",
+		}, func() float64 { n, _, _ := h.FetchSessions(); return float64(n) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "varve_fetch_session_partitions",
+			Help: "Partitions in the fetch sessions of clients.",
+		}, func() float64 { _, n, _ := h.FetchSessions(); return float64(n) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "varve_fetch_session_evictions_total",
+			Help: "Fetch sessions that lost their slot to others; their clients begin anew.",
+		}, func() float64 { _, _, n := h.FetchSessions(); return float64(n) }),
+	)
 }

@@ -215,6 +215,7 @@ func (n *Node) buildDoors(context.Context) error {
 	})
 	n.undo("end waiting requests", func(context.Context) error { n.replicas.Close(); return nil })
 	h := api.New(api.Options{NodeID: n.config.NodeID, Cluster: n.controller, Replicas: n.replicas, Node: n.node, Logger: n.logger})
+	watchSessions(n.registry, h)
 	c := n.config
 	var err error
 	n.server, err = server.New(server.Options{

@@ -30,17 +30,35 @@ func (a *API) fetch(r *server.Request) error {
 		return err
 	}
 	f := &fetching{api: a, r: r}
-	if code := fetchSession(req.SessionID, req.SessionEpoch); code != kafka.NoError {
+	session, full, code := f.session(req)
+	if code != kafka.NoError {
 		f.resp.ErrorCode = int16(code)
 		f.send()
 		return nil
 	}
 	params := f.params(req)
-	if req.ReplicaID >= 0 || req.ReplicaState.ReplicaID >= 0 {
-		f.answer(f.refused(params, kafka.NotLeaderOrFollower))
+	switch {
+	case session != nil:
+		f.resp.SessionID = session.id
+		session.set.Fetch(r.Ctx, params, f.answerSession)
+		return nil
+	case !full:
+		f.send()
 		return nil
 	}
-	a.o.Replicas.Fetch(r.Ctx, params, f.answer)
+	params.Partitions = f.partitions(req)
+	f.layOut(req)
+	if req.ReplicaID >= 0 || req.ReplicaState.ReplicaID >= 0 {
+		f.answer(f.refused(&params, kafka.NotLeaderOrFollower))
+		return nil
+	}
+	asksSession := r.Header.Version >= 7 && req.SessionEpoch == newSession
+	a.o.Replicas.Fetch(r.Ctx, &params, func(results []replica.FetchResult) {
+		if asksSession && results != nil {
+			f.grant(params.Partitions, results)
+		}
+		f.answer(results)
+	})
 	return nil
 }
 
@@ -51,39 +69,52 @@ type fetching struct {
 	resp wire.FetchResponse
 }
 
-// params is what the replica manager is asked for. It lays out the answer too, whose
-// topics and partitions have the request's order.
-func (f *fetching) params(req *wire.FetchRequest) *replica.FetchParams {
+// byID says whether the request's topics go by id.
+func (f *fetching) byID() bool { return f.r.Header.Version >= 13 }
+
+// params is the limits of the request.
+func (f *fetching) params(req *wire.FetchRequest) replica.FetchParams {
 	maxBytes := min(int64(max(req.MaxBytes, 0)), f.api.o.Node().FetchMaxBytes)
-	p := &replica.FetchParams{
+	return replica.FetchParams{
 		MaxWait:       time.Duration(req.MaxWaitMs) * time.Millisecond,
 		MinBytes:      min(int64(req.MinBytes), maxBytes),
 		MaxBytes:      maxBytes,
 		ReadCommitted: req.IsolationLevel == readCommitted,
 	}
+}
+
+// partitions lists what the request names.
+func (f *fetching) partitions(req *wire.FetchRequest) []replica.FetchPartition {
 	n := 0
 	for i := range req.Topics {
 		n += len(req.Topics[i].Partitions)
 	}
-	p.Partitions = make([]replica.FetchPartition, 0, n)
-	out := make([]wire.FetchResponsePartition, n)
-	f.resp.Responses = make([]wire.FetchResponseTopic, len(req.Topics))
+	out := make([]replica.FetchPartition, 0, n)
 	for i := range req.Topics {
 		t := &req.Topics[i]
-		k := len(t.Partitions)
-		f.resp.Responses[i] = wire.FetchResponseTopic{Topic: t.Topic, TopicID: t.TopicID, Partitions: out[:k:k]}
-		out = out[k:]
 		for j := range t.Partitions {
 			part := &t.Partitions[j]
-			f.resp.Responses[i].Partitions[j].PartitionIndex = part.Partition
-			p.Partitions = append(p.Partitions, replica.FetchPartition{
-				Topic: t.Topic, TopicID: t.TopicID, ByID: f.r.Header.Version >= 13, Index: part.Partition,
+			out = append(out, replica.FetchPartition{
+				Topic: t.Topic, TopicID: t.TopicID, ByID: f.byID(), Index: part.Partition,
 				Offset: part.FetchOffset, MaxBytes: int64(max(part.PartitionMaxBytes, 0)),
 				CurrentLeaderEpoch: part.CurrentLeaderEpoch, LastFetchedEpoch: part.LastFetchedEpoch,
 			})
 		}
 	}
-	return p
+	return out
+}
+
+// layOut prepares the answer to a full fetch, whose topics and partitions have the
+// request's order.
+func (f *fetching) layOut(req *wire.FetchRequest) {
+	f.resp.Responses = make([]wire.FetchResponseTopic, len(req.Topics))
+	for i := range req.Topics {
+		from, to := &req.Topics[i], &f.resp.Responses[i]
+		*to = wire.FetchResponseTopic{Topic: from.Topic, TopicID: from.TopicID, Partitions: make([]wire.FetchResponsePartition, len(from.Partitions))}
+		for j := range from.Partitions {
+			to.Partitions[j].PartitionIndex = from.Partitions[j].Partition
+		}
+	}
 }
 
 // readCommitted is the isolation level that stops at the last stable offset.
@@ -144,7 +175,7 @@ func (f *fetching) fill(t *wire.FetchResponseTopic, out *wire.FetchResponseParti
 
 // hint names the partition's leader (KIP-951).
 func (f *fetching) hint(t *wire.FetchResponseTopic, out *wire.FetchResponsePartition) {
-	ref := topicRef{name: t.Topic, id: t.TopicID, byID: f.r.Header.Version >= 13}
+	ref := topicRef{name: t.Topic, id: t.TopicID, byID: f.byID()}
 	hint, ok := f.api.leaderHint(ref, out.PartitionIndex, f.r.Conn.Listener(), kafka.Error(out.ErrorCode))
 	if !ok {
 		return

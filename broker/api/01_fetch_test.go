@@ -167,30 +167,6 @@ func TestP13TheLeaderIsNamed(t *testing.T) {
 	}
 }
 
-func TestF6Sessions(t *testing.T) {
-	k := newKit(t)
-	k.topic("t")
-	c := k.dial(internalListener)
-	for _, s := range []struct {
-		id, epoch int32
-		want      kafka.Error
-	}{
-		{0, 0, kafka.NoError}, {0, -1, kafka.NoError}, {123, 0, kafka.NoError}, {123, -1, kafka.NoError},
-		{123, 5, kafka.FetchSessionIDNotFound}, {0, 1, kafka.FetchSessionIDNotFound}, {123, -2, kafka.InvalidFetchSessionEpoch},
-	} {
-		req := fetchRequest("t", kafka.UUID{}, 0)
-		req.SessionID, req.SessionEpoch = s.id, s.epoch
-		resp := ask[*kmsg.FetchResponse](c, 12, req)
-		topics := 1
-		if s.want != kafka.NoError {
-			topics = 0
-		}
-		if resp.ErrorCode != int16(s.want) || resp.SessionID != 0 || len(resp.Topics) != topics {
-			t.Errorf("session %d epoch %d: error %d, session %d, %d topics", s.id, s.epoch, resp.ErrorCode, resp.SessionID, len(resp.Topics))
-		}
-	}
-}
-
 func TestF7TopicIDs(t *testing.T) {
 	k := newKit(t)
 	old := k.topic("t")

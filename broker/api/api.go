@@ -58,6 +58,7 @@ type API struct {
 	rows        []row // the table
 	byKey       map[int16]*row
 	producerIDs producerIDs
+	sessions    sessionCache
 
 	// Decoded requests of the busiest keys, for the room of their slices.
 	produces, fetches sync.Pool

@@ -25,15 +25,17 @@ type Node struct {
 	AutoCreateTopics         bool
 	DeleteTopicEnable        bool
 
-	MessageMaxBytes          int64
-	FetchMaxBytes            int64
-	SocketRequestMaxBytes    int64
-	QueuedMaxRequestBytes    int64 // -1 leaves the bound to the broker
-	SocketSendBufferBytes    int64 // -1 leaves it to the operating system
-	SocketReceiveBufferBytes int64 // -1 leaves it to the operating system
-	ConnectionsMaxIdleMs     int64 // negative: idle connections stay
-	MaxConnectionsPerIP      int64
-	MaxConnections           int64
+	MessageMaxBytes int64
+	FetchMaxBytes   int64
+
+	MaxIncrementalFetchSessionCacheSlots int64
+	SocketRequestMaxBytes                int64
+	QueuedMaxRequestBytes                int64 // -1 leaves the bound to the broker
+	SocketSendBufferBytes                int64 // -1 leaves it to the operating system
+	SocketReceiveBufferBytes             int64 // -1 leaves it to the operating system
+	ConnectionsMaxIdleMs                 int64 // negative: idle connections stay
+	MaxConnectionsPerIP                  int64
+	MaxConnections                       int64
 
 	LogRetentionCheckIntervalMs        int64
 	LogFlushSchedulerIntervalMs        int64
@@ -106,15 +108,17 @@ func newNode(l layers) (*Node, error) {
 		AutoCreateTopics:         l.bool("auto.create.topics.enable"),
 		DeleteTopicEnable:        l.bool("delete.topic.enable"),
 
-		MessageMaxBytes:          l.int("message.max.bytes"),
-		FetchMaxBytes:            l.int("fetch.max.bytes"),
-		SocketRequestMaxBytes:    l.int("socket.request.max.bytes"),
-		QueuedMaxRequestBytes:    l.int("queued.max.request.bytes"),
-		SocketSendBufferBytes:    l.int("socket.send.buffer.bytes"),
-		SocketReceiveBufferBytes: l.int("socket.receive.buffer.bytes"),
-		ConnectionsMaxIdleMs:     l.int("connections.max.idle.ms"),
-		MaxConnectionsPerIP:      l.int("max.connections.per.ip"),
-		MaxConnections:           l.int("max.connections"),
+		MessageMaxBytes: l.int("message.max.bytes"),
+		FetchMaxBytes:   l.int("fetch.max.bytes"),
+
+		MaxIncrementalFetchSessionCacheSlots: l.int("max.incremental.fetch.session.cache.slots"),
+		SocketRequestMaxBytes:                l.int("socket.request.max.bytes"),
+		QueuedMaxRequestBytes:                l.int("queued.max.request.bytes"),
+		SocketSendBufferBytes:                l.int("socket.send.buffer.bytes"),
+		SocketReceiveBufferBytes:             l.int("socket.receive.buffer.bytes"),
+		ConnectionsMaxIdleMs:                 l.int("connections.max.idle.ms"),
+		MaxConnectionsPerIP:                  l.int("max.connections.per.ip"),
+		MaxConnections:                       l.int("max.connections"),
 
 		LogRetentionCheckIntervalMs:        l.int("log.retention.check.interval.ms"),
 		LogFlushSchedulerIntervalMs:        l.int("log.flush.scheduler.interval.ms"),

@@ -43,6 +43,10 @@ var nodeSettings = []Setting{
 		Importance: Medium, Since: "Kafka 2.5 (KIP-541)",
 		Doc: "The most record bytes in one answer to a Fetch, whatever the client asks for. One batch that is larger is still sent.",
 	}, {
+		Name: "max.incremental.fetch.session.cache.slots", Type: Int, Default: "1000", Valid: atLeast(0), Scope: NodeScope,
+		Importance: Medium, Since: "Kafka 1.1 (KIP-227)",
+		Doc: "How many fetch sessions the broker keeps, one for each consumer that does not name all of its partitions in every fetch. 0 grants none.",
+	}, {
 		Name: "socket.request.max.bytes", Type: Int, Unit: Bytes, Default: "104857600", Valid: atLeast(1), Scope: NodeScope,
 		Importance: High, Since: "Kafka 0.8",
 		Doc: "The largest request a client may send; a larger one closes its connection.",

@@ -244,7 +244,10 @@ func (sf *sessionFetch) gather(f *fetch) {
 	}
 	s.mu.Unlock()
 	f.parts, f.errs = slices.Grow(f.parts[:0], n)[:n], slices.Grow(f.errs[:0], n)[:n]
-	f.results, f.seen = slices.Grow(f.results[:0], n)[:n], slices.Grow(f.seen[:0], n)[:n]
+	f.seen = slices.Grow(f.seen[:0], n)[:n]
+	if f.results = slices.Grow(f.results[:0], n)[:n]; f.results == nil {
+		f.results = []FetchResult{} // nil would say that the client has gone
+	}
 	for i := range f.parts {
 		f.parts[i], f.errs[i] = f.m.find(&f.params.Partitions[i])
 		f.seen[i] = seen{}

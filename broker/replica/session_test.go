@@ -143,6 +143,12 @@ func TestF6IdlePartitionsCostNothing(t *testing.T) {
 		if n := c.s.activeNow(); n != 0 {
 			t.Errorf("%d active members while the fetch waits, want none", n)
 		}
+		<-a
+		if got := <-c.fetch(long(1)); got.err != nil || got.results == nil || len(got.results) != 0 {
+			t.Errorf("nothing happened: %+v, want an empty answer", got)
+		}
+		a = c.fetch(long(1))
+		synctest.Wait()
 		k.produce(parts[77], 1)
 		got := <-a
 		if len(got.results) != 1 || got.results[0].Index != 77 || got.results[0].bytes() == 0 {
