@@ -98,6 +98,10 @@ func explain(what string, err error, message string) error {
 		next = "see it with 'varve topic describe'"
 	case errors.Is(err, kerr.InvalidConfig):
 		next = "see the settings with 'varve config docs'"
+	case errors.Is(err, kerr.OffsetOutOfRange):
+		next = "see the offsets of its partitions with 'varve topic describe'"
+	case errors.Is(err, kerr.PolicyViolation):
+		next = "its cleanup.policy has no delete"
 	case errors.Is(err, kerr.InvalidReplicationFactor):
 		next = "there are fewer brokers than replicas; use --replication-factor 1"
 	}

@@ -59,6 +59,21 @@ func TestVerbsAgainstANode(t *testing.T) {
 	if got := must(t, "", "tier", "status", "orders", "-b", b); !strings.Contains(got, "orders") {
 		t.Errorf("tier status: %q", got)
 	}
+	var dirs []logDirRow
+	if err := json.Unmarshal([]byte(must(t, "", "log", "dirs", "-o", "json", "-b", b)), &dirs); err != nil || len(dirs) != 1 ||
+		dirs[0].Partitions != 2 || len(dirs[0].Logs) != 2 || dirs[0].Logs[1].Size != dirs[0].Size || dirs[0].Size < 500 || dirs[0].Total < dirs[0].Usable || dirs[0].Usable <= 0 {
+		t.Errorf("log dirs: %+v, %v", dirs, err)
+	}
+	if got := must(t, "", "log", "dirs", "-b", b); !strings.Contains(got, dirs[0].Dir) || !strings.Contains(got, "online") {
+		t.Errorf("log dirs: %q", got)
+	}
+	must(t, "", "topic", "trim", "orders", "--partition", "1", "--before", "98", "-b", b)
+	if got := must(t, "", "consume", "orders", "-o", "start", "--exit-eof", "-b", b); got != "value 98\nvalue 99\n" {
+		t.Errorf("after a trim: %q", got)
+	}
+	if code, _, errOut := varve(t, "", "topic", "trim", "orders", "--partition", "1", "--before", "end", "-b", b); code != exitOK || !strings.Contains(errOut, "offset 100") {
+		t.Errorf("topic trim to the end: exit code %d, %q", code, errOut)
+	}
 	if code, _, errOut := varve(t, "", "topic", "delete", "orders", "-b", b); code != exitUsage || !strings.Contains(errOut, "--yes") {
 		t.Errorf("topic delete without --yes: exit code %d, %q", code, errOut)
 	}
@@ -70,6 +85,7 @@ func TestVerbsAgainstANode(t *testing.T) {
 
 func TestErrorsNameCauseAndNextStep(t *testing.T) {
 	b := brokertest.Node{}.Start(t).KafkaAddr()
+	must(t, "", "topic", "create", "known", "--partitions", "1", "-b", b)
 	for _, c := range []struct {
 		name string
 		args []string
@@ -81,6 +97,9 @@ func TestErrorsNameCauseAndNextStep(t *testing.T) {
 		{"unknown topic to read", []string{"consume", "nosuch", "-b", b, "--exit-eof"}, exitError, []string{"UNKNOWN_TOPIC_OR_PARTITION"}},
 		{"bad config", []string{"topic", "create", "t", "--config", "retention.mss=1", "-b", b}, exitError, []string{"INVALID_CONFIG", "retention.ms", "varve config docs"}},
 		{"too many replicas", []string{"topic", "create", "t", "--replication-factor", "3", "-b", b}, exitError, []string{"INVALID_REPLICATION_FACTOR"}},
+		{"trim without an offset", []string{"topic", "trim", "t", "--partition", "0"}, exitUsage, []string{"--before", "end"}},
+		{"trim without a partition", []string{"topic", "trim", "t", "--before", "3"}, exitUsage, []string{"--partition"}},
+		{"trim behind the end", []string{"topic", "trim", "known", "--partition", "0", "--before", "3", "-b", b}, exitError, []string{"OFFSET_OUT_OF_RANGE", "varve topic describe"}},
 		{"bad offset", []string{"consume", "t", "-o", "yesterday"}, exitUsage, []string{"yesterday", "start, end"}},
 		{"bad flag", []string{"topic", "list", "--nope"}, exitUsage, []string{"--nope", "--help"}},
 		{"bad form", []string{"topic", "list", "-o", "xml"}, exitUsage, []string{"table or json"}},

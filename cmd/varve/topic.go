@@ -14,8 +14,8 @@ import (
 )
 
 func topicCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "topic", Short: "Create, list, describe and delete topics"}
-	cmd.AddCommand(topicCreateCommand(), topicListCommand(), topicDescribeCommand(), topicDeleteCommand())
+	cmd := &cobra.Command{Use: "topic", Short: "Create, list, describe, trim and delete topics"}
+	cmd.AddCommand(topicCreateCommand(), topicListCommand(), topicDescribeCommand(), topicTrimCommand(), topicDeleteCommand())
 	return cmd
 }
 
