@@ -334,6 +334,11 @@ func TestF7ADeletedTopicWakesItsSession(t *testing.T) {
 		if got := told(<-names.fetch(long(1))); len(got) != 1 || got[0][:24] != "0: hw 2 start 0 err <nil" {
 			t.Errorf("by name: %q", got)
 		}
+		byName.Offset = 2
+		got := told(<-names.fetch(long(1), byName))
+		if _, leaks := old.mu.watchers[names.s.mu.members[keyOf(&byName)]]; leaks || len(got) != 0 || len(p.mu.watchers) != 1 {
+			t.Errorf("at the end of the new topic: %q, %d watchers of the old one, %d of the new one", got, len(old.mu.watchers), len(p.mu.watchers))
+		}
 		ids.s.Close()
 		names.s.Close()
 		if old.mu.watchers != nil || p.mu.watchers != nil {
@@ -420,6 +425,77 @@ func TestF6ServedPartitionsWaitForTheirTurn(t *testing.T) {
 			t.Errorf("served %v, want %v", order, want)
 		}
 	})
+}
+
+// TestF6WhatHappensWhileAFetchReads: of a partition that changes between the look at it
+// and the moment from which it is watched, the client hears nevertheless.
+func TestF6WhatHappensWhileAFetchReads(t *testing.T) {
+	for what, happens := range map[string]func(*kit, *sessionClient, *Partition){
+		"nothing":             func(*kit, *sessionClient, *Partition) {},
+		"an append":           func(k *kit, _ *sessionClient, p *Partition) { k.produce(p, 1) },
+		"a deletion":          func(k *kit, _ *sessionClient, p *Partition) { k.wantDeleted(p, 1, 1) },
+		"another offset":      func(_ *kit, c *sessionClient, p *Partition) { c.s.Update([]FetchPartition{ask(p, 1)}, nil) },
+		"the end of a leader": func(_ *kit, _ *sessionClient, p *Partition) { p.resign(kafka.NotLeaderOrFollower) },
+		"the session's end":   func(_ *kit, c *sessionClient, _ *Partition) { c.s.Close() },
+	} {
+		for _, watched := range []bool{false, true} {
+			k := newKit(t)
+			p := k.create(newTopic("t"))
+			k.produce(p, 2)
+			c := k.newSession(p)
+			c.s.Update([]FetchPartition{ask(p, 2)}, nil)
+			f := &fetch{m: k.Manager, params: &FetchParams{MaxBytes: 1 << 20}, session: &sessionFetch{s: c.s}}
+			c.s.mu.fetch = f
+			if watched {
+				f.session.gather(f)
+				f.read()
+				f.session.rest(f, true)
+				p.touch()
+			}
+			f.session.gather(f)
+			f.read()
+			happens(k, c, p)
+			f.session.rest(f, true)
+			f.release()
+			want := 1
+			if what == "nothing" || what == "the session's end" {
+				want = 0
+			}
+			if n := c.s.activeNow(); n != want {
+				t.Errorf("%s (watched before: %v): %d active members, want %d", what, watched, n, want)
+			}
+			c.s.Close()
+			if p.mu.watchers != nil {
+				t.Errorf("%s (watched before: %v): the partition is still watched", what, watched)
+			}
+		}
+	}
+}
+
+// TestF6ASessionThatEndsWhileItsFetchRestsLeavesNoWatcher: whichever comes first.
+func TestF6ASessionThatEndsWhileItsFetchRestsLeavesNoWatcher(t *testing.T) {
+	k := newKit(t)
+	parts := k.createWide(64)
+	for i := range 200 {
+		c := k.newSession(parts...)
+		f := &fetch{m: k.Manager, params: &FetchParams{MaxBytes: 1 << 20}, session: &sessionFetch{s: c.s}}
+		f.session.gather(f)
+		f.read()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for range i % 20 {
+				c.s.Len()
+			}
+			c.s.Close()
+		})
+		f.session.rest(f, true)
+		wg.Wait()
+		for _, p := range parts {
+			if p.mu.watchers != nil {
+				t.Fatalf("partition %s is still watched", p.tp)
+			}
+		}
+	}
 }
 
 // TestF6NothingIsLostUnderLoad: what producers append while a session fetches, with small
