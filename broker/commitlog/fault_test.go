@@ -32,7 +32,7 @@ func TestStorageErrorsStopTheLog(t *testing.T) {
 			return err
 		}},
 		"sync": {errorfs.Nth(1, errorfs.FileDatasync, isLog, syscall.EIO), (*Log).Flush},
-		"roll": {errorfs.Nth(2, errorfs.OpenFile, isLog, syscall.EMFILE), (*Log).Roll},
+		"roll": {errorfs.Nth(2, errorfs.OpenFile, isLog, syscall.EIO), (*Log).Roll},
 	} {
 		mem := newFS(t)
 		o := testOptions(errorfs.Wrap(mem, c.inject))

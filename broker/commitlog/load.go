@@ -45,6 +45,9 @@ func load(l *Log) error {
 		ld.state, ld.known = *l.opts.State, true
 	}
 	if err := ld.run(l.opts.Clean && ld.known); err != nil {
+		if outOfDescriptors(err) {
+			return l.busy(err)
+		}
 		ld.keepPromise()
 		return l.fail(err)
 	}
