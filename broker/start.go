@@ -105,6 +105,7 @@ func (n *Node) openController(ctx context.Context) error {
 
 func (n *Node) openDirs(context.Context) error {
 	img := n.controller.Image()
+	logFiles, _ := shareDescriptors(descriptorLimit())
 	o := logdir.Options{
 		FS: n.o.FS, Dirs: n.config.LogDirs, ClusterID: n.clusterID, NodeID: n.config.NodeID,
 		Config: func(_ kafka.TopicPartition, id kafka.UUID) commitlog.Config {
@@ -114,7 +115,7 @@ func (n *Node) openDirs(context.Context) error {
 			}
 			return replica.LogConfig(n.config.Topic(overrides))
 		},
-		Now: n.o.Now, Logger: n.logger, ProducerIDExpirationMs: n.config.ProducerIDExpirationMs,
+		Now: n.o.Now, Logger: n.logger, ProducerIDExpirationMs: n.config.ProducerIDExpirationMs, OpenFiles: logFiles,
 		Offline: func(d logdir.DirInfo) {
 			n.logger.Error("a log directory went offline", "dir", d.Path, "error", d.Offline)
 		},
