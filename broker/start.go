@@ -99,8 +99,14 @@ func (n *Node) openController(ctx context.Context) error {
 		case <-n.background.Done():
 		}
 	})
-	n.undo("end the background loops", func(context.Context) error { n.cancel(); n.wg.Wait(); return nil })
+	n.undoLoops()
 	return nil
+}
+
+// undoLoops ends the background loops here in the order of the stop. It is called for every
+// room that loops work on, before which they must have ended; ending them twice is no matter.
+func (n *Node) undoLoops() {
+	n.undo("end the background loops", func(context.Context) error { n.cancel(); n.wg.Wait(); return nil })
 }
 
 func (n *Node) openDirs(context.Context) error {
@@ -129,6 +135,7 @@ func (n *Node) openDirs(context.Context) error {
 	}
 	watchDirs(n.registry, n.dirs)
 	n.undo("close the log directories", func(context.Context) error { return n.dirs.Close() })
+	n.undoLoops()
 	n.every(ms(n.config.LogFlushOffsetCheckpointIntervalMs), func(context.Context) {
 		if err := n.dirs.Checkpoint(); err != nil {
 			n.metrics.checkpoint.Inc()
@@ -157,6 +164,7 @@ func (n *Node) openTier(ctx context.Context) error {
 		return err
 	}
 	n.undo("close the chunk cache", func(context.Context) error { return n.tier.Close() })
+	n.undoLoops()
 	return n.canary(ctx)
 }
 

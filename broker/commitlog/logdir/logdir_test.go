@@ -149,6 +149,24 @@ func TestPlacementAndCleanRestart(t *testing.T) {
 	}
 }
 
+// TestACheckpointAfterTheCloseChangesNothing: a background checkpoint that comes too late
+// neither fails nor makes the next start an unclean one.
+func TestACheckpointAfterTheCloseChangesNothing(t *testing.T) {
+	fsys := memfs.New()
+	m := mustOpen(t, options(fsys, "/a"))
+	appendTo(t, create(t, m, tp("t", 0), id(1)), 5)
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before := tree(t, fsys, "/a")
+	if err := m.Checkpoint(); err != nil {
+		t.Error(err)
+	}
+	if after := tree(t, fsys, "/a"); !slices.Equal(before, after) {
+		t.Errorf("the directory was\n%q\nand is\n%q", before, after)
+	}
+}
+
 func TestCrashRecoversEverything(t *testing.T) {
 	for _, lost := range []string{"nothing", "checkpoint", "checkpoint bytes"} {
 		fsys := memfs.New()

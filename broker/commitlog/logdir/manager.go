@@ -88,6 +88,7 @@ type dir struct {
 
 	writeMu  sync.Mutex // one writer of the checkpoint
 	sequence uint64     // of the last one; guarded by writeMu
+	sealed   bool       // the last one was written at the close; guarded by writeMu
 
 	mu struct {
 		sync.Mutex
@@ -311,7 +312,9 @@ func (m *Manager) Checkpoint() error {
 				errs = append(errs, err)
 			}
 		}
-		if err := m.writeCheckpoint(d, nil); err != nil {
+		if err := m.writeCheckpoint(d, nil); errors.Is(err, commitlog.ErrClosed) {
+			continue // closed meanwhile, with a checkpoint of its own
+		} else if err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -329,6 +332,9 @@ func (m *Manager) writeCheckpoint(d *dir, closed map[kafka.TopicPartition]bool) 
 	defer d.writeMu.Unlock()
 	if err := d.offline(); err != nil {
 		return fmt.Errorf("checkpoint of %s: %w", d.path, err)
+	}
+	if d.sealed { // a later one would undo the marker, in a directory that may be another process's by now
+		return fmt.Errorf("checkpoint of %s: %w", d.path, commitlog.ErrClosed)
 	}
 	c := checkpoint{directoryID: d.id, bootID: m.boot, sequence: d.sequence + 1}
 	for _, l := range m.logsIn(d) {
@@ -350,6 +356,7 @@ func (m *Manager) writeCheckpoint(d *dir, closed map[kafka.TopicPartition]bool) 
 		return err
 	}
 	d.sequence++
+	d.sealed = closed != nil
 	return nil
 }
 
