@@ -87,9 +87,11 @@ func (m metadataAsk) creatable(img *metadata.Image) []string {
 		return nil
 	}
 	var names []string
+	seen := make(map[string]bool) // a search in names would be quadratic in what a client sends
 	for _, t := range m.req.Topics {
 		name := *t.Name
-		if img.Topic(name) == nil && metadata.ValidateTopicName(name) == nil && !internalTopic(name) && !slices.Contains(names, name) {
+		if !seen[name] && img.Topic(name) == nil && metadata.ValidateTopicName(name) == nil && !internalTopic(name) {
+			seen[name] = true
 			names = append(names, name)
 		}
 	}

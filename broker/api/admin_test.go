@@ -463,6 +463,29 @@ func TestDescribeConfigs(t *testing.T) {
 	}
 }
 
+// TestDescribeConfigsAmplifiesNothing: a resource that is named many times is described once.
+func TestDescribeConfigsAmplifiesNothing(t *testing.T) {
+	k := newKit(t)
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	req.IncludeSynonyms, req.IncludeDocumentation = true, true
+	for range 3 {
+		for _, name := range []string{"", strconv.Itoa(int(testNode)), "01"} {
+			res := kmsg.NewDescribeConfigsRequestResource()
+			res.ResourceType, res.ResourceName = kmsg.ConfigResourceTypeBroker, name
+			req.Resources = append(req.Resources, res)
+		}
+	}
+	for i, res := range ask[*kmsg.DescribeConfigsResponse](k.dial(internalListener), 4, req).Resources {
+		want := kafka.InvalidRequest
+		if i < 2 {
+			want = 0
+		}
+		if kafka.Error(res.ErrorCode) != want || i != 1 && len(res.Configs) > 0 {
+			t.Errorf("mention %d of %q: error %d, %d settings", i/3, res.ResourceName, res.ErrorCode, len(res.Configs))
+		}
+	}
+}
+
 // TestDescribeClusterEndpointTypes: controllers have no listener of their own.
 func TestDescribeClusterEndpointTypes(t *testing.T) {
 	k := newKit(t)
