@@ -324,7 +324,7 @@ func TestDeletedTieredTopicIsPurged(t *testing.T) {
 	fsys := memfs.New()
 	c := open(t, options(fsys))
 	register(t, c, 1)
-	made := create(t, c, controller.NewTopic{Name: "tiered", Partitions: 1, ReplicationFactor: 1, Config: map[string]string{"remote.storage.enable": "true"}}, topic("local"))
+	made := create(t, c, controller.NewTopic{Name: "tiered", Partitions: 1, ReplicationFactor: 1, Config: map[string]string{"remote.storage.enable": " True"}}, topic("local"))
 	for _, err := range c.DeleteTopics(t.Context(), []kafka.UUID{made[0].ID, made[1].ID}) {
 		if err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"strings"
 
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
@@ -177,7 +178,7 @@ func (c *Controller) DeleteTopics(ctx context.Context, ids []kafka.UUID) []error
 		p := plan{img: img}
 		for i, id := range ids {
 			records := []metadata.Record{metadata.RemoveTopicRecord{TopicID: id}}
-			if t := img.TopicByID(id); t != nil && t.Config["remote.storage.enable"] == "true" {
+			if t := img.TopicByID(id); t != nil && strings.EqualFold(strings.TrimSpace(t.Config["remote.storage.enable"]), "true") { // as broker/config reads it
 				records = append(records, metadata.PurgeRecord{TopicID: id, Name: t.Name})
 			}
 			errs[i] = p.try(records...)
