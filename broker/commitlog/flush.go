@@ -19,7 +19,15 @@ func (l *Log) Flush() error { return (syncer{l}).flush(syncAll) }
 // FlushClosed does so for all but the active segment; a log dir calls it before each of
 // its checkpoints. With flush.ms set it flushes the active segment too: an idle log has no
 // timer that would.
+//
+// What was evicted before it is in that checkpoint's State, and what comes later is not: only
+// the former is Reap's to remove after the checkpoint.
 func (l *Log) FlushClosed() error {
+	l.mu.Lock()
+	for i := range l.mu.trash {
+		l.mu.trash[i].told = true
+	}
+	l.mu.Unlock()
 	if l.config().FlushMs < math.MaxInt64 {
 		return l.Flush()
 	}
@@ -295,11 +303,12 @@ func (l cutter) forget(s *segment) {
 	}
 }
 
-func (l cutter) reap(nowMs int64) {
+// reap removes the files whose time has come; all says that State is durable as it is.
+func (l cutter) reap(nowMs int64, all bool) {
 	l.mu.Lock()
 	var due, rest []trash
 	for _, t := range l.mu.trash {
-		if t.dueMs <= nowMs {
+		if t.dueMs <= nowMs && (t.told || all) {
 			due = append(due, t)
 		} else {
 			rest = append(rest, t)

@@ -81,6 +81,7 @@ type writer struct {
 type trash struct {
 	path  string
 	dueMs int64
+	told  bool // the eviction is in the State that is about to become durable
 }
 
 // Open opens a log, or describes one that has no files yet. A log whose Options say Clean

@@ -167,6 +167,43 @@ func TestACheckpointAfterTheCloseChangesNothing(t *testing.T) {
 	}
 }
 
+// TestEvictionDuringACheckpoint: segments go while a checkpoint is being written that still
+// names them. Their files stay until a checkpoint that does not.
+func TestEvictionDuringACheckpoint(t *testing.T) {
+	mem := memfs.New()
+	var l *commitlog.Log
+	evict := false
+	fsys := errorfs.Wrap(mem, func(op errorfs.Op, name string) error {
+		if op == errorfs.Rename && strings.HasPrefix(filepath.Base(name), checkpointName) && evict {
+			evict = false
+			if n, err := l.EvictBelow(l.End()); n == 0 || err != nil {
+				t.Errorf("evicted %d: %v", n, err)
+			}
+		}
+		return nil
+	})
+	m := mustOpen(t, options(fsys, "/a"))
+	l = create(t, m, tp("t", 0), id(1))
+	appendTo(t, l, 100)
+	end := l.End()
+	evict = true
+	if err := m.Checkpoint(); err != nil || evict {
+		t.Fatal(err, evict)
+	}
+	again := mustOpen(t, options(kill(t, mem), "/a"))
+	if l, ok := again.Log(tp("t", 0), id(1)); !ok || l.Err() != nil || l.Damage() != nil || l.End() != end {
+		t.Errorf("after a kill: %v, %v", l.Err(), l.Damage())
+	}
+	for range 2 {
+		if err := m.Checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left := strings.Count(strings.Join(tree(t, mem, "/a/t-0"), "\n"), ".deleted"); left > 0 {
+		t.Errorf("%d evicted files are still there", left)
+	}
+}
+
 func TestCrashRecoversEverything(t *testing.T) {
 	for _, lost := range []string{"nothing", "checkpoint", "checkpoint bytes"} {
 		fsys := memfs.New()
