@@ -204,6 +204,39 @@ func TestEvictionDuringACheckpoint(t *testing.T) {
 	}
 }
 
+// TestIdlePartitionsHoldNoFile: what was not used between two checkpoints is closed, under
+// nobody's hands, and opens again when it is needed.
+func TestIdlePartitionsHoldNoFile(t *testing.T) {
+	m := mustOpen(t, options(memfs.New(), "/a"))
+	var logs []*commitlog.Log
+	for i := range int32(8) {
+		logs = append(logs, create(t, m, tp("t", i), id(1)))
+		appendTo(t, logs[i], 30)
+	}
+	held, err := logs[0].Read(0, 100, 1, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := m.Checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := m.files.Open(); n != 0 {
+		t.Errorf("%d files of idle partitions are open", n)
+	}
+	if b, err := held.Range.ReadAll(); err != nil || len(b) == 0 {
+		t.Errorf("a reader lost its file: %v", err)
+	}
+	held.Range.Release()
+	for _, l := range logs {
+		appendTo(t, l, 1)
+		if l.End() != 31 {
+			t.Errorf("ends at %d", l.End())
+		}
+	}
+}
+
 func TestCrashRecoversEverything(t *testing.T) {
 	for _, lost := range []string{"nothing", "checkpoint", "checkpoint bytes"} {
 		fsys := memfs.New()

@@ -297,7 +297,7 @@ func (m *Manager) DirectoryIDs() []kafka.UUID {
 
 // Checkpoint syncs the closed segments of every log and then writes each directory's
 // checkpoint; the owner calls it every minute or so. A log that was never used costs
-// nothing but its entry.
+// nothing but its entry; one that was not used since the last call lets go of its files.
 func (m *Manager) Checkpoint() error {
 	var errs []error
 	for _, d := range m.dirs {
@@ -322,6 +322,7 @@ func (m *Manager) Checkpoint() error {
 			l.Reap()
 		}
 	}
+	m.files.Trim()
 	return errors.Join(errs...)
 }
 
