@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -219,12 +220,28 @@ func (n *Node) openPartitions(context.Context) error {
 			n.topics.apply(img, d)
 		}
 	})
-	engine := lifecycle.NewEngine(n.replicas.Retained, nil, n.logger)
+	// What is only local has a loop of its own: a partition of a tiered topic may wait for
+	// the object store, and the disks must not fill up meanwhile.
+	n.retain(func(p lifecycle.Partition) bool { return p.Policy().Tiered })
+	n.retain(func(p lifecycle.Partition) bool { return !p.Policy().Tiered })
+	return nil
+}
+
+// retain applies retention, again and again, to the partitions that are chosen.
+func (n *Node) retain(chosen func(lifecycle.Partition) bool) {
+	engine := lifecycle.NewEngine(func() iter.Seq[lifecycle.Partition] {
+		return func(yield func(lifecycle.Partition) bool) {
+			for p := range n.replicas.Retained() {
+				if chosen(p) && !yield(p) {
+					return
+				}
+			}
+		}
+	}, nil, n.logger)
 	n.every(ms(n.config.LogRetentionCheckIntervalMs), func(ctx context.Context) {
 		if err := engine.Tick(ctx, n.o.Now().UnixMilli()); err != nil && ctx.Err() == nil {
 			n.metrics.retention.Inc()
 			n.logger.Warn("retention was not complete; it is tried again", "error", err)
 		}
 	})
-	return nil
 }
