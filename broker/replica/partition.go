@@ -214,6 +214,12 @@ func (p *Partition) servesLocked(clientEpoch int32) error {
 	if err := p.lead.log.Err(); err != nil {
 		return storageError(err)
 	}
+	// After a clean shutdown the files are looked at on first use: only then does it show
+	// that they are gone.
+	if p.lead.remote != nil && p.lead.log.Damage() != nil {
+		p.heal.CompareAndSwap(healed, unhealed)
+		return p.startHeal()
+	}
 	return nil
 }
 

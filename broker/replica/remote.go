@@ -119,6 +119,9 @@ func (p *Partition) adopt(epoch int32, tail tiered.Tail) error {
 			"partition", p.tp.String(), "end", log.End(), "error", err)
 	}
 	log.Accept()
+	p.mu.Lock()
+	p.mu.highWatermark = min(p.mu.highWatermark, log.End()) // what is lost is not committed
+	p.mu.Unlock()
 	p.heal.Store(healed)
 	return nil
 }
