@@ -181,19 +181,19 @@ func (p *Partition) SetCopyState(ctx context.Context, s manifest.CopyState) erro
 // CleanUp removes what is due now: expired objects past their grace, old manifest
 // versions, and, when it is called a second time, orphans.
 func (p *Partition) CleanUp(ctx context.Context) error {
-	return errors.Join(p.do(ctx, p.deleteJob()), p.do(ctx, p.cleanJob()), p.do(ctx, p.orphanJob()))
+	return errors.Join(p.do(ctx, p.deleteJob()), p.do(ctx, p.m.cleanJob()), p.do(ctx, p.m.orphanJob()))
 }
 
 func (p *Partition) deleteJob() job {
 	return job{kind: jobDelete, graceMs: p.r.Config().TierDeleteGraceMs, longMs: p.m.o.DivergedGrace.Milliseconds()}
 }
 
-func (p *Partition) cleanJob() job {
-	return job{kind: jobClean, graceMs: p.m.o.ManifestWindow.Milliseconds()}
+func (m *Manager) cleanJob() job {
+	return job{kind: jobClean, graceMs: m.o.ManifestWindow.Milliseconds()}
 }
 
-func (p *Partition) orphanJob() job {
-	return job{kind: jobOrphans, graceMs: p.m.o.OrphanGrace.Milliseconds()}
+func (m *Manager) orphanJob() job {
+	return job{kind: jobOrphans, graceMs: m.o.OrphanGrace.Milliseconds()}
 }
 
 // EvictLocal drops closed local segments wholly below offset and answers how many went.

@@ -88,6 +88,9 @@ func (m *Manager) Wake(p *Partition) {
 	}
 }
 
+// Wake asks the manager's Run to look at p soon: see Manager.Wake. It never blocks.
+func (p *Partition) Wake() { p.m.Wake(p) }
+
 // turn is one look at p by a worker.
 func (m *Manager) turn(ctx context.Context, p *Partition) {
 	p.mu.Lock()
@@ -231,10 +234,10 @@ func (p *Partition) tidyLocked(ctx context.Context) error {
 	}
 	version := p.machine.head.Version
 	if p.cleaned.due(p.m.o.CleanInterval, version, p.machine.stale > 0) {
-		errs = append(errs, p.forget(&p.cleaned, p.doLocked(ctx, p.cleanJob())))
+		errs = append(errs, p.forget(&p.cleaned, p.doLocked(ctx, p.m.cleanJob())))
 	}
 	if p.swept.due(max(p.m.o.OrphanGrace, p.m.o.CleanInterval), version, p.machine.loose > 0) {
-		errs = append(errs, p.forget(&p.swept, p.doLocked(ctx, p.orphanJob())))
+		errs = append(errs, p.forget(&p.swept, p.doLocked(ctx, p.m.orphanJob())))
 	}
 	return errors.Join(errs...)
 }

@@ -59,10 +59,11 @@ func (l *Log) Append(b []byte, h batch.Header, leaderEpoch int32) (Appended, err
 	h.BaseOffset, h.LeaderEpoch = end, leaderEpoch
 	batch.SetBaseOffset(b, end)
 	batch.SetLeaderEpoch(b, leaderEpoch)
-	if err := l.w.write(b, &h, &c, marker); err != nil {
+	rolled, err := l.w.write(b, &h, &c, marker)
+	if err != nil {
 		return Appended{}, err
 	}
-	out := Appended{BaseOffset: end, LastOffset: h.LastOffset(), LogStart: l.LogStart(), AppendTimeMs: -1}
+	out := Appended{BaseOffset: end, LastOffset: h.LastOffset(), LogStart: l.LogStart(), AppendTimeMs: -1, Rolled: rolled}
 	if h.IsLogAppendTime() {
 		out.AppendTimeMs = h.MaxTimestampMs
 	}
@@ -112,26 +113,27 @@ func parseMarker(b []byte) (*endMarker, error) {
 }
 
 // write puts a batch with final offsets at the end of the active segment and publishes it.
-func (l *writer) write(b []byte, h *batch.Header, c *Config, marker *endMarker) error {
+// It says whether the batch is the first one there.
+func (l *writer) write(b []byte, h *batch.Header, c *Config, marker *endMarker) (first bool, err error) {
 	s, err := l.writable(c, int64(len(b)), h)
 	if err != nil {
-		return l.fail(err)
+		return false, l.fail(err)
 	}
 	l.dirty = true
 	f, err := l.opts.Files.acquire(&s.log, func() string { return s.path(logSuffix) }, 0)
 	if err != nil {
-		return l.fail(fmt.Errorf("open %s: %w", s.path(logSuffix), err))
+		return false, l.fail(fmt.Errorf("open %s: %w", s.path(logSuffix), err))
 	}
 	defer f.ref.Release()
 	if err := fault.Err("log.append"); err != nil {
-		return l.fail(err)
+		return false, l.fail(err)
 	}
 	if _, err := f.WriteAt(b, s.size); err != nil {
-		return l.unwritten(f, s, err)
+		return false, l.unwritten(f, s, err)
 	}
 	txnsChanged, err := l.applyProducer(s, h, marker)
 	if err != nil {
-		return l.fail(err)
+		return false, l.fail(err)
 	}
 	l.mu.Lock()
 	s.grow(c, int64(len(b)), h.MaxTimestampMs, h.LastOffset())
@@ -144,10 +146,10 @@ func (l *writer) write(b []byte, h *batch.Header, c *Config, marker *endMarker) 
 	l.mu.Unlock()
 	if len(s.offsets.tail) >= tailFlushBytes || len(s.times.tail) >= tailFlushBytes {
 		if err := l.flushIndexes(s); err != nil {
-			return l.fail(err)
+			return false, l.fail(err)
 		}
 	}
-	return nil
+	return s.base == h.BaseOffset, nil
 }
 
 // unwritten takes back a batch of which not all was written. Of a full disk that is all: the

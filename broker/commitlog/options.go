@@ -131,6 +131,9 @@ type Appended struct {
 	AppendTimeMs int64
 	// Duplicate says that nothing was written: the offsets are those of the first try.
 	Duplicate bool
+	// Rolled says that the batch is the first of its segment: the one before, if there is
+	// one, is closed.
+	Rolled bool
 }
 
 // SegmentInfo describes a segment.

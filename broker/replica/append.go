@@ -76,6 +76,9 @@ func (p *Partition) appendLocked(b []byte, o AppendOptions) (AppendResult, acked
 		size = 0 // nothing was written
 	}
 	acked := p.advanceLocked(size)
+	if a.Rolled && p.lead.remote != nil {
+		p.lead.remote.Wake() // a segment was closed: its upload need not wait for the interval
+	}
 	return p.placed(a, h, o.Acks), acked, nil
 }
 

@@ -17,6 +17,8 @@ import (
 // RemoteLog is the part of a partition in the object store: *tiered.Partition. Methods
 // that take a context wait for the store.
 type RemoteLog interface {
+	// Wake has the uploads looked at soon, because a segment was closed. It never blocks.
+	Wake()
 	// View is what is known of the newest manifest, without asking the store.
 	View() tiered.View
 	// Manifest is the manifest that View describes, nil when there is none.
