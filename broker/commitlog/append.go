@@ -85,10 +85,7 @@ func (l *writer) checkProducer(b []byte, h *batch.Header) (*endMarker, *Appended
 		return m, nil, p.checkMarker(h, *m)
 	}
 	if m, ok := p.duplicate(h); ok {
-		dup := &Appended{BaseOffset: m.firstOffset(), LastOffset: m.lastOffset, LogStart: l.LogStart(), AppendTimeMs: -1, Duplicate: true}
-		if h.IsLogAppendTime() {
-			dup.AppendTimeMs = m.timestampMs
-		}
+		dup := &Appended{BaseOffset: m.firstOffset(), LastOffset: m.lastOffset, LogStart: l.LogStart(), AppendTimeMs: m.timestampMs, Duplicate: true}
 		return nil, dup, nil
 	}
 	return nil, nil, p.check(h)
