@@ -53,12 +53,13 @@ conformance: ## one suite for every object store; S3 on a real versitygw
 compat: build ## kcat, Kafka's own tools and the Java client against a real broker and a real S3 server
 	@$(INSTALL) kcat kafka >/dev/null
 	VARVE_BIN=$(CURDIR)/$(BIN) VARVE_KAFKA_JARS=$$($(INSTALL) kafka) \
-		./localstack/versitygw run $(GOTESTSUM) -- -count=1 -timeout 20m ./test/compat
+		./localstack/versitygw run $(GOTESTSUM) -- -count=1 -timeout 20m -p 1 ./test/compat/...
 
 .PHONY: chaos
-chaos: ## kill -9 at random moments and at each named point (CHAOS_KILLS=10, CHAOS_SEED to repeat)
+chaos: ## kill -9, power cuts and lies of the store (CHAOS_KILLS=10, CHAOS_HISTORIES=60, CHAOS_SEED to repeat)
 	CGO_ENABLED=0 go build $(EMBEDDED),varvefault -o bin/varve-fault ./cmd/varve
-	VARVE_BIN=$(CURDIR)/bin/varve-fault $(GOTESTSUM) -- -count=1 -timeout 20m ./test/chaos
+	VARVE_BIN=$(CURDIR)/bin/varve-fault CHAOS_HISTORIES=$${CHAOS_HISTORIES:-60} \
+		$(GOTESTSUM) -- $(EMBEDDED) -count=1 -timeout 20m ./test/chaos
 
 .PHONY: bench
 bench: build ## Varve, Apache Kafka and a floor program in one run, interleaved (BENCH="-pairs 4 -gib 1")

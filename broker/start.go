@@ -78,13 +78,19 @@ func (n *Node) openController(ctx context.Context) error {
 		return fmt.Errorf("the log directories %s hold data of cluster %s, but the metadata directory %s is empty: set varve.metadata.dir to where that cluster's metadata is, or name empty log directories",
 			strings.Join(c.LogDirs, ", "), cluster, c.MetadataDir)
 	}
-	if cluster == "" {
+	foreign := ""
+	if cluster != "" {
+		foreign = fmt.Sprintf("the log directories %s are of cluster %s: ", strings.Join(c.LogDirs, ", "), cluster)
+	} else {
 		cluster = c.ClusterID
 	}
 	n.controller, err = controller.Open(controller.Options{
 		FS: n.o.FS, Dir: c.MetadataDir, NodeID: c.NodeID, ClusterID: cluster, ValidateConfig: c.ValidateTopic,
 		Defaults: func() (int32, int16) { return n.config.NumPartitions, n.config.DefaultReplicationFactor }, Logger: n.logger,
 	})
+	if errors.Is(err, kafka.InconsistentClusterID) {
+		return fmt.Errorf("%s%w", foreign, err)
+	}
 	if err != nil {
 		return err
 	}

@@ -49,6 +49,9 @@ type Partition struct {
 	object  *object // being uploaded
 	cleaned turnOf
 	swept   turnOf
+	looked  bool // for what earlier epochs left behind
+
+	since time.Time // of the leadership
 
 	head atomic.Pointer[state] // nil: the bucket has not been read
 
@@ -90,7 +93,7 @@ type state struct {
 }
 
 func newPartition(m *Manager, r Replica) *Partition {
-	p := &Partition{m: m, tp: r.TopicPartition(), epoch: r.LeaderEpoch(), r: r, log: r.Log(), token: make(chan struct{}, 1),
+	p := &Partition{m: m, tp: r.TopicPartition(), epoch: r.LeaderEpoch(), r: r, log: r.Log(), token: make(chan struct{}, 1), since: time.Now(),
 		id: manifest.ID{ClusterID: m.cluster, TopicID: r.TopicID(), Partition: r.TopicPartition().Partition}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.machine = machine{id: p.id, epoch: p.epoch, inc: m.o.Incarnation, nonce: rand.Uint64(), keep: uint64(m.o.KeepManifests)}
@@ -178,19 +181,19 @@ func (p *Partition) SetCopyState(ctx context.Context, s manifest.CopyState) erro
 // CleanUp removes what is due now: expired objects past their grace, old manifest
 // versions, and, when it is called a second time, orphans.
 func (p *Partition) CleanUp(ctx context.Context) error {
-	return errors.Join(p.do(ctx, p.deleteJob()), p.do(ctx, p.cleanJob()), p.do(ctx, p.orphanJob()))
+	return errors.Join(p.do(ctx, p.deleteJob()), p.do(ctx, p.m.cleanJob()), p.do(ctx, p.m.orphanJob()))
 }
 
 func (p *Partition) deleteJob() job {
 	return job{kind: jobDelete, graceMs: p.r.Config().TierDeleteGraceMs, longMs: p.m.o.DivergedGrace.Milliseconds()}
 }
 
-func (p *Partition) cleanJob() job {
-	return job{kind: jobClean, graceMs: p.m.o.ManifestWindow.Milliseconds()}
+func (m *Manager) cleanJob() job {
+	return job{kind: jobClean, graceMs: m.o.ManifestWindow.Milliseconds()}
 }
 
-func (p *Partition) orphanJob() job {
-	return job{kind: jobOrphans, graceMs: p.m.o.OrphanGrace.Milliseconds()}
+func (m *Manager) orphanJob() job {
+	return job{kind: jobOrphans, graceMs: m.o.OrphanGrace.Milliseconds()}
 }
 
 // EvictLocal drops closed local segments wholly below offset and answers how many went.

@@ -88,6 +88,9 @@ func (m *Manager) Wake(p *Partition) {
 	}
 }
 
+// Wake asks the manager's Run to look at p soon: see Manager.Wake. It never blocks.
+func (p *Partition) Wake() { p.m.Wake(p) }
+
 // turn is one look at p by a worker.
 func (m *Manager) turn(ctx context.Context, p *Partition) {
 	p.mu.Lock()
@@ -148,7 +151,7 @@ func (p *Partition) work(ctx context.Context) (more bool, err error) {
 }
 
 // hasWork says, from local knowledge alone, whether there may be something to copy. An
-// idle partition costs no request, and no claim, for ever.
+// idle partition costs one look at the bucket in an epoch, and no claim, for ever.
 func (p *Partition) hasWork() bool {
 	next := int64(0)
 	if h := p.machine.head; h != nil {
@@ -211,13 +214,15 @@ func (p *Partition) copyLocked(ctx context.Context) (more bool, err error) {
 	return true, nil
 }
 
-// tidyLocked deletes what is due and cleans up now and then, if this epoch owns the
-// manifest: others do it for theirs. A partition on which nothing happens costs no request.
+// tidyLocked deletes what is due and cleans up now and then. It claims only when there is
+// something to tidy. A partition on which nothing happens costs no request.
 func (p *Partition) tidyLocked(ctx context.Context) error {
 	if !p.machine.claimed {
-		h := p.machine.head
-		if h == nil || len(h.Pending) == 0 {
-			return nil
+		if due, err := p.leftOvers(ctx); err != nil || !due {
+			return err
+		}
+		if err := p.doLocked(ctx, job{kind: jobClaim}); err != nil {
+			return err
 		}
 	}
 	var errs []error
@@ -229,10 +234,10 @@ func (p *Partition) tidyLocked(ctx context.Context) error {
 	}
 	version := p.machine.head.Version
 	if p.cleaned.due(p.m.o.CleanInterval, version, p.machine.stale > 0) {
-		errs = append(errs, p.forget(&p.cleaned, p.doLocked(ctx, p.cleanJob())))
+		errs = append(errs, p.forget(&p.cleaned, p.doLocked(ctx, p.m.cleanJob())))
 	}
 	if p.swept.due(max(p.m.o.OrphanGrace, p.m.o.CleanInterval), version, p.machine.loose > 0) {
-		errs = append(errs, p.forget(&p.swept, p.doLocked(ctx, p.orphanJob())))
+		errs = append(errs, p.forget(&p.swept, p.doLocked(ctx, p.m.orphanJob())))
 	}
 	return errors.Join(errs...)
 }

@@ -244,6 +244,9 @@ func (m *machine) stepOrphans(ev event) command {
 
 // orphan says whether nothing refers to s, or ever will.
 func (m *machine) orphan(s manifest.Segment) bool {
+	if m.head == nil { // no version exists yet: older epochs never will make one
+		return s.Epoch < m.epoch
+	}
 	if contains(m.head.Segments, s) || slices.ContainsFunc(m.head.Pending, func(p manifest.Pending) bool { return same(p.Segment, s) }) {
 		return false
 	}

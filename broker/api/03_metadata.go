@@ -186,13 +186,22 @@ func (m metadataAsk) topicsByName(img *metadata.Image, failed map[string]kafka.E
 		case t != nil:
 			resp.Topics = append(resp.Topics, m.topic(img, t))
 		case refused:
-			resp.Topics = append(resp.Topics, errorTopic(&name, kafka.UUID{}, code))
+			resp.Topics = append(resp.Topics, m.noTopic(&name, code))
 		case metadata.ValidateTopicName(name) != nil:
-			resp.Topics = append(resp.Topics, errorTopic(&name, kafka.UUID{}, kafka.InvalidTopic))
+			resp.Topics = append(resp.Topics, m.noTopic(&name, kafka.InvalidTopic))
 		default:
-			resp.Topics = append(resp.Topics, errorTopic(&name, kafka.UUID{}, kafka.UnknownTopicOrPartition))
+			resp.Topics = append(resp.Topics, m.noTopic(&name, kafka.UnknownTopicOrPartition))
 		}
 	}
+}
+
+// noTopic is a topic that is not there; what its name would allow is told all the same.
+func (m metadataAsk) noTopic(name *string, code kafka.Error) wire.MetadataResponseTopic {
+	out := errorTopic(name, kafka.UUID{}, code)
+	if m.req.IncludeTopicAuthorizedOperations {
+		out.TopicAuthorizedOperations = topicOperations
+	}
+	return out
 }
 
 // topic describes one topic.

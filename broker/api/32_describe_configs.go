@@ -55,7 +55,9 @@ func (a *API) describeConfigs(r *server.Request) error {
 			seen[key] = true
 			entries, err = a.settings(img, res)
 		}
-		out.ErrorCode, out.ErrorMessage = a.failure(err)
+		if out.ErrorCode, out.ErrorMessage = a.failure(err); err == nil {
+			out.ErrorMessage = new(string) // Kafka's is empty where others are null
+		}
 		for j := range entries {
 			if len(res.ConfigurationKeys) == 0 || slices.Contains(res.ConfigurationKeys, entries[j].Name) {
 				out.Configs = append(out.Configs, describedSetting(&entries[j], &req))
@@ -84,7 +86,11 @@ func (a *API) settings(img *metadata.Image, res *wire.DescribeConfigsRequestReso
 		if name == "" {
 			return a.o.Node().DescribeCluster(), nil
 		}
-		if id, err := strconv.ParseInt(name, 10, 32); err != nil || int32(id) != a.o.NodeID {
+		id, err := strconv.ParseInt(name, 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("broker %q: a broker id is a number: %w", name, kafka.InvalidRequest)
+		}
+		if int32(id) != a.o.NodeID {
 			return nil, fmt.Errorf("broker %q: this is broker %d, ask the other one: %w", name, a.o.NodeID, kafka.InvalidRequest)
 		}
 		return a.o.Node().Describe(), nil

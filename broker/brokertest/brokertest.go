@@ -7,6 +7,7 @@ package brokertest
 import (
 	"context"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"testing"
 	"time"
@@ -30,6 +31,10 @@ type Node struct {
 	Set []string
 	// Now is the wall clock; nil for the real one.
 	Now func() time.Time
+	// Logger is where the node logs; nil for the test's log, from warnings on.
+	Logger *slog.Logger
+	// Listen is the network; nil for loopback.
+	Listen func(network, addr string) (net.Listener, error)
 }
 
 // shared is a bucket that outlives the nodes on it.
@@ -67,8 +72,11 @@ func (n Node) Try(t testing.TB) (*broker.Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if n.Logger == nil {
+		n.Logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	}
 	node, err := broker.Start(t.Context(), broker.Options{
-		Config: c, FS: n.FS, Now: n.Now, Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Config: c, FS: n.FS, Now: n.Now, Listen: n.Listen, Logger: n.Logger,
 		OpenStore: func(context.Context, string) (objstore.Bucket, error) { return shared{n.Bucket}, nil },
 		TuneTier: func(o *tiered.Options) {
 			o.CleanInterval, o.ManifestWindow, o.OrphanGrace, o.KeepManifests = 50*time.Millisecond, -1, -1, 2

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/fault"
@@ -24,7 +25,7 @@ const producerSweepMs = 10 * 60 * 1000
 // Duplicate with the first try's offsets; errors wrap kafka.OutOfOrderSequenceNumber,
 // kafka.InvalidProducerEpoch, kafka.InvalidTxnState. Others wrap kafka.FencedLeaderEpoch
 // (an older epoch than the log's), kafka.RecordListTooLarge (larger than segment.bytes),
-// kafka.KafkaStorageError. After an error nothing of b is in the log, but when the sync of
+// kafka.KafkaStorageError, which is the end of the log unless its disk is full. After an error nothing of b is in the log, but when the sync of
 // group mode failed: then the next start decides.
 func (l *Log) Append(b []byte, h batch.Header, leaderEpoch int32) (Appended, error) {
 	l.appendMu.Lock()
@@ -52,13 +53,17 @@ func (l *Log) Append(b []byte, h batch.Header, leaderEpoch int32) (Appended, err
 	if dup != nil {
 		return *dup, nil
 	}
+	if err := l.opts.Room.take(h.Size()); err != nil {
+		return Appended{}, fmt.Errorf("log %s: no appends for now: %w", l.opts.TP, err)
+	}
 	h.BaseOffset, h.LeaderEpoch = end, leaderEpoch
 	batch.SetBaseOffset(b, end)
 	batch.SetLeaderEpoch(b, leaderEpoch)
-	if err := l.w.write(b, &h, &c, marker); err != nil {
+	rolled, err := l.w.write(b, &h, &c, marker)
+	if err != nil {
 		return Appended{}, err
 	}
-	out := Appended{BaseOffset: end, LastOffset: h.LastOffset(), LogStart: l.LogStart(), AppendTimeMs: -1}
+	out := Appended{BaseOffset: end, LastOffset: h.LastOffset(), LogStart: l.LogStart(), AppendTimeMs: -1, Rolled: rolled}
 	if h.IsLogAppendTime() {
 		out.AppendTimeMs = h.MaxTimestampMs
 	}
@@ -80,10 +85,7 @@ func (l *writer) checkProducer(b []byte, h *batch.Header) (*endMarker, *Appended
 		return m, nil, p.checkMarker(h, *m)
 	}
 	if m, ok := p.duplicate(h); ok {
-		dup := &Appended{BaseOffset: m.firstOffset(), LastOffset: m.lastOffset, LogStart: l.LogStart(), AppendTimeMs: -1, Duplicate: true}
-		if h.IsLogAppendTime() {
-			dup.AppendTimeMs = m.timestampMs
-		}
+		dup := &Appended{BaseOffset: m.firstOffset(), LastOffset: m.lastOffset, LogStart: l.LogStart(), AppendTimeMs: m.timestampMs, Duplicate: true}
 		return nil, dup, nil
 	}
 	return nil, nil, p.check(h)
@@ -108,26 +110,27 @@ func parseMarker(b []byte) (*endMarker, error) {
 }
 
 // write puts a batch with final offsets at the end of the active segment and publishes it.
-func (l *writer) write(b []byte, h *batch.Header, c *Config, marker *endMarker) error {
+// It says whether the batch is the first one there.
+func (l *writer) write(b []byte, h *batch.Header, c *Config, marker *endMarker) (first bool, err error) {
 	s, err := l.writable(c, int64(len(b)), h)
 	if err != nil {
-		return l.failToOpen(err)
+		return false, l.failToOpen(err)
 	}
 	l.dirty = true
 	f, err := l.opts.Files.acquire(&s.log, func() string { return s.path(logSuffix) }, 0)
 	if err != nil {
-		return l.failToOpen(fmt.Errorf("open %s: %w", s.path(logSuffix), err))
+		return false, l.failToOpen(fmt.Errorf("open %s: %w", s.path(logSuffix), err))
 	}
 	defer f.ref.Release()
 	if err := fault.Err("log.append"); err != nil {
-		return l.fail(err)
+		return false, l.fail(err)
 	}
 	if _, err := f.WriteAt(b, s.size); err != nil {
-		return l.fail(fmt.Errorf("write %s at %d: %w", s.path(logSuffix), s.size, err))
+		return false, l.unwritten(f, s, err)
 	}
 	txnsChanged, err := l.applyProducer(s, h, marker)
 	if err != nil {
-		return l.fail(err)
+		return false, l.fail(err)
 	}
 	l.mu.Lock()
 	s.grow(c, int64(len(b)), h.MaxTimestampMs, h.LastOffset())
@@ -140,10 +143,23 @@ func (l *writer) write(b []byte, h *batch.Header, c *Config, marker *endMarker) 
 	l.mu.Unlock()
 	if len(s.offsets.tail) >= tailFlushBytes || len(s.times.tail) >= tailFlushBytes {
 		if err := l.flushIndexes(s); err != nil && !outOfDescriptors(err) { // else the next append tries again
-			return l.fail(err)
+			return false, l.fail(err)
 		}
 	}
-	return nil
+	return s.base == h.BaseOffset, nil
+}
+
+// unwritten takes back a batch of which not all was written. Of a full disk that is all: the
+// next append may find room again.
+func (l *writer) unwritten(f vfs.File, s *segment, err error) error {
+	err = fmt.Errorf("write %s at %d: %w", s.path(logSuffix), s.size, err)
+	if !errors.Is(err, syscall.ENOSPC) {
+		return l.fail(err)
+	}
+	if cut := f.Truncate(s.size); cut != nil {
+		return l.fail(errors.Join(err, cut))
+	}
+	return fmt.Errorf("log %s: %w: %w", l.opts.TP, kafka.KafkaStorageError, err)
 }
 
 // failToOpen ends an append that met err before it wrote anything.

@@ -77,7 +77,7 @@ func (l finder) export(base int64) (*Export, *segment, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("open %s: %w: %w", s.path(logSuffix), kafka.KafkaStorageError, err)
 	}
-	e.Log = vfs.NewRange(h, 0, s.size, h.ref)
+	e.Log = vfs.NewRange(h.File, 0, s.size, h.ref)
 	return e, s, nil
 }
 

@@ -27,7 +27,7 @@ func TestStorageErrorsStopTheLog(t *testing.T) {
 			_, err := tryAppend(l, records(1, 10, testNowMs), 0)
 			return err
 		}},
-		"short write": {errorfs.Nth(3, errorfs.FileWriteAt, isLog, errorfs.Short(30, syscall.ENOSPC)), func(l *Log) error {
+		"short write": {errorfs.Nth(3, errorfs.FileWriteAt, isLog, errorfs.Short(30, syscall.EIO)), func(l *Log) error {
 			_, err := tryAppend(l, records(1, 10, testNowMs), 0)
 			return err
 		}},
@@ -120,7 +120,12 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	loop(func() error { _, _, _, _, err := l.OffsetForTime(testNowMs + l.LocalStart()); return err })
 	loop(l.Flush)
-	loop(func() error { _, err := l.EvictBelow(l.End() - 30); err = errors.Join(err, l.FlushClosed()); l.Reap(); return err })
+	loop(func() error {
+		_, err := l.EvictBelow(l.End() - 30)
+		err = errors.Join(err, l.FlushClosed())
+		l.Reap()
+		return err
+	})
 	loop(func() error { _ = l.State(); _ = l.Segments(); _ = l.Epochs(); _ = l.LastStable(l.End()); return nil })
 	for i := range 1500 {
 		appendBatch(t, l, idempotent(1, 0, int32(2*i), 2), int32(i/500))

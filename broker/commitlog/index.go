@@ -160,25 +160,41 @@ func appendTimeEntry(dst []byte, base int64, e TimeEntry) []byte {
 	return binary.BigEndian.AppendUint32(dst, uint32(e.Offset-base))
 }
 
-// searchFile is sort.Search over the first n entries of an index file: it finds the
-// first entry for which after is true, and reads the one in front of it into buf.
-func searchFile(f io.ReaderAt, entrySize, n int, buf []byte, after func(entry []byte) bool) (int, error) {
-	lo, hi := 0, n
-	for lo < hi {
-		mid := int(uint(lo+hi) >> 1)
-		if _, err := f.ReadAt(buf[:entrySize], int64(mid)*int64(entrySize)); err != nil {
-			return 0, fmt.Errorf("read entry %d of %d: %w", mid, n, err)
+// probeEntries is how many entries one read of a search takes in. Batches of one topic are
+// much alike, so that a guess by proportion is mostly that good, and a lookup in a file of
+// any size costs one read where halving costs one per power of two.
+const probeEntries = 128
+
+// searchFile is sort.Search over the first n entries of an index file: it answers the last
+// entry in front of those for which after is true, nil when there is none, in room, which
+// holds probeEntries entries. guess is where to look first.
+func searchFile(f io.ReaderAt, entrySize, n, guess int, room []byte, after func(entry []byte) bool) ([]byte, error) {
+	// Entries below lo are not after, those from hi on are. A probe starts one in front of
+	// lo: the entry there may be the answer.
+	for lo, hi := 0, n; hi > 0; guess = (lo + hi) / 2 {
+		from := max(lo-1, 0, min(guess-probeEntries/2, hi-probeEntries))
+		to := min(from+probeEntries, hi)
+		b := room[:(to-from)*entrySize]
+		if _, err := f.ReadAt(b, int64(from)*int64(entrySize)); err != nil {
+			return nil, fmt.Errorf("read entries %d to %d of %d: %w", from, to, n, err)
 		}
-		if after(buf[:entrySize]) {
-			hi = mid
-		} else {
-			lo = mid + 1
+		i := sort.Search(to-from, func(i int) bool { return after(b[i*entrySize:]) })
+		switch {
+		case i == 0:
+			hi = from
+		case from+i == to && to < hi:
+			lo = to
+		default:
+			return b[(i-1)*entrySize : i*entrySize], nil
 		}
 	}
-	if lo > 0 {
-		if _, err := f.ReadAt(buf[:entrySize], int64(lo-1)*int64(entrySize)); err != nil {
-			return 0, fmt.Errorf("read entry %d of %d: %w", lo-1, n, err)
-		}
+	return nil, nil
+}
+
+// proportion is where in n ascending entries, spread evenly over [first, end), target lies.
+func proportion(target, first, end int64, n int) int {
+	if target <= first || end <= first {
+		return 0
 	}
-	return lo, nil
+	return int(min(float64(target-first)/float64(end-first), 1) * float64(n))
 }

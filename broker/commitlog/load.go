@@ -307,7 +307,7 @@ func (ld *loader) keepPromise() {
 	if ld.known {
 		st = ld.state
 	}
-	st.Suspect = true
+	st.Suspect, st.Damaged = true, true
 	ld.l.mu.Lock()
 	ld.l.mu.promise = &st
 	ld.l.mu.Unlock()

@@ -137,11 +137,19 @@ func (l *Log) Damage() error {
 	return l.mu.damage
 }
 
-// Accept says that the owner knows what is missing and that the log goes on at its end.
+// Accept says that the owner knows what is missing and that the log goes on at its end. Of
+// a log that had damage the checkpoint is told at once: a crash must not find the old promise.
 func (l *Log) Accept() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	promised := l.mu.promise != nil
 	l.mu.damage, l.mu.promise, l.mu.suspect = nil, nil, false
+	if promised {
+		l.mu.recoveryPoint = min(l.mu.recoveryPoint, l.mu.end)
+	}
+	l.mu.Unlock()
+	if promised && l.opts.Checkpoint != nil {
+		_ = l.opts.Checkpoint() // its owner takes the directory offline when it fails
+	}
 }
 
 // Suspect says that the log cannot vouch for holding all that remote storage was told

@@ -168,6 +168,34 @@ func TestReadBounds(t *testing.T) {
 	}
 }
 
+// Without the descriptor a fetch copies through user space what it could send by sendfile.
+func TestReadHasDescriptor(t *testing.T) {
+	o := testOptions(vfs.OS())
+	o.Dir = t.TempDir()
+	l := open(t, o)
+	for range 20 {
+		appendBatch(t, l, records(2, 200, testNowMs), 1)
+	}
+	r, err := l.Read(0, 1<<20, l.End(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Range.Release()
+	e, err := l.Export(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Release()
+	for what, f := range map[string]vfs.File{"read": r.Range.File, "export": e.Log.File} {
+		if _, ok := vfs.Fd(f); !ok {
+			t.Errorf("the file of a %s hides its descriptor", what)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestReaderKeepsEvictedSegment(t *testing.T) {
 	fsys := newFS(t)
 	o := testOptions(fsys)

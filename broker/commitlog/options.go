@@ -41,9 +41,13 @@ func DefaultConfig() Config {
 	}
 }
 
+// MinSegmentIndexBytes is the least that Config.SegmentIndexBytes may be: room for one entry
+// of each index, and for the last time of a closed segment.
+const MinSegmentIndexBytes = 2 * timeEntrySize
+
 // validate refuses what would not work; ranges of settings are broker/config's.
 func (c *Config) validate() error {
-	if c.SegmentBytes <= 0 || c.SegmentBytes > math.MaxInt32 || c.SegmentIndexBytes < 2*timeEntrySize ||
+	if c.SegmentBytes <= 0 || c.SegmentBytes > math.MaxInt32 || c.SegmentIndexBytes < MinSegmentIndexBytes ||
 		c.IndexIntervalBytes < 0 || c.SegmentMs <= 0 {
 		return fmt.Errorf("log config %+v is out of range: %w", *c, kafka.InvalidConfig)
 	}
@@ -58,6 +62,7 @@ type Options struct {
 	TopicID kafka.UUID
 	Config  Config
 	Files   *FileCache // shared by all logs on FS
+	Room    *Room      // shared by all logs on one disk; nil for none
 	Now     func() time.Time
 	Logger  *slog.Logger
 
@@ -112,6 +117,9 @@ type State struct {
 	End           int64
 	LatestEpoch   int32 // of the last batch, kafka.NoEpoch = none
 	Suspect       bool  // see Log.Suspect: nobody has settled it yet
+	// Damaged says that damage was reported and not settled, or that the log could not be
+	// read: whatever a later start finds, it cuts nothing.
+	Damaged bool
 }
 
 // Appended is where a batch went.
@@ -119,10 +127,14 @@ type Appended struct {
 	BaseOffset int64
 	LastOffset int64
 	LogStart   int64
-	// AppendTimeMs is the broker's time in the batch on a LogAppendTime topic, else -1.
+	// AppendTimeMs is the broker's time in the batch on a LogAppendTime topic, and the largest
+	// timestamp of the first try for a duplicate; else -1.
 	AppendTimeMs int64
 	// Duplicate says that nothing was written: the offsets are those of the first try.
 	Duplicate bool
+	// Rolled says that the batch is the first of its segment: the one before, if there is
+	// one, is closed.
+	Rolled bool
 }
 
 // SegmentInfo describes a segment.

@@ -128,7 +128,7 @@ func (p *place) read(l *Log, maxBytes int64, minOne bool) (r Read, found bool, e
 	}()
 	room := l.opts.Files.chunks.get()
 	defer l.opts.Files.chunks.p.Put(room)
-	from, err := p.start.resolve(p.target)
+	from, err := p.start.resolve(p.target, *room)
 	if err != nil {
 		return r, false, err
 	}
@@ -138,7 +138,7 @@ func (p *place) read(l *Log, maxBytes int64, minOne bool) (r Read, found bool, e
 	}
 	limit := p.size
 	if p.bounded {
-		if from, err = p.bound.resolve(p.upTo); err != nil {
+		if from, err = p.bound.resolve(p.upTo, *room); err != nil {
 			return r, false, err
 		}
 		if limit, _, _, err = findBatch(p.file, max(from, pos), p.size, p.upTo, *room); err != nil {
@@ -162,7 +162,7 @@ func (p *place) read(l *Log, maxBytes int64, minOne bool) (r Read, found bool, e
 	if n <= h.Size() {
 		upper = min(upper, h.LastOffset()+1)
 	}
-	r = Read{Base: h.BaseOffset, UpperBound: upper, Range: vfs.NewRange(p.file, pos, n, p.file.ref)}
+	r = Read{Base: h.BaseOffset, UpperBound: upper, Range: vfs.NewRange(p.file.File, pos, n, p.file.ref)}
 	if p.hasTxns {
 		if r.Aborted, err = l.AbortedTxns(h.BaseOffset, r.UpperBound); err != nil {
 			return Read{}, false, err
@@ -218,6 +218,7 @@ type seek struct {
 	pos     int64 // the answer, when file is nil
 	file    *handle
 	entries int
+	end     int64 // offset up to which the entries reach, for the first guess
 }
 
 // seekOffset begins to look for the position from which a scan finds target. mu is held.
@@ -230,22 +231,21 @@ func (l finder) seekOffset(s *segment, target int64) (seek, error) {
 		return seek{}, nil
 	}
 	h, err := l.opts.Files.acquire(&s.offsetIdx, func() string { return s.path(indexSuffix) }, 0)
-	return seek{base: s.base, file: h, entries: s.offsets.flushed}, err
+	return seek{base: s.base, file: h, entries: s.offsets.flushed, end: s.indexFileEnd()}, err
 }
 
 // resolve answers the position: that of the last index entry at or below target.
-func (k *seek) resolve(target int64) (int64, error) {
+func (k *seek) resolve(target int64, room []byte) (int64, error) {
 	if k.file == nil {
 		return k.pos, nil
 	}
-	var e [offsetEntrySize]byte
-	n, err := searchFile(k.file, offsetEntrySize, k.entries, e[:], func(b []byte) bool {
+	e, err := searchFile(k.file, offsetEntrySize, k.entries, proportion(target, k.base, k.end, k.entries), room, func(b []byte) bool {
 		return decodeOffsetEntry(k.base, b).Offset > target
 	})
-	if err != nil || n == 0 {
+	if err != nil || e == nil {
 		return 0, err
 	}
-	return decodeOffsetEntry(k.base, e[:]).Position, nil
+	return decodeOffsetEntry(k.base, e).Position, nil
 }
 
 func (k *seek) release() {

@@ -202,7 +202,7 @@ func (ld *loader) judge(f vfs.File, i int, why error) error {
 	for _, size := range ld.sizes[i+1:] {
 		more = more || size > 0
 	}
-	if more && !(ld.l.opts.PowerLost && (ld.known && !ld.state.Suspect || ld.l.opts.Younger)) {
+	if more && !(ld.l.opts.PowerLost && (ld.known && !ld.state.Damaged || ld.l.opts.Younger)) {
 		return report
 	}
 	var bytes int64

@@ -77,6 +77,14 @@ func parseSegmentName(name string) (base int64, suffix string, ok bool) {
 	return base, "." + rest, true
 }
 
+// indexFileEnd is the offset up to which the entries of the offset index file reach, about.
+func (s *segment) indexFileEnd() int64 {
+	if tail := (OffsetIndex{base: s.base, b: s.offsets.tail}); tail.Len() > 0 {
+		return tail.Entry(0).Offset
+	}
+	return s.next
+}
+
 func (s *segment) info(active bool) SegmentInfo {
 	return SegmentInfo{Base: s.base, Next: s.next, SizeBytes: s.size, MaxTimestampMs: s.maxTs, CreatedMs: s.createdMs, Active: active}
 }

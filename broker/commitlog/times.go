@@ -55,6 +55,7 @@ type timePlace struct {
 	timesFile   *handle
 	tail        OffsetIndex
 	entries     int
+	end         int64 // offset up to which those entries reach
 	times       int
 	tsMs        int64
 	fromOffset  int64 // where to start when the time index file adds nothing
@@ -105,7 +106,7 @@ func (l finder) locateMaxTime() (*timePlace, int64, error) {
 // hold takes the files of the segment. mu is held.
 func (l finder) hold(t *timePlace) (err error) {
 	s, files := t.seg, l.opts.Files
-	t.entries = s.offsets.flushed
+	t.entries, t.end = s.offsets.flushed, s.indexFileEnd()
 	t.tail = OffsetIndex{base: s.base, b: s.offsets.tail}
 	t.file, err = files.acquire(&s.log, func() string { return s.path(logSuffix) }, 0)
 	if err == nil && t.entries > 0 {
@@ -133,12 +134,12 @@ func (t *timePlace) release() {
 // every lock. It consumes t.
 func (t *timePlace) find(l *Log, wantBatch func(batch.Header) bool, want func(batch.Record) bool) (rec batch.Record, epoch int32, found bool, err error) {
 	defer t.release()
-	pos, err := t.position()
+	room := l.opts.Files.chunks.get()
+	defer l.opts.Files.chunks.p.Put(room)
+	pos, err := t.position(*room)
 	if err != nil {
 		return rec, 0, false, err
 	}
-	room := l.opts.Files.chunks.get()
-	defer l.opts.Files.chunks.p.Put(room)
 	sc := newScanner(t.file, pos, t.size, *room)
 	for {
 		h, err := sc.header()
@@ -167,18 +168,17 @@ func (t *timePlace) find(l *Log, wantBatch func(batch.Header) bool, want func(ba
 }
 
 // position resolves the two indexes.
-func (t *timePlace) position() (int64, error) {
+func (t *timePlace) position(room []byte) (int64, error) {
 	from := t.fromOffset
 	if t.timesFile != nil {
-		var e [timeEntrySize]byte
-		n, err := searchFile(t.timesFile, timeEntrySize, t.times, e[:], func(b []byte) bool {
+		e, err := searchFile(t.timesFile, timeEntrySize, t.times, t.times/2, room, func(b []byte) bool {
 			return decodeTimeEntry(t.seg.base, b).TimestampMs >= t.tsMs
 		})
 		if err != nil {
 			return 0, err
 		}
-		if n > 0 {
-			from = decodeTimeEntry(t.seg.base, e[:]).Offset
+		if e != nil {
+			from = decodeTimeEntry(t.seg.base, e).Offset
 		}
 	}
 	from = max(from, t.start)
@@ -188,6 +188,6 @@ func (t *timePlace) position() (int64, error) {
 	if t.offsetsFile == nil {
 		return 0, nil
 	}
-	k := seek{base: t.seg.base, file: t.offsetsFile, entries: t.entries}
-	return k.resolve(from)
+	k := seek{base: t.seg.base, file: t.offsetsFile, entries: t.entries, end: t.end}
+	return k.resolve(from, room)
 }

@@ -166,7 +166,7 @@ func (l *Log) ResetTo(offset int64) error {
 		return err
 	}
 	st := l.State()
-	st.RecoveryPoint, st.End, st.LatestEpoch, st.Suspect = 0, 0, kafka.NoEpoch, true
+	st.RecoveryPoint, st.End, st.LatestEpoch, st.Suspect, st.Damaged = 0, 0, kafka.NoEpoch, true, true
 	l.mu.Lock()
 	l.mu.promise = &st // a crash on the way leaves a log that somebody has to settle again
 	l.mu.Unlock()
@@ -175,6 +175,13 @@ func (l *Log) ResetTo(offset int64) error {
 	}
 	if err := (cutter{l}).reset(offset); err != nil {
 		return l.fail(err)
+	}
+	if l.opts.Checkpoint == nil {
+		return nil
+	}
+	// Until the checkpoint says so, a start takes the new log for the rest of the old one.
+	if err := l.opts.Checkpoint(); err != nil {
+		return l.fail(fmt.Errorf("checkpoint of the new start: %w", err))
 	}
 	return nil
 }

@@ -55,9 +55,9 @@ var nodeSettings = []Setting{
 		Importance: High, Since: "Kafka 0.8",
 		Doc: "The send buffer of a connection (SO_SNDBUF). -1 leaves it to the operating system.",
 	}, {
-		Name: "socket.receive.buffer.bytes", Type: Int, Unit: Bytes, Default: "102400", Valid: atLeast(-1), Scope: NodeScope,
+		Name: "socket.receive.buffer.bytes", Type: Int, Unit: Bytes, Default: "-1", Valid: atLeast(-1), Scope: NodeScope,
 		Importance: High, Since: "Kafka 0.8",
-		Doc: "The receive buffer of a connection (SO_RCVBUF). -1 leaves it to the operating system.",
+		Doc: "The receive buffer of a connection (SO_RCVBUF). -1 leaves it to the operating system, which then grows it with the traffic.",
 	}, {
 		Name: "connections.max.idle.ms", Type: Long, Unit: Milliseconds, Default: "600000", Scope: NodeScope, Importance: Medium,
 		Since: "Kafka 0.8.2",

@@ -206,7 +206,7 @@ func TestCreateTopics(t *testing.T) {
 		{"collision", topic("a_b"), kafka.InvalidTopic},
 		{"no partitions", controller.NewTopic{Name: "x", Partitions: 0, ReplicationFactor: 1}, kafka.InvalidPartitions},
 		{"negative partitions", controller.NewTopic{Name: "x", Partitions: -2, ReplicationFactor: 1}, kafka.InvalidPartitions},
-		{"too many partitions", controller.NewTopic{Name: "x", Partitions: 10_001, ReplicationFactor: 1}, kafka.PolicyViolation},
+		{"too many partitions", controller.NewTopic{Name: "x", Partitions: 10_000, ReplicationFactor: 1}, kafka.PolicyViolation},
 		{"no replicas", controller.NewTopic{Name: "x", Partitions: 1, ReplicationFactor: 0}, kafka.InvalidReplicationFactor},
 		{"too many replicas", controller.NewTopic{Name: "x", Partitions: 1, ReplicationFactor: 4}, kafka.InvalidReplicationFactor},
 		{"config", controller.NewTopic{Name: "x", Partitions: 1, ReplicationFactor: 1, Config: map[string]string{"no.such.setting": "1"}}, kafka.InvalidConfig},

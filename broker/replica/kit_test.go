@@ -213,6 +213,7 @@ func offsets(t *testing.T, res FetchResult) []int64 {
 type fakeTier struct {
 	mu      sync.Mutex
 	view    tiered.View
+	wakes   int
 	known   bool // View tells what Load would answer
 	err     error
 	loads   int
@@ -225,6 +226,12 @@ type fakeTier struct {
 	producers []byte
 	log       *commitlog.Log
 	fs        *memfs.FS
+}
+
+func (f *fakeTier) Wake() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.wakes++
 }
 
 func (f *fakeTier) View() tiered.View {

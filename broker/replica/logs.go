@@ -77,7 +77,8 @@ func (m *Manager) reportStrays(img *metadata.Image) {
 func LogConfig(t *config.Topic) commitlog.Config {
 	return commitlog.Config{
 		SegmentBytes: t.SegmentBytes, SegmentMs: t.SegmentMs, SegmentJitterMs: t.SegmentJitterMs,
-		SegmentIndexBytes: t.SegmentIndexBytes, IndexIntervalBytes: t.IndexIntervalBytes,
+		// Kafka takes 4 bytes; what no entry fits into counts as room for one.
+		SegmentIndexBytes: max(t.SegmentIndexBytes, commitlog.MinSegmentIndexBytes), IndexIntervalBytes: t.IndexIntervalBytes,
 		FileDeleteDelayMs: t.FileDeleteDelayMs, FlushMessages: t.FlushMessages, FlushMs: t.FlushMs,
 		Compact: t.CleanupCompact, Group: t.Durability == "group",
 	}

@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"fmt"
+
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/vfs"
@@ -67,7 +69,7 @@ func (p *Partition) lookLocked(r readRequest) (out readOutcome, upTo int64) {
 	out.log, out.store, out.seen.highWatermark = log, p.lead.remote, hw
 	out.res.HighWatermark, out.res.LastStable, out.res.LogStart = hw, log.LastStable(hw), start
 	off := r.fp.Offset
-	if out.res.Diverging = p.divergingLocked(r.fp); out.res.Diverging != nil {
+	if out.res.Diverging, out.res.Err = p.divergingLocked(r.fp); out.res.Diverging != nil || out.res.Err != nil {
 		return out, -1
 	}
 	switch {
@@ -91,16 +93,20 @@ func (out *readOutcome) askStore() {
 }
 
 // divergingLocked is where the client's log departs from this one, nil when it does not
-// or when the client does not say what it has. Source: KIP-595.
-func (p *Partition) divergingLocked(fp *FetchPartition) *EpochEnd {
+// or when the client does not say what it has. An epoch that is newer than any in the log
+// is out of range. Source: KIP-595, Kafka's Partition.readRecords.
+func (p *Partition) divergingLocked(fp *FetchPartition) (*EpochEnd, error) {
 	if fp.LastFetchedEpoch == kafka.NoEpoch {
-		return nil
+		return nil, nil
 	}
 	epoch, end := p.lead.log.EndOffsetFor(fp.LastFetchedEpoch)
-	if epoch == fp.LastFetchedEpoch && end >= fp.Offset {
-		return nil
+	switch {
+	case epoch == kafka.NoEpoch:
+		return nil, fmt.Errorf("the log has no end of epoch %d: %w", fp.LastFetchedEpoch, kafka.OffsetOutOfRange)
+	case epoch == fp.LastFetchedEpoch && end >= fp.Offset:
+		return nil, nil
 	}
-	return &EpochEnd{Epoch: epoch, End: end}
+	return &EpochEnd{Epoch: epoch, End: end}, nil
 }
 
 // watch parks f with the partition, and says whether the partition has moved on since it

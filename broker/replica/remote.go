@@ -17,6 +17,8 @@ import (
 // RemoteLog is the part of a partition in the object store: *tiered.Partition. Methods
 // that take a context wait for the store.
 type RemoteLog interface {
+	// Wake has the uploads looked at soon, because a segment was closed. It never blocks.
+	Wake()
 	// View is what is known of the newest manifest, without asking the store.
 	View() tiered.View
 	// Manifest is the manifest that View describes, nil when there is none.
@@ -51,8 +53,12 @@ const healRetry = 500 * time.Millisecond
 // needsHealLocked says whether the local log cannot vouch for all that the store may hold:
 // its files, its disk or the disk's checkpoint may be lost, replaced or restored. A
 // partition in its first leader epoch never had another leader, hence has no manifest.
+// An empty log has no files, and a checkpoint from before its first record would not miss them.
+// A log that cannot be read at all is not healed: what it holds above the manifest's end
+// would be lost. It refuses all work until somebody has looked at the damage.
 func (p *Partition) needsHealLocked() int32 {
-	if p.lead.epoch > 0 && p.lead.log.Suspect() {
+	log := p.lead.log
+	if p.lead.epoch > 0 && log.Err() == nil && (log.Suspect() || log.End() == 0) {
 		return unhealed
 	}
 	return healed
@@ -100,7 +106,9 @@ func (p *Partition) adopt(epoch int32, tail tiered.Tail) error {
 		return nil
 	}
 	log := p.lead.log
-	if end := log.End(); end < tail.Next {
+	// A log without files that ends right at the manifest's end has lost its history all the same.
+	lost := log.Damage() != nil && log.LocalStart() == log.End()
+	if end := log.End(); end < tail.Next || lost && end == tail.Next {
 		p.m.logger.Warn("the local log ends below what the object store holds: starting behind it",
 			"partition", p.tp.String(), "localEnd", end, "remoteNext", tail.Next)
 		if err := log.ResetTo(tail.Next); err != nil {
@@ -115,13 +123,16 @@ func (p *Partition) adopt(epoch int32, tail tiered.Tail) error {
 			"partition", p.tp.String(), "end", log.End(), "error", err)
 	}
 	log.Accept()
+	p.mu.Lock()
+	p.mu.highWatermark = min(p.mu.highWatermark, log.End()) // what is lost is not committed
+	p.mu.Unlock()
 	p.heal.Store(healed)
 	return nil
 }
 
-// logStartLocked is the log start. It is not certain while a tiered partition has not read
-// its manifest and the local log alone does not tell: a lost checkpoint leaves a log that
-// takes its first local segment for its start.
+// logStartLocked is the log start. It is not certain while a tiered partition with a past
+// has not read its manifest: retention moves the start there first, and a crash may take
+// what the local checkpoint knew of it. A start that was told once never goes back.
 func (p *Partition) logStartLocked() (start int64, certain bool) {
 	local := p.lead.log.LogStart()
 	if p.lead.remote == nil {
@@ -129,7 +140,7 @@ func (p *Partition) logStartLocked() (start int64, certain bool) {
 	}
 	switch v := p.lead.remote.View(); {
 	case !v.Known:
-		return local, local == 0 || local < p.lead.log.LocalStart()
+		return local, local == 0 && p.lead.epoch == 0 || p.lead.log.End() == 0
 	case v.Segments > 0:
 		return v.Start, true
 	default:

@@ -38,6 +38,29 @@ func tieredKit(t *testing.T) (*kit, *Partition, *fakeTier) {
 	return k, p, f
 }
 
+// A closed segment is offered to the store at once, not at the next interval.
+func TestARollWakesTheUploads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		f := &fakeTier{fs: k.fs}
+		k.withTier(f)
+		p := k.create(newTopic("t", "remote.storage.enable", "true"))
+		for i, want := range []int{1, 1, 2, 2} {
+			if i == 2 {
+				if err := p.Log().Roll(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if k.produce(p, 1); f.wakes != want {
+				t.Errorf("append %d: woken %d times, want %d", i, f.wakes, want)
+			}
+		}
+		if err := p.retained().Roll(); err != nil || f.wakes != 3 {
+			t.Errorf("roll by retention: woken %d times, %v", f.wakes, err)
+		}
+	})
+}
+
 func TestOneReadPathOverStoreAndDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, p, _ := tieredKit(t)

@@ -122,7 +122,15 @@ func (r *retained) Claim(ctx context.Context) error {
 }
 
 // Roll implements lifecycle.Partition.
-func (r *retained) Roll() error { return r.log.Roll() }
+func (r *retained) Roll() error {
+	if err := r.log.Roll(); err != nil {
+		return err
+	}
+	if r.remote != nil {
+		r.remote.Wake()
+	}
+	return nil
+}
 
 // SetStart implements lifecycle.Partition. A crash between the two moves leaves the
 // manifest ahead, which is what the next leader believes.

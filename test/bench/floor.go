@@ -130,7 +130,7 @@ func (l *floorLog) fetch(c *net.TCPConn, body []byte) error {
 	if l.count > 0 {
 		pos = offset / l.count * l.bytes
 	}
-	n := max(0, min(maxBytes, l.size-pos))
+	n := max(0, min(max(maxBytes, l.bytes), l.size-pos)) // one batch comes whole
 	next := l.next
 	l.Unlock()
 	out := be32(make([]byte, 4, 96), 1)

@@ -38,7 +38,7 @@ func main() {
 // options of 'bench run'.
 type options struct {
 	varve, jars, work string
-	pairs             int
+	pairs, starts     int
 	gib               float64
 	only              string
 }
@@ -50,8 +50,9 @@ func runMain(args []string) error {
 	fs.StringVar(&o.jars, "jars", "", "directory of Apache Kafka's jars; empty: run without Kafka")
 	fs.StringVar(&o.work, "work", "", "directory for logs; empty: a temporary one")
 	fs.IntVar(&o.pairs, "pairs", 4, "A-B-B-A pairs per workload")
+	fs.IntVar(&o.starts, "starts", 5, "starts of Varve to time, and runs of its demo; of Kafka at most two; 0: the workloads only")
 	fs.Float64Var(&o.gib, "gib", 1, "GiB per produce sample; a fetch sample reads twice as much")
-	fs.StringVar(&o.only, "only", "", "run only the workloads whose name holds this")
+	fs.StringVar(&o.only, "only", "", "run only the workloads whose name holds this; \"none\": none")
 	_ = fs.Parse(args)
 	return run(o)
 }

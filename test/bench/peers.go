@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // peer is one broker process under measurement.
@@ -19,25 +20,20 @@ type peer struct {
 	name  string
 	addr  string
 	cmd   *exec.Cmd
+	begun time.Time     // just before exec
 	ready time.Duration // exec to the first ApiVersions answer
 }
 
-// clockTick is USER_HZ, the unit of CPU time in /proc; it is 100 on every Linux that Go runs on.
-const clockTick = 100
-
-// cpuSeconds is the user and system time that the process has used so far.
+// cpuSeconds is the user and system time that all threads of the process, ended ones too,
+// have used so far. The process's CPU clock counts nanoseconds; /proc counts ticks of
+// 10 ms, which is as much as a short sample or an idle minute takes.
 func (p *peer) cpuSeconds() (float64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
+	var ts unix.Timespec
+	clock := int32(^p.cmd.Process.Pid<<3 | 2) // MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
+	if err := unix.ClockGettime(clock, &ts); err != nil {
+		return 0, fmt.Errorf("CPU clock of %s: %w", p.name, err)
 	}
-	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+2:]))
-	user, err1 := strconv.ParseFloat(f[11], 64)
-	sys, err2 := strconv.ParseFloat(f[12], 64)
-	if err1 != nil || err2 != nil {
-		return 0, fmt.Errorf("unreadable /proc stat: %q", b)
-	}
-	return (user + sys) / clockTick, nil
+	return time.Duration(ts.Nano()).Seconds(), nil
 }
 
 // rssMiB is the resident memory of the process.
@@ -83,18 +79,18 @@ func launch(name, addr, work string, probe func() error, argv ...string) (*peer,
 	defer log.Close()
 	p := &peer{name: name, addr: addr, cmd: exec.Command(argv[0], argv[1:]...)}
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	start := time.Now()
+	p.begun = time.Now()
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
 	for probe() != nil {
-		if time.Since(start) > time.Minute {
+		if time.Since(p.begun) > time.Minute {
 			p.stop()
 			return nil, fmt.Errorf("%s does not answer; its output is in %s", name, log.Name())
 		}
 		time.Sleep(time.Millisecond)
 	}
-	p.ready = time.Since(start)
+	p.ready = time.Since(p.begun)
 	return p, nil
 }
 
@@ -116,6 +112,7 @@ func startFloor(work string) (*peer, error) {
 	return launch("floor", addr, work, func() error { _, err := ask(addr, createTopicFrame("x", 1)); return err }, self, "floor", addr, work)
 }
 
+// startVarve starts 'varve dev' with its data in work, which may hold those of an earlier start.
 func startVarve(o options, work string) (*peer, error) {
 	addr, err := freeAddr()
 	if err != nil {
@@ -125,21 +122,8 @@ func startVarve(o options, work string) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := launch("varve", addr, work, func() error { return answers(addr) }, o.varve, "dev", "--dir", filepath.Join(work, "varve"), "--kafka", addr, "--admin", admin)
-	if err != nil {
-		return nil, err
-	}
-	for range 1000 {
-		if res, err := http.Get("http://" + admin + "/readyz"); err == nil {
-			res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				return p, nil
-			}
-		}
-		time.Sleep(time.Millisecond)
-	}
-	p.stop()
-	return nil, fmt.Errorf("varve is not ready")
+	return launch("varve", addr, work, func() error { return answers(addr) },
+		o.varve, "dev", "--dir", filepath.Join(work, "varve"), "--kafka", addr, "--admin", admin)
 }
 
 const kafkaProperties = `process.roles=broker,controller
@@ -156,7 +140,8 @@ offsets.topic.replication.factor=1
 
 const log4jXML = `<Configuration status="ERROR"><Appenders><Console name="C" target="SYSTEM_ERR"/></Appenders><Loggers><Root level="INFO"><AppenderRef ref="C"/></Root></Loggers></Configuration>`
 
-// startKafka formats and starts one combined KRaft node with the stock heap, collector and thread counts.
+// startKafka starts one combined KRaft node with the stock heap, collector and thread
+// counts; its log dir in work is formatted unless an earlier start has done so.
 func startKafka(o options, work string) (*peer, error) {
 	addr, err := freeAddr()
 	if err != nil {
@@ -175,7 +160,7 @@ func startKafka(o options, work string) (*peer, error) {
 	}
 	id := base64.RawURLEncoding.EncodeToString([]byte("varve-bench-0001"))
 	jvm := []string{"-Dlog4j2.configurationFile=" + log4j, "-cp", o.jars + "/*"}
-	format := exec.Command("java", append(jvm, "kafka.tools.StorageTool", "format", "-t", id, "-c", props)...)
+	format := exec.Command("java", append(jvm, "kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", id, "-c", props)...)
 	if out, err := format.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("formatting Kafka's log dir: %w\n%s", err, out)
 	}

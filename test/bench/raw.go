@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -145,11 +146,13 @@ func ask(addr string, f []byte) ([]byte, error) {
 	return readFrame(c, nil)
 }
 
-// produce sends n copies of a batch with inFlight requests on the way and checks each answer.
-func produce(addr, topic string, batch []byte, n, inFlight int) error {
+// produce sends n copies of a batch of count records with inFlight requests on the way.
+// It checks that each is accepted and, from the second on, that its offset follows the one
+// before; what it returns is the offset behind the last.
+func produce(addr, topic string, batch []byte, n, inFlight int) (int64, error) {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer c.Close()
 	f := produceFrame(topic, 0, batch)
@@ -167,95 +170,127 @@ func produce(addr, topic string, batch []byte, n, inFlight int) error {
 	}()
 	in := bufio.NewReaderSize(c, 64<<10)
 	var buf []byte
+	count, next := int64(binary.BigEndian.Uint32(batch[57:])), int64(-1)
 	for range n {
 		if buf, err = readFrame(in, buf); err != nil {
-			return err
+			return 0, err
 		}
-		// correlation, topics, name, partitions, partition, error
+		// correlation, topics, name, partitions, partition, error, base offset
 		at := 4 + 4 + 2 + len(topic) + 4 + 4
 		if code := int16(binary.BigEndian.Uint16(buf[at:])); code != 0 {
-			return fmt.Errorf("produce answered error %d", code)
+			return 0, fmt.Errorf("produce answered error %d", code)
 		}
+		base := int64(binary.BigEndian.Uint64(buf[at+2:]))
+		if next >= 0 && base != next {
+			return 0, fmt.Errorf("a batch was put at offset %d where %d was due", base, next)
+		}
+		next = base + count
 		<-slots
 	}
-	return <-failed
+	return next, <-failed
 }
 
-// fetch reads total bytes of records from the start of the log, again and again, and
-// checks that each answer starts with a batch at the offset that was asked for.
-func fetch(addr, topic string, maxBytes int32, total int64) error {
+// fetch reads total bytes of records, from the start of the log to its end and again. It
+// checks that each answer starts at the offset that was asked for, that the batches in it
+// follow each other, and that their bytes are those of want, one batch as it was produced.
+func fetch(addr, topic string, maxBytes int32, end, total int64, want []byte) error {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	in := bufio.NewReaderSize(c, 256<<10)
-	var offset, got int64
-	buf := make([]byte, 256<<10)
-	for got < total {
-		if _, err := c.Write(fetchFrame(topic, 0, offset, maxBytes)); err != nil {
+	r := &reader{in: in, topic: topic, want: want, buf: make([]byte, 256<<10)}
+	for r.got < total {
+		if _, err := c.Write(fetchFrame(topic, 0, r.offset, maxBytes)); err != nil {
 			return err
 		}
-		n, next, err := readFetch(in, buf, topic, offset)
-		if err != nil {
+		before := r.offset
+		if err := r.answer(); err != nil {
 			return err
 		}
-		got += n
-		offset = next
-		if n == 0 {
-			offset = 0
+		switch r.offset {
+		case end:
+			r.offset = 0
+		case before:
+			return fmt.Errorf("nothing at offset %d of %d", before, end)
 		}
 	}
 	return nil
 }
 
-// readFetch consumes one fetch answer without keeping it. It returns the record bytes and the next offset.
-func readFetch(in *bufio.Reader, buf []byte, topic string, offset int64) (int64, int64, error) {
-	// size, correlation, throttle, error, session, topics, name, partitions; partition, error, hw, lso, log start, aborted, preferred, size
-	head := 4 + 4 + 4 + 2 + 4 + 4 + 2 + len(topic) + 4
-	tail := 4 + 2 + 8 + 8 + 8 + 4 + 4 + 4
-	if _, err := io.ReadFull(in, buf[:head+tail]); err != nil {
-		return 0, 0, err
-	}
-	size := int64(binary.BigEndian.Uint32(buf))
-	if code := int16(binary.BigEndian.Uint16(buf[head+4:])); code != 0 {
-		return 0, 0, fmt.Errorf("fetch at %d answered error %d", offset, code)
-	}
-	records := int64(int32(binary.BigEndian.Uint32(buf[head+tail-4:])))
-	if records < 0 {
-		records = 0
-	}
-	if size+4 != int64(head+tail)+records {
-		return 0, 0, errors.New("fetch answer has an unexpected shape")
-	}
-	return skim(in, buf, records, offset)
+// reader consumes fetch answers without keeping them.
+type reader struct {
+	in     *bufio.Reader
+	topic  string
+	want   []byte
+	buf    []byte
+	offset int64 // next
+	got    int64 // record bytes so far, those of batches cut off at the end of an answer too
+	whole  int   // batches so far
 }
 
-// skim walks the batches of an answer by their headers and throws the bodies away.
-func skim(in *bufio.Reader, buf []byte, records, offset int64) (int64, int64, error) {
-	left := records
-	for left > 0 {
-		if left < batchHeader {
-			_, err := io.CopyN(io.Discard, in, left)
-			return records, offset, err
-		}
-		if _, err := io.ReadFull(in, buf[:batchHeader]); err != nil {
-			return 0, 0, err
-		}
-		base := int64(binary.BigEndian.Uint64(buf))
-		size := int64(binary.BigEndian.Uint32(buf[8:])) + 12
-		if base != offset || buf[16] != 2 {
-			return 0, 0, fmt.Errorf("a batch at offset %d where %d was due", base, offset)
-		}
-		left -= batchHeader
-		body := min(size-batchHeader, left)
-		if _, err := in.Discard(int(body)); err != nil {
-			return 0, 0, err
-		}
-		left -= body
-		if body == size-batchHeader { // else a batch cut off at the end, to be fetched again
-			offset = base + int64(binary.BigEndian.Uint32(buf[23:])) + 1
-		}
+// answer reads one answer.
+func (r *reader) answer() error {
+	// size, correlation, throttle, error, session, topics, name, partitions; partition, error, hw, lso, log start, aborted, preferred, size
+	head := 4 + 4 + 4 + 2 + 4 + 4 + 2 + len(r.topic) + 4
+	tail := 4 + 2 + 8 + 8 + 8 + 4 + 4 + 4
+	b := r.buf[:head+tail]
+	if _, err := io.ReadFull(r.in, b); err != nil {
+		return err
 	}
-	return records, offset, nil
+	size := int64(binary.BigEndian.Uint32(b))
+	if code := int16(binary.BigEndian.Uint16(b[head+4:])); code != 0 {
+		return fmt.Errorf("fetch at %d answered error %d", r.offset, code)
+	}
+	records := max(0, int64(int32(binary.BigEndian.Uint32(b[head+tail-4:]))))
+	if size+4 != int64(head+tail)+records {
+		return errors.New("fetch answer has an unexpected shape")
+	}
+	r.got += records
+	return r.batches(records)
+}
+
+// compareEvery is how many batches pass between two whose bodies are compared: comparing
+// all would cost more than the fetch, on a machine that the generator shares.
+const compareEvery = 16
+
+// batches walks over n bytes of batches, of which the last may be cut off; that one will be
+// fetched again.
+func (r *reader) batches(n int64) error {
+	size := int64(len(r.want))
+	for ; n >= size; n -= size {
+		if _, err := io.ReadFull(r.in, r.buf[:batchHeader]); err != nil {
+			return err
+		}
+		base := int64(binary.BigEndian.Uint64(r.buf))
+		// The broker may write the offset and the leader epoch, nothing else.
+		if base != r.offset || !bytes.Equal(r.buf[8:12], r.want[8:12]) || !bytes.Equal(r.buf[16:batchHeader], r.want[16:batchHeader]) {
+			return fmt.Errorf("at offset %d something else than what was produced", r.offset)
+		}
+		if r.whole++; r.whole%compareEvery == 1 {
+			if err := r.compare(r.want[batchHeader:]); err != nil {
+				return err
+			}
+		} else if _, err := r.in.Discard(int(size - batchHeader)); err != nil {
+			return err
+		}
+		r.offset = base + int64(binary.BigEndian.Uint32(r.want[57:]))
+	}
+	_, err := r.in.Discard(int(n))
+	return err
+}
+
+func (r *reader) compare(want []byte) error {
+	for len(want) > 0 {
+		n := min(len(want), len(r.buf))
+		if _, err := io.ReadFull(r.in, r.buf[:n]); err != nil {
+			return err
+		}
+		if !bytes.Equal(r.buf[:n], want[:n]) {
+			return fmt.Errorf("the batch at offset %d has other bytes than what was produced", r.offset)
+		}
+		want = want[n:]
+	}
+	return nil
 }

@@ -82,12 +82,15 @@ type producer struct {
 	failed atomic.Pointer[error]
 }
 
+// perMillisecond is the producer's pace: a dozen segments each second, which the tier keeps up with.
+const perMillisecond = 25
+
 func value(i int64) []byte { return fmt.Appendf(nil, "%012d:%0400d", i, i) }
 
 func startProducer(t *testing.T, addr string) *producer {
 	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(time.Millisecond),
-		kgo.ProducerBatchMaxBytes(64<<10), kgo.MaxBufferedRecords(2000), kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
+		kgo.ProducerBatchMaxBytes(64<<10), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedRecords(2000), kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RetryTimeout(2*time.Minute), kgo.MetadataMinAge(20*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
@@ -97,9 +100,14 @@ func startProducer(t *testing.T, addr string) *producer {
 	t.Cleanup(func() { cancel(); <-p.done; cl.Close() })
 	go func() {
 		defer close(p.done)
+		pace := time.NewTicker(time.Millisecond)
+		defer pace.Stop()
 		for ctx.Err() == nil {
-			p.cl.Produce(context.Background(), &kgo.Record{Value: value(p.sent)}, p.ack)
-			p.sent++
+			for range perMillisecond {
+				p.cl.Produce(context.Background(), &kgo.Record{Value: value(p.sent)}, p.ack)
+				p.sent++
+			}
+			<-pace.C
 		}
 	}()
 	return p
@@ -111,6 +119,17 @@ func (p *producer) ack(_ *kgo.Record, err error) {
 		return
 	}
 	p.acked.Add(1)
+}
+
+// atLeast waits until n records were acknowledged.
+func (p *producer) atLeast(t *testing.T, n int64) {
+	t.Helper()
+	kit.Eventually(t, time.Minute, "the producer gets on", func() error {
+		if got := p.acked.Load(); got < n {
+			return fmt.Errorf("%d of %d records", got, n)
+		}
+		return nil
+	})
 }
 
 // finish stops the producing and waits until every record is acknowledged.
@@ -143,12 +162,7 @@ func checkAll(t *testing.T, addr string, n int64) {
 	defer cl.Close()
 	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer stop()
-	starts, err := kadm.NewClient(cl).ListStartOffsets(ctx, topic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	start, _ := starts.Lookup(topic, 0)
-	next := start.Offset
+	next := startOffset(t, cl)
 	for next < n {
 		fetches := cl.PollFetches(ctx)
 		if err := fetches.Err0(); err != nil {
@@ -161,6 +175,25 @@ func checkAll(t *testing.T, addr string, n int64) {
 			next++
 		})
 	}
+}
+
+// startOffset asks for the log start until the partition serves: right after a crash it may
+// first have to read its manifest.
+func startOffset(t *testing.T, cl *kgo.Client) (start int64) {
+	t.Helper()
+	kit.Eventually(t, 30*time.Second, "the partition tells its log start", func() error {
+		starts, err := kadm.NewClient(cl).ListStartOffsets(t.Context(), topic)
+		if err != nil {
+			return err
+		}
+		l, ok := starts.Lookup(topic, 0)
+		if !ok {
+			return fmt.Errorf("no answer for the partition")
+		}
+		start = l.Offset
+		return l.Err
+	})
+	return start
 }
 
 // TestKillAtRandomMoments kills the broker again and again while an idempotent producer

@@ -20,6 +20,9 @@ var points = []struct{ name, config string }{
 	{"tier.delete", "retention.bytes=4194304"},
 }
 
+// enough records fill several segments, so that the tier has something to show.
+const enough = 20_000
+
 // TestKillAtEveryPoint kills the broker once at each named point while a producer writes.
 func TestKillAtEveryPoint(t *testing.T) {
 	kit.Binary(t)
@@ -37,6 +40,7 @@ func TestKillAtEveryPoint(t *testing.T) {
 			}
 			b.Env = nil
 			b.Start()
+			p.atLeast(t, enough)
 			n := p.finish(t)
 			checkAll(t, b.Addr, n)
 			checkTier(t, b)

@@ -22,6 +22,7 @@ const (
 	entryFixedSize    = 2 + 16 + 4 + 1 + 5*8 + 4 // an entry without its topic's name
 	entrySuspect      = 1 << 0
 	entryClosed       = 1 << 1
+	entryDamaged      = 1 << 2
 )
 
 // errNewer says that a file was written by a later version of this program.
@@ -63,6 +64,9 @@ func (c *checkpoint) append(dst []byte) []byte {
 		}
 		if e.closed {
 			flags |= entryClosed
+		}
+		if e.Damaged {
+			flags |= entryDamaged
 		}
 		dst = append(dst, flags)
 		for _, v := range []int64{e.RecoveryPoint, e.LogStart, e.LocalStart, e.HighestRemote, e.End} {
@@ -151,7 +155,7 @@ func (r *reader) entry(e *checkpointEntry) {
 	copy(e.TopicID[:], r.take(16))
 	e.TP.Partition = int32(r.u32())
 	if b := r.take(1); b != nil {
-		e.Suspect, e.closed = b[0]&entrySuspect != 0, b[0]&entryClosed != 0
+		e.Suspect, e.closed, e.Damaged = b[0]&entrySuspect != 0, b[0]&entryClosed != 0, b[0]&entryDamaged != 0
 	}
 	for _, v := range []*int64{&e.RecoveryPoint, &e.LogStart, &e.LocalStart, &e.HighestRemote, &e.End} {
 		*v = int64(r.u64())

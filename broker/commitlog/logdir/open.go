@@ -115,7 +115,9 @@ func inspect(o *Options) ([]inspected, error) {
 	for i := range out {
 		if d := &out[i]; !d.ours && d.offline == nil && len(missing) > 0 && !o.AcceptLost {
 			d.offline = fmt.Errorf("%s is empty, but the cluster knows log dir %s of this node, which no configured directory is: "+
-				"mount the disk that is missing, or accept its loss: %w", d.path, strings.Join(missing, ", "), kafka.KafkaStorageError)
+				"mount the disk that is missing; if it is lost for good, put a %s with that directory.id, version=1, cluster.id=%s and node.id=%d here, "+
+				"and what the object store holds comes back: %w",
+				d.path, strings.Join(missing, ", "), metaName, o.ClusterID, o.NodeID, kafka.KafkaStorageError)
 		}
 	}
 	return out, nil
@@ -174,7 +176,7 @@ func lookEmpty(o *Options, d *inspected) error {
 func (m *Manager) lockAll(found []inspected) error {
 	online := 0
 	for _, in := range found {
-		d := &dir{path: in.path, id: in.meta.directoryID}
+		d := &dir{path: in.path, id: in.meta.directoryID, room: commitlog.NewRoom(m.opts.FS, in.path)}
 		d.mu.offline = in.offline
 		m.dirs = append(m.dirs, d)
 		if in.offline != nil {

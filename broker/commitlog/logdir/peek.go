@@ -1,7 +1,9 @@
 package logdir
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/varve-io/varve/broker/vfs"
@@ -9,12 +11,17 @@ import (
 
 // ClusterOf reads which cluster the directories belong to, "" when none of them was used
 // yet. It takes no lock and changes nothing, so it can be asked before anything is opened.
-// Directories of two clusters are an ErrForeign; one that cannot be read is skipped, Open
-// will call it offline.
+// Directories of two clusters, and one that holds other files, are an ErrForeign; one that
+// cannot be read is skipped, Open will call it offline.
 func ClusterOf(fsys vfs.FS, dirs []string) (string, error) {
 	cluster, where := "", ""
 	for _, dir := range dirs {
 		b, err := vfs.ReadFile(fsys, filepath.Join(dir, metaName))
+		if errors.Is(err, fs.ErrNotExist) {
+			if err := lookEmpty(&Options{FS: fsys}, &inspected{path: dir}); err != nil {
+				return "", err
+			}
+		}
 		if err != nil {
 			continue
 		}
