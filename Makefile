@@ -53,7 +53,7 @@ conformance: ## one suite for every object store; S3 on a real versitygw
 compat: build ## kcat, Kafka's own tools and the Java client against a real broker and a real S3 server
 	@$(INSTALL) kcat kafka >/dev/null
 	VARVE_BIN=$(CURDIR)/$(BIN) VARVE_KAFKA_JARS=$$($(INSTALL) kafka) \
-		./localstack/versitygw run $(GOTESTSUM) -- -count=1 -timeout 20m ./test/compat
+		./localstack/versitygw run $(GOTESTSUM) -- -count=1 -timeout 20m -p 1 ./test/compat/...
 
 .PHONY: chaos
 chaos: ## kill -9, power cuts and lies of the store (CHAOS_KILLS=10, CHAOS_HISTORIES=60, CHAOS_SEED to repeat)

@@ -217,17 +217,25 @@ func (n *Node) buildDoors(context.Context) error {
 	h := api.New(api.Options{NodeID: n.config.NodeID, Cluster: n.controller, Replicas: n.replicas, Node: n.node, Logger: n.logger})
 	watchSessions(n.registry, h)
 	c := n.config
+	limit := descriptorLimit()
+	_, connections := shareDescriptors(limit)
+	if connections = min(connections, int(c.MaxConnections)); connections < fewConnections {
+		n.logger.Warn("few files may be open, so few connections are accepted: raise the limit (ulimit -n)", "files", limit, "connections", connections)
+	}
 	var err error
 	n.server, err = server.New(server.Options{
 		Listeners: n.listeners, Handler: h, Overlap: h.Overlap, APIName: h.Name, Logger: n.logger, Registerer: n.registry,
 		Limits: server.Limits{
 			MaxRequestBytes: c.SocketRequestMaxBytes, MemoryBytes: memoryBound(c), MaxIdle: ms(c.ConnectionsMaxIdleMs),
-			MaxConnections: int(c.MaxConnections), MaxConnectionsPerIP: int(c.MaxConnectionsPerIP),
+			MaxConnections: connections, MaxConnectionsPerIP: int(c.MaxConnectionsPerIP),
 			SendBufferBytes: int(c.SocketSendBufferBytes), ReceiveBufferBytes: int(c.SocketReceiveBufferBytes),
 		},
 	})
 	return err
 }
+
+// fewConnections is what an operator should hear of.
+const fewConnections = 1000
 
 // serve opens the doors.
 func (n *Node) serve(context.Context) error {

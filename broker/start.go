@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -105,12 +106,19 @@ func (n *Node) openController(ctx context.Context) error {
 		case <-n.background.Done():
 		}
 	})
-	n.undo("end the background loops", func(context.Context) error { n.cancel(); n.wg.Wait(); return nil })
+	n.undoLoops()
 	return nil
+}
+
+// undoLoops ends the background loops here in the order of the stop. It is called for every
+// room that loops work on, before which they must have ended; ending them twice is no matter.
+func (n *Node) undoLoops() {
+	n.undo("end the background loops", func(context.Context) error { n.cancel(); n.wg.Wait(); return nil })
 }
 
 func (n *Node) openDirs(context.Context) error {
 	img := n.controller.Image()
+	logFiles, _ := shareDescriptors(descriptorLimit())
 	o := logdir.Options{
 		FS: n.o.FS, Dirs: n.config.LogDirs, ClusterID: n.clusterID, NodeID: n.config.NodeID,
 		Config: func(_ kafka.TopicPartition, id kafka.UUID) commitlog.Config {
@@ -120,7 +128,7 @@ func (n *Node) openDirs(context.Context) error {
 			}
 			return replica.LogConfig(n.config.Topic(overrides))
 		},
-		Now: n.o.Now, Logger: n.logger, ProducerIDExpirationMs: n.config.ProducerIDExpirationMs,
+		Now: n.o.Now, Logger: n.logger, ProducerIDExpirationMs: n.config.ProducerIDExpirationMs, OpenFiles: logFiles,
 		Offline: func(d logdir.DirInfo) {
 			n.logger.Error("a log directory went offline", "dir", d.Path, "error", d.Offline)
 		},
@@ -134,6 +142,7 @@ func (n *Node) openDirs(context.Context) error {
 	}
 	watchDirs(n.registry, n.dirs)
 	n.undo("close the log directories", func(context.Context) error { return n.dirs.Close() })
+	n.undoLoops()
 	n.every(ms(n.config.LogFlushOffsetCheckpointIntervalMs), func(context.Context) {
 		if err := n.dirs.Checkpoint(); err != nil {
 			n.metrics.checkpoint.Inc()
@@ -162,6 +171,7 @@ func (n *Node) openTier(ctx context.Context) error {
 		return err
 	}
 	n.undo("close the chunk cache", func(context.Context) error { return n.tier.Close() })
+	n.undoLoops()
 	return n.canary(ctx)
 }
 
@@ -216,12 +226,28 @@ func (n *Node) openPartitions(context.Context) error {
 			n.topics.apply(img, d)
 		}
 	})
-	engine := lifecycle.NewEngine(n.replicas.Retained, nil, n.logger)
+	// What is only local has a loop of its own: a partition of a tiered topic may wait for
+	// the object store, and the disks must not fill up meanwhile.
+	n.retain(func(p lifecycle.Partition) bool { return p.Policy().Tiered })
+	n.retain(func(p lifecycle.Partition) bool { return !p.Policy().Tiered })
+	return nil
+}
+
+// retain applies retention, again and again, to the partitions that are chosen.
+func (n *Node) retain(chosen func(lifecycle.Partition) bool) {
+	engine := lifecycle.NewEngine(func() iter.Seq[lifecycle.Partition] {
+		return func(yield func(lifecycle.Partition) bool) {
+			for p := range n.replicas.Retained() {
+				if chosen(p) && !yield(p) {
+					return
+				}
+			}
+		}
+	}, nil, n.logger)
 	n.every(ms(n.config.LogRetentionCheckIntervalMs), func(ctx context.Context) {
 		if err := engine.Tick(ctx, n.o.Now().UnixMilli()); err != nil && ctx.Err() == nil {
 			n.metrics.retention.Inc()
 			n.logger.Warn("retention was not complete; it is tried again", "error", err)
 		}
 	})
-	return nil
 }

@@ -25,7 +25,8 @@ const adminClientID = "__admin_client"
 //   - 7: zstd (KIP-110). 8: which records are to blame (KIP-467). 10: where the leader is
 //     (KIP-951). 13: topics by id (KIP-516).
 //
-// Gaps: there is no transaction coordinator, so transactional batches get INVALID_TXN_STATE.
+// Gaps: there is no transaction coordinator, so transactional batches get INVALID_TXN_STATE, or,
+// in a request without a transactional id, TRANSACTIONAL_ID_AUTHORIZATION_FAILED as in Kafka.
 func (a *API) produce(r *server.Request) error {
 	req, _ := a.produces.Get().(*wire.ProduceRequest)
 	if req == nil {
@@ -39,6 +40,7 @@ func (a *API) produce(r *server.Request) error {
 		return err
 	}
 	p := &producing{api: a, r: r, acks: req.Acks}
+	p.foreign = req.TransactionalID == nil && transactionalBatches(req)
 	p.append(req)
 	if req.Acks == 0 {
 		if p.failed != nil {
@@ -63,12 +65,15 @@ func forgetRecords(req *wire.ProduceRequest) {
 
 // producing is one Produce request whose batches are in the logs.
 type producing struct {
-	api    *API
-	r      *server.Request
-	acks   int16
-	resp   wire.ProduceResponse
-	failed error // the first error of any partition
-	waits  []waiting
+	api  *API
+	r    *server.Request
+	acks int16
+	// foreign: there are transactional batches without a transactional id to judge them by;
+	// the whole request is refused, as in Kafka.
+	foreign bool
+	resp    wire.ProduceResponse
+	failed  error // the first error of any partition
+	waits   []waiting
 }
 
 // waiting is a batch that waits for the in-sync set, and its place in the answer.
@@ -92,6 +97,7 @@ func (p *producing) append(req *wire.ProduceRequest) {
 			res, err := p.appendOne(p.ref(to), part)
 			if err != nil {
 				p.refuse(to, out, err)
+				out.LogStartOffset = res.LogStart
 				continue
 			}
 			out.BaseOffset, out.LogAppendTimeMs, out.LogStartOffset = res.Base, res.AppendTimeMs, res.LogStart
@@ -107,16 +113,56 @@ func (p *producing) ref(t *wire.ProduceResponseTopic) topicRef {
 	return topicRef{name: t.Name, id: t.TopicID, byID: p.r.Header.Version >= 13}
 }
 
-// appendOne appends the batch of one partition.
+// appendOne appends the batch of one partition. Beside an error only the log start of the
+// result counts.
 func (p *producing) appendOne(t topicRef, part *wire.ProduceRequestPartition) (replica.AppendResult, error) {
+	nowhere := replica.AppendResult{LogStart: kafka.NoOffset}
+	if p.foreign {
+		return nowhere, kafka.TransactionalIDAuthorizationFailed
+	}
 	target, err := p.api.partition(t, part.Index)
 	if err != nil {
-		return replica.AppendResult{}, err
+		return nowhere, err
 	}
 	if name := target.TopicPartition().Topic; internalTopic(name) && p.r.Header.ClientID != adminClientID {
-		return replica.AppendResult{}, fmt.Errorf("clients do not write to the internal topic %s: %w", name, kafka.InvalidTopic)
+		return nowhere, fmt.Errorf("clients do not write to the internal topic %s: %w", name, kafka.InvalidTopic)
 	}
-	return target.Append(part.Records, replica.AppendOptions{Acks: p.acks, ZstdOK: p.r.Header.Version >= 7})
+	res, err := target.Append(part.Records, replica.AppendOptions{Acks: p.acks, ZstdOK: p.r.Header.Version >= 7})
+	if err == nil {
+		return res, nil
+	}
+	if log := target.Log(); log != nil && tellsLogStart(err) {
+		nowhere.LogStart = log.LogStart()
+	}
+	return nowhere, err
+}
+
+// tellsLogStart says whether Kafka answers the log start beside an error of an append: it
+// does beside those that a batch of the right shape meets. Source: ReplicaManager.appendToLocalLog.
+func tellsLogStart(err error) bool {
+	var rejection *batch.Rejection
+	if errors.As(err, &rejection) && rejection.Shape {
+		return false
+	}
+	switch kafka.Code(err) {
+	case kafka.NotLeaderOrFollower, kafka.FencedLeaderEpoch, kafka.MessageTooLarge, kafka.CorruptMessage,
+		kafka.KafkaStorageError, kafka.InvalidRequiredAcks:
+		return false
+	}
+	return true
+}
+
+// transactionalBatches says whether the first batch of any partition is transactional.
+func transactionalBatches(req *wire.ProduceRequest) bool {
+	for i := range req.TopicData {
+		for j := range req.TopicData[i].PartitionData {
+			h, err := batch.ParseHeader(req.TopicData[i].PartitionData[j].Records)
+			if err == nil && h.IsTransactional() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // refuse puts an error into the answer for a partition.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"reflect"
@@ -70,9 +71,20 @@ func TestP1MalformedBatches(t *testing.T) {
 		"a base offset":      alter(7, 1),
 		"no records":         sealed(func(b []byte) { binary.BigEndian.PutUint32(b[57:], 0) }),
 		"a wrong last delta": sealed(func(b []byte) { binary.BigEndian.PutUint32(b[23:], 5) }),
-		"a control batch":    batch.ControlBatch(batch.Commit, 1, 9, 0, time.Now().UnixMilli()),
+		"a control batch":    sealed(func(b []byte) { b[22] |= byte(batch.Control) }),
 	} {
 		t.Run(name, func(t *testing.T) { refuse(t, kafka.InvalidRecord, b) })
+	}
+}
+
+// TestP1TheLogStartBesideAnError: Kafka tells it once a batch has the right shape.
+func TestP1TheLogStartBesideAnError(t *testing.T) {
+	good := recordsOf("a")
+	if p := refuse(t, kafka.InvalidRecord, append(bytes.Clone(good), good...)); p.LogStartOffset != -1 {
+		t.Errorf("two batches: log start %d, want -1", p.LogStartOffset)
+	}
+	if p := refuse(t, kafka.InvalidTimestamp, buildBatch(batch.Builder{Attributes: batch.LogAppendTime}, "a")); p.LogStartOffset != 0 {
+		t.Errorf("a wrong timestamp type: log start %d, want 0", p.LogStartOffset)
 	}
 }
 
@@ -216,8 +228,8 @@ func TestP9Acks(t *testing.T) {
 		}
 	}
 	k.topic("two", "min.insync.replicas", "2")
-	if p := c.produced(9, produceRequest("two", kafka.UUID{}, -1, recordsOf("a"))); p.ErrorCode != int16(kafka.NotEnoughReplicas) {
-		t.Errorf("too few replicas: error %d", p.ErrorCode)
+	if p := c.produced(9, produceRequest("two", kafka.UUID{}, -1, recordsOf("a"))); p.ErrorCode != 0 {
+		t.Errorf("as many replicas as there are: error %d", p.ErrorCode)
 	}
 }
 
@@ -268,6 +280,9 @@ func TestI1TheLastFiveBatchesAreKnown(t *testing.T) {
 		if seq == 0 { // six batches ago
 			want, offset = kafka.OutOfOrderSequenceNumber, -1
 		}
+		if again := p.LogAppendTime != -1; again != (want == kafka.NoError) {
+			t.Errorf("sequence %d again: timestamp %d, want the first one's", seq, p.LogAppendTime)
+		}
 		if p.ErrorCode != int16(want) || p.BaseOffset != offset {
 			t.Errorf("sequence %d again: error %d, offset %d; want %d and %d", seq, p.ErrorCode, p.BaseOffset, want, offset)
 		}
@@ -312,5 +327,12 @@ func TestI3SequencesWrap(t *testing.T) {
 }
 
 func TestTransactionalBatchesAreRefused(t *testing.T) {
-	refuse(t, kafka.InvalidTxnState, buildBatch(batch.Builder{ProducerID: 5000, Attributes: batch.Transactional}, "v"))
+	k := newKit(t)
+	k.topic("t")
+	req := produceRequest("t", kafka.UUID{}, -1, buildBatch(batch.Builder{ProducerID: 5000, Attributes: batch.Transactional}, "v"))
+	req.TransactionID = kmsg.StringPtr("mine")
+	if p := k.dial(internalListener).produced(9, req); p.ErrorCode != int16(kafka.InvalidTxnState) {
+		t.Errorf("with a transactional id: error %d", p.ErrorCode)
+	}
+	refuse(t, kafka.TransactionalIDAuthorizationFailed, buildBatch(batch.Builder{ProducerID: 5000, Attributes: batch.Transactional}, "v"))
 }

@@ -29,7 +29,7 @@ func (a *API) fetch(r *server.Request) error {
 	if err := read(r, req); err != nil {
 		return err
 	}
-	f := &fetching{api: a, r: r}
+	f := &fetching{api: a, r: r, committed: req.IsolationLevel == readCommitted}
 	session, full, code := f.session(req)
 	if code != kafka.NoError {
 		f.resp.ErrorCode = int16(code)
@@ -64,9 +64,10 @@ func (a *API) fetch(r *server.Request) error {
 
 // fetching is one Fetch request. Nothing of it aliases the request's memory.
 type fetching struct {
-	api  *API
-	r    *server.Request
-	resp wire.FetchResponse
+	api       *API
+	r         *server.Request
+	committed bool // the request's isolation level is read_committed
+	resp      wire.FetchResponse
 }
 
 // byID says whether the request's topics go by id.
@@ -79,7 +80,7 @@ func (f *fetching) params(req *wire.FetchRequest) replica.FetchParams {
 		MaxWait:       time.Duration(req.MaxWaitMs) * time.Millisecond,
 		MinBytes:      min(int64(req.MinBytes), maxBytes),
 		MaxBytes:      maxBytes,
-		ReadCommitted: req.IsolationLevel == readCommitted,
+		ReadCommitted: f.committed,
 	}
 }
 
@@ -97,7 +98,7 @@ func (f *fetching) partitions(req *wire.FetchRequest) []replica.FetchPartition {
 			out = append(out, replica.FetchPartition{
 				Topic: t.Topic, TopicID: t.TopicID, ByID: f.byID(), Index: part.Partition,
 				Offset: part.FetchOffset, MaxBytes: int64(max(part.PartitionMaxBytes, 0)),
-				CurrentLeaderEpoch: part.CurrentLeaderEpoch, LastFetchedEpoch: part.LastFetchedEpoch,
+				CurrentLeaderEpoch: max(part.CurrentLeaderEpoch, kafka.NoEpoch), LastFetchedEpoch: max(part.LastFetchedEpoch, kafka.NoEpoch),
 			})
 		}
 	}
@@ -145,26 +146,31 @@ func (f *fetching) answer(results []replica.FetchResult) {
 	f.send()
 }
 
-// fill puts one result into the answer.
+// fill puts one result into the answer. Beside an error the offsets are -1, as in Kafka.
 func (f *fetching) fill(t *wire.FetchResponseTopic, out *wire.FetchResponsePartition, res *replica.FetchResult) {
 	index, version := out.PartitionIndex, f.r.Header.Version
 	out.Default()
 	out.PartitionIndex = index
-	out.HighWatermark, out.LastStableOffset, out.LogStartOffset = res.HighWatermark, res.LastStable, res.LogStart
 	out.Records = res.Records
 	if d := res.Diverging; d != nil {
 		out.DivergingEpoch = wire.FetchResponseEpochEndOffset{Epoch: d.Epoch, EndOffset: d.End}
 	}
-	if res.Aborted != nil {
+	if f.committed || res.Aborted != nil {
 		out.AbortedTransactions = make([]wire.FetchResponseAbortedTransaction, len(res.Aborted))
 		for i, txn := range res.Aborted {
 			out.AbortedTransactions[i] = wire.FetchResponseAbortedTransaction{ProducerID: txn.ProducerID, FirstOffset: txn.FirstOffset}
 		}
 	}
 	if res.Err == nil {
+		out.HighWatermark, out.LastStableOffset, out.LogStartOffset = res.HighWatermark, res.LastStable, res.LogStart
 		return
 	}
+	out.HighWatermark, out.LastStableOffset, out.LogStartOffset = -1, -1, -1
 	out.ErrorCode, _ = f.api.failure(res.Err)
+	out.AbortedTransactions = nil
+	if code := kafka.Error(out.ErrorCode); code == kafka.UnknownTopicOrPartition || code == kafka.UnknownTopicID {
+		out.AbortedTransactions = []wire.FetchResponseAbortedTransaction{} // as Kafka's, which has not looked at a log
+	}
 	if version < 6 {
 		out.ErrorCode = withoutStorageError(out.ErrorCode)
 	}

@@ -106,7 +106,7 @@ func TestF4OffsetOutOfRange(t *testing.T) {
 	c.produce("t", recordsOf("a", "b"))
 	for _, off := range []int64{3, math.MaxInt64, -5} {
 		p := c.fetched(12, fetchRequest("t", kafka.UUID{}, off))
-		if p.ErrorCode != int16(kafka.OffsetOutOfRange) || p.HighWatermark != 2 || p.LogStartOffset != 0 {
+		if p.ErrorCode != int16(kafka.OffsetOutOfRange) || p.HighWatermark != -1 || p.LogStartOffset != -1 {
 			t.Errorf("offset %d: %+v", off, p)
 		}
 	}
@@ -121,11 +121,30 @@ func TestF5LeaderEpochs(t *testing.T) {
 	epoch := k.cluster.Image().Topic("t").Partitions[0].LeaderEpoch
 	c := k.dial(internalListener)
 	c.produce("t", recordsOf("a"))
-	for e, want := range map[int32]kafka.Error{epoch + 1: kafka.UnknownLeaderEpoch, epoch: kafka.NoError, -1: kafka.NoError} {
+	for e, want := range map[int32]kafka.Error{epoch + 1: kafka.UnknownLeaderEpoch, epoch: kafka.NoError, -1: kafka.NoError, -2: kafka.NoError} {
 		req := fetchRequest("t", kafka.UUID{}, 0)
 		req.Topics[0].Partitions[0].CurrentLeaderEpoch = e
 		if p := c.fetched(12, req); p.ErrorCode != int16(want) {
 			t.Errorf("epoch %d: error %d, want %d", e, p.ErrorCode, want)
+		}
+	}
+}
+
+// TestAbortedTransactionsAreAListOrNull: a list, if an empty one, where Kafka's answer has one.
+func TestAbortedTransactionsAreAListOrNull(t *testing.T) {
+	k := newKit(t)
+	k.topic("t")
+	c := k.dial(internalListener)
+	c.produce("t", recordsOf("a"))
+	for _, x := range []struct {
+		topic string
+		level int8
+		list  bool
+	}{{"t", 0, false}, {"t", 1, true}, {"nobody", 0, true}} {
+		req := fetchRequest(x.topic, kafka.UUID{}, 0)
+		req.IsolationLevel = x.level
+		if p := c.fetched(12, req); (p.AbortedTransactions != nil) != x.list {
+			t.Errorf("%s at isolation level %d: %+v, want a list: %v", x.topic, x.level, p.AbortedTransactions, x.list)
 		}
 	}
 }

@@ -60,6 +60,19 @@ func TestF11ListOffsetsAtEveryVersion(t *testing.T) {
 	}
 }
 
+// TestF12AnEmptyLogHasTheLeadersEpoch: what is appended first will be of it.
+func TestF12AnEmptyLogHasTheLeadersEpoch(t *testing.T) {
+	k := newKit(t)
+	k.topic("t")
+	want := k.cluster.Image().Topic("t").Partitions[0].LeaderEpoch
+	c := k.dial(internalListener)
+	for _, ms := range []int64{replica.Latest, replica.Earliest, replica.EarliestLocal} {
+		if p := c.listed(11, listRequest(ms)); p.Offset != 0 || p.LeaderEpoch != want {
+			t.Errorf("at %d: %+v, want offset 0 of epoch %d", ms, p, want)
+		}
+	}
+}
+
 func TestListOffsetsErrors(t *testing.T) {
 	k := newKit(t)
 	k.topic("t")

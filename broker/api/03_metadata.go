@@ -87,9 +87,11 @@ func (m metadataAsk) creatable(img *metadata.Image) []string {
 		return nil
 	}
 	var names []string
+	seen := make(map[string]bool) // a search in names would be quadratic in what a client sends
 	for _, t := range m.req.Topics {
 		name := *t.Name
-		if img.Topic(name) == nil && metadata.ValidateTopicName(name) == nil && !internalTopic(name) && !slices.Contains(names, name) {
+		if !seen[name] && img.Topic(name) == nil && metadata.ValidateTopicName(name) == nil && !internalTopic(name) {
+			seen[name] = true
 			names = append(names, name)
 		}
 	}
@@ -184,13 +186,22 @@ func (m metadataAsk) topicsByName(img *metadata.Image, failed map[string]kafka.E
 		case t != nil:
 			resp.Topics = append(resp.Topics, m.topic(img, t))
 		case refused:
-			resp.Topics = append(resp.Topics, errorTopic(&name, kafka.UUID{}, code))
+			resp.Topics = append(resp.Topics, m.noTopic(&name, code))
 		case metadata.ValidateTopicName(name) != nil:
-			resp.Topics = append(resp.Topics, errorTopic(&name, kafka.UUID{}, kafka.InvalidTopic))
+			resp.Topics = append(resp.Topics, m.noTopic(&name, kafka.InvalidTopic))
 		default:
-			resp.Topics = append(resp.Topics, errorTopic(&name, kafka.UUID{}, kafka.UnknownTopicOrPartition))
+			resp.Topics = append(resp.Topics, m.noTopic(&name, kafka.UnknownTopicOrPartition))
 		}
 	}
+}
+
+// noTopic is a topic that is not there; what its name would allow is told all the same.
+func (m metadataAsk) noTopic(name *string, code kafka.Error) wire.MetadataResponseTopic {
+	out := errorTopic(name, kafka.UUID{}, code)
+	if m.req.IncludeTopicAuthorizedOperations {
+		out.TopicAuthorizedOperations = topicOperations
+	}
+	return out
 }
 
 // topic describes one topic.

@@ -55,7 +55,7 @@ func (a *API) createAll(ctx context.Context, req *wire.CreateTopicsRequest) *wir
 		named[asked.Name] = 0
 		var out wire.CreateTopicsResponseTopic
 		out.Default()
-		out.Name = asked.Name
+		out.Name, out.Configs = asked.Name, []wire.CreateTopicsResponseConfig{}
 		if out.ErrorCode, out.ErrorMessage = a.failure(err); err == nil {
 			topics, place = append(topics, topic), append(place, len(resp.Topics))
 		}
@@ -80,7 +80,6 @@ func (a *API) created(out *wire.CreateTopicsResponseTopic, res controller.TopicR
 	if len(res.Topic.Partitions) > 0 {
 		out.ReplicationFactor = int16(len(res.Topic.Partitions[0].Replicas))
 	}
-	out.Configs = []wire.CreateTopicsResponseConfig{}
 	for _, e := range a.o.Node().DescribeTopic(res.Topic.Config) {
 		out.Configs = append(out.Configs, wire.CreateTopicsResponseConfig{
 			Name: e.Name, Value: e.Value, ReadOnly: e.ReadOnly, ConfigSource: int8(e.Source), IsSensitive: e.Sensitive,

@@ -44,35 +44,43 @@ func (a *API) deleteTopics(r *server.Request) error {
 	return nil
 }
 
-// deleteAll deletes what passes the checks, and answers in the order of the request.
+// deleteAll deletes what passes the checks, and answers in the order of the request. What
+// is named more than once is answered once.
 func (a *API) deleteAll(ctx context.Context, req *wire.DeleteTopicsRequest, refused error) *wire.DeleteTopicsResponse {
 	img := a.o.Cluster.Image()
 	var resp wire.DeleteTopicsResponse
 	resp.Default()
-	found := make([]*metadata.Topic, len(req.Topics))
-	mentions := make(map[kafka.UUID]int)
+	said := make(map[string]int)           // by words of the request
+	meant := make(map[*metadata.Topic]int) // by topics, each wording counting once
 	for i := range req.Topics {
-		if t := findTopic(img, &req.Topics[i]); t != nil {
-			found[i] = t
-			mentions[t.ID]++
+		asked := &req.Topics[i]
+		if said[wording(asked)]++; said[wording(asked)] == 1 {
+			meant[findTopic(img, asked)]++
 		}
 	}
 	var ids []kafka.UUID
 	var place []int // of ids, in the answer
 	for i := range req.Topics {
-		asked, t := &req.Topics[i], found[i]
-		out := wire.DeleteTopicsResponseTopic{Name: asked.Name, TopicID: asked.TopicID}
+		asked := &req.Topics[i]
+		out, t := wire.DeleteTopicsResponseTopic{Name: asked.Name, TopicID: asked.TopicID}, findTopic(img, asked)
 		err := refused
-		switch {
+		switch n := said[wording(asked)]; {
+		case n == 0, t != nil && meant[t] == 0:
+			continue // answered with its first mention
 		case err != nil:
 		case asked.Name == nil == asked.TopicID.IsZero():
 			err = fmt.Errorf("give either a name or an id: %w", kafka.InvalidRequest)
+		case n > 1:
+			said[wording(asked)] = 0
+			err = fmt.Errorf("named more than once: %w", kafka.InvalidRequest)
 		case t == nil && asked.Name != nil:
 			err = kafka.UnknownTopicOrPartition
 		case t == nil:
 			err = kafka.UnknownTopicID
-		case mentions[t.ID] > 1:
-			err = fmt.Errorf("%q is named more than once: %w", t.Name, kafka.InvalidRequest)
+		case meant[t] > 1:
+			meant[t] = 0
+			out.Name, out.TopicID = &t.Name, t.ID
+			err = fmt.Errorf("%q is named by its name and by its id: %w", t.Name, kafka.InvalidRequest)
 		default:
 			out.Name, out.TopicID = &t.Name, t.ID
 			ids, place = append(ids, t.ID), append(place, len(resp.Responses))
@@ -88,6 +96,18 @@ func (a *API) deleteAll(ctx context.Context, req *wire.DeleteTopicsRequest, refu
 		out.ErrorCode, out.ErrorMessage = a.failure(err)
 	}
 	return &resp
+}
+
+// wording is how an entry of the request names its topic; entries that name none, or name
+// it twice over, have one each.
+func wording(asked *wire.DeleteTopicsRequestTopic) string {
+	switch {
+	case asked.Name != nil && asked.TopicID.IsZero():
+		return "name " + *asked.Name
+	case asked.Name == nil && !asked.TopicID.IsZero():
+		return "id " + asked.TopicID.String()
+	}
+	return fmt.Sprintf("%p", asked)
 }
 
 // findTopic is the topic that an entry of the request means, nil for none.

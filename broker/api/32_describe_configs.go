@@ -24,6 +24,8 @@ const (
 //   - The broker resource with an empty name is the cluster's dynamic defaults; with another
 //     broker's id it is refused, as in Kafka: only the broker itself knows.
 //   - Values of sensitive settings are null.
+//   - A resource that is named again gets INVALID_REQUEST: an entry of ten bytes would be
+//     answered with tens of kilobytes each time.
 //   - 1: sources and synonyms (KIP-226). 3: types, and documentation when asked for (KIP-569).
 //
 // Gaps: broker loggers, client metrics and groups have no settings yet.
@@ -35,11 +37,27 @@ func (a *API) describeConfigs(r *server.Request) error {
 	img := a.o.Cluster.Image()
 	var resp wire.DescribeConfigsResponse
 	resp.Default()
+	type resource struct {
+		kind int8
+		name string
+	}
+	seen := make(map[resource]bool, len(req.Resources))
 	for i := range req.Resources {
 		res := &req.Resources[i]
 		out := wire.DescribeConfigsResponseResult{ResourceType: res.ResourceType, ResourceName: res.ResourceName}
-		entries, err := a.settings(img, res)
-		out.ErrorCode, out.ErrorMessage = a.failure(err)
+		var entries []config.Entry
+		err := fmt.Errorf("%q is named more than once: %w", res.ResourceName, kafka.InvalidRequest)
+		key := resource{res.ResourceType, res.ResourceName}
+		if id, err := strconv.ParseInt(key.name, 10, 32); err == nil && key.kind == resourceBroker {
+			key.name = strconv.FormatInt(id, 10) // 1, 01 and +1 are one broker
+		}
+		if !seen[key] {
+			seen[key] = true
+			entries, err = a.settings(img, res)
+		}
+		if out.ErrorCode, out.ErrorMessage = a.failure(err); err == nil {
+			out.ErrorMessage = new(string) // Kafka's is empty where others are null
+		}
 		for j := range entries {
 			if len(res.ConfigurationKeys) == 0 || slices.Contains(res.ConfigurationKeys, entries[j].Name) {
 				out.Configs = append(out.Configs, describedSetting(&entries[j], &req))
@@ -68,7 +86,11 @@ func (a *API) settings(img *metadata.Image, res *wire.DescribeConfigsRequestReso
 		if name == "" {
 			return a.o.Node().DescribeCluster(), nil
 		}
-		if id, err := strconv.ParseInt(name, 10, 32); err != nil || int32(id) != a.o.NodeID {
+		id, err := strconv.ParseInt(name, 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("broker %q: a broker id is a number: %w", name, kafka.InvalidRequest)
+		}
+		if int32(id) != a.o.NodeID {
 			return nil, fmt.Errorf("broker %q: this is broker %d, ask the other one: %w", name, a.o.NodeID, kafka.InvalidRequest)
 		}
 		return a.o.Node().Describe(), nil

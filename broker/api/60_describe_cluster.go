@@ -27,7 +27,6 @@ func (a *API) describeCluster(r *server.Request) error {
 	img, listener := a.o.Cluster.Image(), r.Conn.Listener()
 	var resp wire.DescribeClusterResponse
 	resp.Default()
-	resp.EndpointType = req.EndpointType
 	switch req.EndpointType {
 	case endpointBrokers:
 	case endpointControllers:

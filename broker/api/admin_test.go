@@ -319,12 +319,12 @@ func TestDeleteTopics(t *testing.T) {
 	req.TimeoutMillis = 10_000
 	req.Topics = []kmsg.DeleteTopicsRequestTopic{
 		entry("", idOf("by-id")), entry("by-name", kafka.UUID{}),
-		entry("named-twice", kafka.UUID{}), entry("", idOf("named-twice")),
+		entry("named-twice", kafka.UUID{}), entry("", idOf("named-twice")), // one answer
 		entry("", kafka.NewUUID()), entry("nobody", kafka.UUID{}), entry("by-name", idOf("by-name")), entry("", kafka.UUID{}),
 	}
 	wantNames := []string{"by-id", "by-name"}
 	resp := ask[*kmsg.DeleteTopicsResponse](c, 6, req)
-	for i, want := range []kafka.Error{0, 0, kafka.InvalidRequest, kafka.InvalidRequest, kafka.UnknownTopicID, kafka.UnknownTopicOrPartition, kafka.InvalidRequest, kafka.InvalidRequest} {
+	for i, want := range []kafka.Error{0, 0, kafka.InvalidRequest, kafka.UnknownTopicID, kafka.UnknownTopicOrPartition, kafka.InvalidRequest, kafka.InvalidRequest} {
 		got := resp.Topics[i]
 		if kafka.Error(got.ErrorCode) != want {
 			t.Errorf("entry %d: error %d, want %d", i, got.ErrorCode, want)
@@ -332,6 +332,10 @@ func TestDeleteTopics(t *testing.T) {
 		if i < 2 && (got.Topic == nil || *got.Topic != wantNames[i] || got.TopicID == [16]byte{}) {
 			t.Errorf("entry %d: %+v, want name and id of %s", i, got, wantNames[i])
 		}
+	}
+	req.Topics = []kmsg.DeleteTopicsRequestTopic{entry("nobody", kafka.UUID{}), entry("nobody", kafka.UUID{})}
+	if resp := ask[*kmsg.DeleteTopicsResponse](c, 6, req); len(resp.Topics) != 1 || kafka.Error(resp.Topics[0].ErrorCode) != kafka.InvalidRequest {
+		t.Errorf("one name twice: %+v", resp.Topics)
 	}
 	if n := k.cluster.Image().TopicCount(); n != 1 {
 		t.Errorf("%d topics are left, want 1", n)
@@ -463,6 +467,29 @@ func TestDescribeConfigs(t *testing.T) {
 	}
 }
 
+// TestDescribeConfigsAmplifiesNothing: a resource that is named many times is described once.
+func TestDescribeConfigsAmplifiesNothing(t *testing.T) {
+	k := newKit(t)
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	req.IncludeSynonyms, req.IncludeDocumentation = true, true
+	for range 3 {
+		for _, name := range []string{"", strconv.Itoa(int(testNode)), "01"} {
+			res := kmsg.NewDescribeConfigsRequestResource()
+			res.ResourceType, res.ResourceName = kmsg.ConfigResourceTypeBroker, name
+			req.Resources = append(req.Resources, res)
+		}
+	}
+	for i, res := range ask[*kmsg.DescribeConfigsResponse](k.dial(internalListener), 4, req).Resources {
+		want := kafka.InvalidRequest
+		if i < 2 {
+			want = 0
+		}
+		if kafka.Error(res.ErrorCode) != want || i != 1 && len(res.Configs) > 0 {
+			t.Errorf("mention %d of %q: error %d, %d settings", i/3, res.ResourceName, res.ErrorCode, len(res.Configs))
+		}
+	}
+}
+
 // TestDescribeClusterEndpointTypes: controllers have no listener of their own.
 func TestDescribeClusterEndpointTypes(t *testing.T) {
 	k := newKit(t)
@@ -470,7 +497,7 @@ func TestDescribeClusterEndpointTypes(t *testing.T) {
 	for kind, want := range map[int8]kafka.Error{1: 0, 2: kafka.MismatchedEndpointType, 3: kafka.UnsupportedEndpointType} {
 		req := kmsg.NewPtrDescribeClusterRequest()
 		req.EndpointType = kind
-		if resp := ask[*kmsg.DescribeClusterResponse](c, 1, req); kafka.Error(resp.ErrorCode) != want || (len(resp.Brokers) == 1) != (want == 0) {
+		if resp := ask[*kmsg.DescribeClusterResponse](c, 1, req); kafka.Error(resp.ErrorCode) != want || (len(resp.Brokers) == 1) != (want == 0) || resp.EndpointType != 1 {
 			t.Errorf("endpoint type %d: %+v", kind, resp)
 		}
 	}

@@ -54,6 +54,8 @@ const (
 	Control       Attributes = 0x20
 	// DeleteHorizon says that the base timestamp is a delete horizon (KIP-534).
 	DeleteHorizon Attributes = 0x40
+
+	known = CodecMask | LogAppendTime | Transactional | Control | DeleteHorizon
 )
 
 // Header is the fixed part of a batch.
@@ -187,9 +189,10 @@ func SetLeaderEpoch(b []byte, e int32) {
 }
 
 // SetAppendTime gives every record of b, which is exactly one batch, the time ms: it sets
-// the LogAppendTime bit and the maximum timestamp, and computes the checksum anew.
+// the LogAppendTime bit and the maximum timestamp, and computes the checksum anew. Bits
+// that have no meaning are cleared, as in Kafka.
 func SetAppendTime(b []byte, ms int64) {
-	attrs := Attributes(binary.BigEndian.Uint16(b[offAttributes:])) | LogAppendTime
+	attrs := Attributes(binary.BigEndian.Uint16(b[offAttributes:]))&known | LogAppendTime
 	binary.BigEndian.PutUint16(b[offAttributes:], uint16(attrs))
 	setMaxTimestamp(b, ms)
 }

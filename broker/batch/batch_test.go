@@ -210,9 +210,13 @@ func TestHeaderRewrites(t *testing.T) {
 	if err := batch.CheckCRC(b); err != nil {
 		t.Fatalf("offset and epoch are outside the checksum: %v", err)
 	}
+	b[21] |= 0x07 // attribute bits without a meaning
 	batch.SetAppendTime(b, 99)
 	if err := batch.CheckCRC(b); err != nil {
 		t.Fatal(err)
+	}
+	if b[21] != 0 {
+		t.Errorf("unknown attribute bits %#x are left, which Kafka clears", b[21])
 	}
 	for i, r := range records(t, b) {
 		if r.TimestampMs != 99 || r.Offset != 1<<40+int64(i) {

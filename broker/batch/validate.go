@@ -48,6 +48,9 @@ type Rejection struct {
 	Err     kafka.Error
 	Message string
 	Records []RecordError // the records that are to blame, ascending, at most maxRecordErrors; none when it is the batch itself
+	// Shape says that what was sent is not one batch that a request of its version may hold.
+	// Kafka finds that out before it looks at the log, everything else after.
+	Shape bool
 }
 
 // Error implements error.
@@ -55,6 +58,11 @@ func (r *Rejection) Error() string { return r.Message + ": " + r.Err.Name() }
 
 // Unwrap is the Kafka code.
 func (r *Rejection) Unwrap() error { return r.Err }
+
+// misshapen is a Rejection with Shape.
+func misshapen(code kafka.Error, format string, args ...any) error {
+	return &Rejection{Err: code, Message: fmt.Sprintf(format, args...), Shape: true}
+}
 
 func reject(code kafka.Error, format string, args ...any) error {
 	return &Rejection{Err: code, Message: fmt.Sprintf(format, args...)}
@@ -142,7 +150,7 @@ func seal(dst []byte, h Header, c Codec, level int, payload []byte) ([]byte, err
 		return nil, fmt.Errorf("batch of %d bytes: %w", len(dst)-start, kafka.MessageTooLarge)
 	}
 	b := dst[start:]
-	h.Attributes = h.Attributes&^CodecMask | Attributes(c)
+	h.Attributes = h.Attributes&known&^CodecMask | Attributes(c)
 	h.Length = int32(len(b) - lengthOverhead)
 	h.put(b)
 	binary.BigEndian.PutUint32(b[offCRC:], Checksum(b))
@@ -152,28 +160,28 @@ func seal(dst []byte, h Header, c Codec, level int, payload []byte) ([]byte, err
 // checkFrame finds exactly one batch of magic 2 in b: what Kafka checks before it looks for the partition.
 func checkFrame(b []byte, r Rules) (Header, error) {
 	if len(b) <= offMagic {
-		return Header{}, reject(kafka.InvalidRecord, "no record batch in %d bytes", len(b))
+		return Header{}, misshapen(kafka.InvalidRecord, "no record batch in %d bytes", len(b))
 	}
 	size := lengthOverhead + int64(int32(binary.BigEndian.Uint32(b[offLength:])))
 	switch magic := int8(b[offMagic]); {
 	case size < offMagic+1 || magic < 0 || magic > Magic:
-		return Header{}, reject(kafka.CorruptMessage, "a batch of %d bytes and magic %d", size, magic)
+		return Header{}, misshapen(kafka.CorruptMessage, "a batch of %d bytes and magic %d", size, magic)
 	case size > int64(len(b)):
-		return Header{}, reject(kafka.InvalidRecord, "a batch of %d bytes was cut to %d", size, len(b))
+		return Header{}, misshapen(kafka.InvalidRecord, "a batch of %d bytes was cut to %d", size, len(b))
 	case magic != Magic:
-		return Header{}, reject(kafka.InvalidRecord, "message format %d is not accepted: batches must have magic 2", magic)
+		return Header{}, misshapen(kafka.InvalidRecord, "message format %d is not accepted: batches must have magic 2", magic)
 	}
 	h, err := ParseHeader(b)
 	if err != nil {
-		return h, reject(kafka.CorruptMessage, "a batch of %d bytes is smaller than its header", size)
+		return h, misshapen(kafka.CorruptMessage, "a batch of %d bytes is smaller than its header", size)
 	}
 	switch c := h.Codec(); {
 	case c > Zstd:
 		return h, reject(kafka.UnsupportedCompressionType, "%s is not known", c)
 	case c == Zstd && !r.ZstdOK:
-		return h, reject(kafka.UnsupportedCompressionType, "zstd needs Produce version 7 or later")
+		return h, misshapen(kafka.UnsupportedCompressionType, "zstd needs Produce version 7 or later")
 	case size < int64(len(b)):
-		return h, reject(kafka.InvalidRecord, "%d bytes follow the batch: want exactly one batch per partition", int64(len(b))-size)
+		return h, misshapen(kafka.InvalidRecord, "%d bytes follow the batch: want exactly one batch per partition", int64(len(b))-size)
 	}
 	return h, nil
 }

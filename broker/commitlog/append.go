@@ -85,10 +85,7 @@ func (l *writer) checkProducer(b []byte, h *batch.Header) (*endMarker, *Appended
 		return m, nil, p.checkMarker(h, *m)
 	}
 	if m, ok := p.duplicate(h); ok {
-		dup := &Appended{BaseOffset: m.firstOffset(), LastOffset: m.lastOffset, LogStart: l.LogStart(), AppendTimeMs: -1, Duplicate: true}
-		if h.IsLogAppendTime() {
-			dup.AppendTimeMs = m.timestampMs
-		}
+		dup := &Appended{BaseOffset: m.firstOffset(), LastOffset: m.lastOffset, LogStart: l.LogStart(), AppendTimeMs: m.timestampMs, Duplicate: true}
 		return nil, dup, nil
 	}
 	return nil, nil, p.check(h)
@@ -117,12 +114,12 @@ func parseMarker(b []byte) (*endMarker, error) {
 func (l *writer) write(b []byte, h *batch.Header, c *Config, marker *endMarker) (first bool, err error) {
 	s, err := l.writable(c, int64(len(b)), h)
 	if err != nil {
-		return false, l.fail(err)
+		return false, l.failToOpen(err)
 	}
 	l.dirty = true
 	f, err := l.opts.Files.acquire(&s.log, func() string { return s.path(logSuffix) }, 0)
 	if err != nil {
-		return false, l.fail(fmt.Errorf("open %s: %w", s.path(logSuffix), err))
+		return false, l.failToOpen(fmt.Errorf("open %s: %w", s.path(logSuffix), err))
 	}
 	defer f.ref.Release()
 	if err := fault.Err("log.append"); err != nil {
@@ -145,7 +142,7 @@ func (l *writer) write(b []byte, h *batch.Header, c *Config, marker *endMarker) 
 	}
 	l.mu.Unlock()
 	if len(s.offsets.tail) >= tailFlushBytes || len(s.times.tail) >= tailFlushBytes {
-		if err := l.flushIndexes(s); err != nil {
+		if err := l.flushIndexes(s); err != nil && !outOfDescriptors(err) { // else the next append tries again
 			return false, l.fail(err)
 		}
 	}
@@ -163,6 +160,17 @@ func (l *writer) unwritten(f vfs.File, s *segment, err error) error {
 		return l.fail(errors.Join(err, cut))
 	}
 	return fmt.Errorf("log %s: %w: %w", l.opts.TP, kafka.KafkaStorageError, err)
+}
+
+// failToOpen ends an append that met err before it wrote anything.
+func (l *writer) failToOpen(err error) error {
+	if sticky := l.Err(); sticky != nil {
+		return sticky
+	}
+	if outOfDescriptors(err) {
+		return l.busy(err)
+	}
+	return l.fail(err)
 }
 
 // applyProducer brings the producer state, and the transaction index, up to a batch that
@@ -242,7 +250,11 @@ func (l *writer) firstSegment(base int64, c *Config) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s, vfs.WriteFileAtomic(l.opts.FS, filepath.Join(l.dir, PartitionMetadataName), AppendPartitionMetadata(nil, l.opts.TopicID))
+	err = vfs.WriteFileAtomic(l.opts.FS, filepath.Join(l.dir, PartitionMetadataName), AppendPartitionMetadata(nil, l.opts.TopicID))
+	if err != nil {
+		return nil, l.fail(err) // another try would find the segment and leave the id out
+	}
+	return s, nil
 }
 
 // addSegment creates an empty segment file at base and makes it the active one.
@@ -302,7 +314,7 @@ func (l *writer) rollIf(due func(*segment, *Config) bool) error {
 		return nil
 	}
 	if _, err := l.roll(&c); err != nil {
-		return l.fail(err)
+		return l.failToOpen(err)
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ func benchAppend(b *testing.B, msg []byte) {
 			if _, err := l.EvictBelow(math.MaxInt64); err != nil {
 				b.Fatal(err)
 			}
-			(cutter{l}).reap(math.MaxInt64)
+			(cutter{l}).reap(math.MaxInt64, true)
 		}
 	}
 }

@@ -94,11 +94,12 @@ func (l cutter) renameAway(gone []*segment, first int64) error {
 	return nil
 }
 
-// Reap removes the files of evicted segments that have waited for file.delete.delay.ms.
-// Call it after State became durable: until then their names are what tells a recovery
-// that the log's first segments were evicted, and not lost. What it does not get to, the
-// next start does.
-func (l *Log) Reap() { (cutter{l}).reap(l.opts.nowMs()) }
+// Reap removes the files of evicted segments that have waited for file.delete.delay.ms and
+// were evicted before the last FlushClosed. Call it after a State that was taken behind that
+// FlushClosed became durable: until then their names are what tells a recovery that the
+// log's first segments were evicted, and not lost. What it does not get to, the next start
+// does.
+func (l *Log) Reap() { (cutter{l}).reap(l.opts.nowMs(), false) }
 
 // DeletedDirSuffix ends the name of a partition's directory that is being removed.
 const DeletedDirSuffix = "-delete"

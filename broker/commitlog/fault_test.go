@@ -32,7 +32,7 @@ func TestStorageErrorsStopTheLog(t *testing.T) {
 			return err
 		}},
 		"sync": {errorfs.Nth(1, errorfs.FileDatasync, isLog, syscall.EIO), (*Log).Flush},
-		"roll": {errorfs.Nth(2, errorfs.OpenFile, isLog, syscall.EMFILE), (*Log).Roll},
+		"roll": {errorfs.Nth(2, errorfs.OpenFile, isLog, syscall.EIO), (*Log).Roll},
 	} {
 		mem := newFS(t)
 		o := testOptions(errorfs.Wrap(mem, c.inject))
@@ -120,7 +120,12 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	loop(func() error { _, _, _, _, err := l.OffsetForTime(testNowMs + l.LocalStart()); return err })
 	loop(l.Flush)
-	loop(func() error { _, err := l.EvictBelow(l.End() - 30); l.Reap(); return err })
+	loop(func() error {
+		_, err := l.EvictBelow(l.End() - 30)
+		err = errors.Join(err, l.FlushClosed())
+		l.Reap()
+		return err
+	})
 	loop(func() error { _ = l.State(); _ = l.Segments(); _ = l.Epochs(); _ = l.LastStable(l.End()); return nil })
 	for i := range 1500 {
 		appendBatch(t, l, idempotent(1, 0, int32(2*i), 2), int32(i/500))

@@ -41,6 +41,24 @@ func (c *FileCache) Open() int {
 	return len(c.mu.ring)
 }
 
+// Trim closes the files that nobody has used since the last Trim, so that a partition that
+// went idle holds none. Readers keep theirs until they release them.
+func (c *FileCache) Trim() {
+	c.mu.Lock()
+	var out []*handle
+	for i := len(c.mu.ring) - 1; i >= 0; i-- {
+		if h := c.mu.ring[i]; !h.used.Swap(false) {
+			c.remove(h) // the last one takes its place, and has been looked at
+			out = append(out, h)
+		}
+	}
+	c.mu.Unlock()
+	for _, h := range out {
+		h.slot.h.CompareAndSwap(h, nil)
+		h.ref.Release()
+	}
+}
+
 // Close lets go of every file; readers keep theirs until they release them.
 func (c *FileCache) Close() {
 	c.mu.Lock()

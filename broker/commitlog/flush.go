@@ -19,7 +19,15 @@ func (l *Log) Flush() error { return (syncer{l}).flush(syncAll) }
 // FlushClosed does so for all but the active segment; a log dir calls it before each of
 // its checkpoints. With flush.ms set it flushes the active segment too: an idle log has no
 // timer that would.
+//
+// What was evicted before it is in that checkpoint's State, and what comes later is not: only
+// the former is Reap's to remove after the checkpoint.
 func (l *Log) FlushClosed() error {
+	l.mu.Lock()
+	for i := range l.mu.trash {
+		l.mu.trash[i].told = true
+	}
+	l.mu.Unlock()
 	if l.config().FlushMs < math.MaxInt64 {
 		return l.Flush()
 	}
@@ -66,12 +74,11 @@ const (
 
 // syncWork is what a sync found to do, taken under Log.mu.
 type syncWork struct {
-	files     []*handle
-	paths     []string // files that the cache does not keep
-	closed    []*segment
-	target    int64 // the recovery point once all is synced
-	dirDirty  bool
-	newEpochs bool
+	files  []*handle
+	paths  []string // files that the cache does not keep
+	closed []*segment
+	target int64 // the recovery point once all is synced
+	names  bool  // the history and the directory's entries belong to it
 }
 
 // sync makes the files above the recovery point durable and moves it up. maintMu or
@@ -91,13 +98,13 @@ func (l syncer) sync(what syncScope) error {
 			err = l.syncPath(path)
 		}
 	}
-	if err == nil && w.newEpochs {
-		err = l.writeEpochs()
-	}
-	if err == nil && w.dirDirty {
-		if err = l.opts.FS.SyncDir(l.dir); err != nil {
-			err = fmt.Errorf("sync directory %s: %w", l.dir, err)
+	if err == nil && w.names {
+		if err = l.syncEpochs(); err == nil {
+			err = l.syncDir()
 		}
+	}
+	if outOfDescriptors(err) {
+		return l.busy(err)
 	}
 	if err != nil {
 		return l.fail(err)
@@ -136,10 +143,7 @@ func (l syncer) syncWork(what syncScope) (w syncWork, err error) {
 	if what == syncClose {
 		w.paths = append(w.paths, segmentPath(l.dir, l.mu.end, snapshotSuffix))
 	}
-	if w.target > l.mu.recoveryPoint || what == syncClose {
-		w.dirDirty, l.mu.dirDirty = l.mu.dirDirty, false // set again only by what comes later; a failure is final
-		w.newEpochs = l.mu.epochs.dirty
-	}
+	w.names = w.target > l.mu.recoveryPoint || what == syncClose
 	return w, nil
 }
 
@@ -184,31 +188,61 @@ func (l syncer) syncPath(path string) error {
 	return nil
 }
 
-// syncDir makes the directory's entries durable, if any changed. maintMu is held.
+// syncDir makes the directory's entries durable, if any changed. Its own lock is held from the
+// look at the mark to the end of the sync: who finds the mark gone finds the entries durable,
+// also when two syncs (an eviction's and an append's in group mode) go on at once.
 func (l syncer) syncDir() error {
+	l.namesMu.Lock()
+	defer l.namesMu.Unlock()
 	l.mu.Lock()
 	dirty := l.mu.dirDirty
-	l.mu.dirDirty = false
+	l.mu.dirDirty = false // set again by what comes from here on
 	l.mu.Unlock()
 	if !dirty {
 		return nil
 	}
 	if err := l.opts.FS.SyncDir(l.dir); err != nil {
+		l.mu.Lock()
+		l.mu.dirDirty = true
+		l.mu.Unlock()
 		return fmt.Errorf("sync directory %s: %w", l.dir, err)
 	}
 	return nil
 }
 
+// syncEpochs writes the leader-epoch history, if it changed; see syncDir for the lock.
+func (l syncer) syncEpochs() error {
+	l.namesMu.Lock()
+	defer l.namesMu.Unlock()
+	l.mu.RLock()
+	dirty := l.mu.epochs.dirty
+	l.mu.RUnlock()
+	if !dirty {
+		return nil
+	}
+	return l.writeEpochsLocked()
+}
+
 // writeEpochs replaces leader-epoch-checkpoint, durably. Until then the batches above the
 // recovery point carry the epochs that the file does not know yet.
 func (l syncer) writeEpochs() error {
-	l.epochFileMu.Lock()
-	defer l.epochFileMu.Unlock()
+	l.namesMu.Lock()
+	defer l.namesMu.Unlock()
+	return l.writeEpochsLocked()
+}
+
+func (l syncer) writeEpochsLocked() error {
 	l.mu.Lock()
 	b := AppendEpochCheckpoint(nil, l.mu.epochs.entries)
 	l.mu.epochs.dirty = false
 	l.mu.Unlock()
-	return vfs.WriteFileAtomic(l.opts.FS, filepath.Join(l.dir, epochFile), b)
+	err := vfs.WriteFileAtomic(l.opts.FS, filepath.Join(l.dir, epochFile), b)
+	if err != nil {
+		l.mu.Lock()
+		l.mu.epochs.dirty = true
+		l.mu.Unlock()
+	}
+	return err
 }
 
 // Close makes the log durable as it is and lets go of its files, so that the next Open
@@ -269,11 +303,12 @@ func (l cutter) forget(s *segment) {
 	}
 }
 
-func (l cutter) reap(nowMs int64) {
+// reap removes the files whose time has come; all says that State is durable as it is.
+func (l cutter) reap(nowMs int64, all bool) {
 	l.mu.Lock()
 	var due, rest []trash
 	for _, t := range l.mu.trash {
-		if t.dueMs <= nowMs {
+		if t.dueMs <= nowMs && (t.told || all) {
 			due = append(due, t)
 		} else {
 			rest = append(rest, t)

@@ -48,6 +48,9 @@ func load(l *Log) error {
 		l.mu.RUnlock()
 	}
 	if err := ld.run(l.opts.Clean && ld.known); err != nil {
+		if outOfDescriptors(err) {
+			return l.busy(err)
+		}
 		ld.keepPromise()
 		return l.fail(err)
 	}

@@ -24,6 +24,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/varve-io/varve/broker/kafka"
 )
@@ -40,7 +41,7 @@ type Log struct {
 	appendMu sync.Mutex
 	w        writer // guarded by appendMu
 
-	epochFileMu sync.Mutex // one writer of leader-epoch-checkpoint; taken after the above, before mu
+	namesMu sync.Mutex // one sync of leader-epoch-checkpoint and the directory; taken after the above, before mu
 
 	highWatermark atomic.Int64 // last one that LastStable was asked about
 
@@ -80,6 +81,7 @@ type writer struct {
 type trash struct {
 	path  string
 	dueMs int64
+	told  bool // the eviction is in the State that is about to become durable
 }
 
 // Open opens a log, or describes one that has no files yet. A log whose Options say Clean
@@ -180,6 +182,17 @@ func (l *Log) fail(err error) error {
 		}
 	}
 	return err
+}
+
+// outOfDescriptors says that the process, or the machine, has too many files open.
+func outOfDescriptors(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
+// busy is the error of work that changed nothing because no file could be opened. It says
+// nothing about the disk, and the next try may succeed.
+func (l *Log) busy(err error) error {
+	return fmt.Errorf("log %s in %s: too many files are open; raise the limit (ulimit -n), or have fewer connections: %w: %w", l.opts.TP, l.opts.Dir, kafka.KafkaStorageError, err)
 }
 
 // Fail makes the log refuse all work from now on: its directory went offline.

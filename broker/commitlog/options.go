@@ -127,7 +127,8 @@ type Appended struct {
 	BaseOffset int64
 	LastOffset int64
 	LogStart   int64
-	// AppendTimeMs is the broker's time in the batch on a LogAppendTime topic, else -1.
+	// AppendTimeMs is the broker's time in the batch on a LogAppendTime topic, and the largest
+	// timestamp of the first try for a duplicate; else -1.
 	AppendTimeMs int64
 	// Duplicate says that nothing was written: the offsets are those of the first try.
 	Duplicate bool

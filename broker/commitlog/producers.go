@@ -1,8 +1,8 @@
 package commitlog
 
-// Producers lists the producers that the log remembers, ascending in id, without those
+// Producers lists the producers that a log remembers, ascending in id, without those
 // that have expired. It waits for an append that is under way. Errors: what Err answers.
-func (l *Log) Producers() ([]ProducerSnapshotEntry, error) {
+func Producers(l *Log) ([]ProducerSnapshotEntry, error) {
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
 	if err := l.ready(); err != nil {

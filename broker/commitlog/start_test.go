@@ -90,18 +90,18 @@ func TestI14Producers(t *testing.T) {
 		{ProducerID: 6, LastSequence: 0, LastOffset: 5, TimestampMs: testNowMs + 1, CoordinatorEpoch: 7, TxnFirstOffset: -1},
 		{ProducerID: 9, Epoch: 1, LastSequence: 2, LastOffset: 2, OffsetDelta: 2, TimestampMs: testNowMs, CoordinatorEpoch: -1, TxnFirstOffset: -1},
 	}
-	got, err := l.Producers()
+	got, err := Producers(l)
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("producers %+v, %v\nwant %+v", got, err, want)
 	}
 	now = now.Add(48 * time.Hour)
-	if got, err = l.Producers(); err != nil || len(got) != 1 || got[0].ProducerID != 5 {
+	if got, err = Producers(l); err != nil || len(got) != 1 || got[0].ProducerID != 5 {
 		t.Errorf("two days later: %+v, %v; want the one with an open transaction", got, err)
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Producers(); kafka.Code(err) == kafka.NoError {
+	if _, err := Producers(l); kafka.Code(err) == kafka.NoError {
 		t.Error("a closed log answers")
 	}
 }

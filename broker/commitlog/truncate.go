@@ -28,7 +28,7 @@ func (l cutter) promiseLess(offset int64) error {
 			return fmt.Errorf("checkpoint before a cut: %w", err)
 		}
 	}
-	l.reap(math.MaxInt64) // a renamed segment would speak for the files of the next life
+	l.reap(math.MaxInt64, true) // a renamed segment would speak for the files of the next life
 	return nil
 }
 

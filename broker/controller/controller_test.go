@@ -206,7 +206,7 @@ func TestCreateTopics(t *testing.T) {
 		{"collision", topic("a_b"), kafka.InvalidTopic},
 		{"no partitions", controller.NewTopic{Name: "x", Partitions: 0, ReplicationFactor: 1}, kafka.InvalidPartitions},
 		{"negative partitions", controller.NewTopic{Name: "x", Partitions: -2, ReplicationFactor: 1}, kafka.InvalidPartitions},
-		{"too many partitions", controller.NewTopic{Name: "x", Partitions: 10_001, ReplicationFactor: 1}, kafka.PolicyViolation},
+		{"too many partitions", controller.NewTopic{Name: "x", Partitions: 10_000, ReplicationFactor: 1}, kafka.PolicyViolation},
 		{"no replicas", controller.NewTopic{Name: "x", Partitions: 1, ReplicationFactor: 0}, kafka.InvalidReplicationFactor},
 		{"too many replicas", controller.NewTopic{Name: "x", Partitions: 1, ReplicationFactor: 4}, kafka.InvalidReplicationFactor},
 		{"config", controller.NewTopic{Name: "x", Partitions: 1, ReplicationFactor: 1, Config: map[string]string{"no.such.setting": "1"}}, kafka.InvalidConfig},
@@ -324,7 +324,7 @@ func TestDeletedTieredTopicIsPurged(t *testing.T) {
 	fsys := memfs.New()
 	c := open(t, options(fsys))
 	register(t, c, 1)
-	made := create(t, c, controller.NewTopic{Name: "tiered", Partitions: 1, ReplicationFactor: 1, Config: map[string]string{"remote.storage.enable": "true"}}, topic("local"))
+	made := create(t, c, controller.NewTopic{Name: "tiered", Partitions: 1, ReplicationFactor: 1, Config: map[string]string{"remote.storage.enable": " True"}}, topic("local"))
 	for _, err := range c.DeleteTopics(t.Context(), []kafka.UUID{made[0].ID, made[1].ID}) {
 		if err != nil {
 			t.Fatal(err)

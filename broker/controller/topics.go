@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"strings"
 
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
 )
 
-// maxPartitionsPerRequest is how many partitions one CreateTopics may ask for, as in Kafka.
+// maxPartitionsPerRequest is what the partitions of one CreateTopics stay below, as in Kafka.
 const maxPartitionsPerRequest = 10_000
 
 // NewTopic is a topic to create.
@@ -85,22 +86,43 @@ func (c *Controller) planTopics(img *metadata.Image, topics []NewTopic, results 
 		seen[t.Name]++
 	}
 	place := newPlacement(img)
-	partitions := 0
+	tooMany := c.tooManyPartitions(topics)
 	for i, t := range topics {
+		if tooMany != nil {
+			results[i].Err = tooMany
+			continue
+		}
 		if seen[t.Name] > 1 {
 			results[i].Err = fmt.Errorf("topic '%s' is named more than once in the request: %w", t.Name, kafka.InvalidRequest)
 			continue
 		}
 		records, err := c.planTopic(&p, place, t)
-		if partitions += max(0, len(records)-1); err == nil && partitions > maxPartitionsPerRequest {
-			err = fmt.Errorf("the request asks for more than %d partitions: %w", maxPartitionsPerRequest, kafka.PolicyViolation)
-		}
 		if err == nil {
 			err = p.try(records...)
 		}
 		results[i].Err = err
 	}
 	return p
+}
+
+// tooManyPartitions refuses a request as a whole, with all of its topics, whatever else is
+// wrong with them. Source: ReplicationControlManager.validateTotalNumberOfPartitions.
+func (c *Controller) tooManyPartitions(topics []NewTopic) error {
+	total := 0
+	for _, t := range topics {
+		switch defaults, _ := c.opts.Defaults(); {
+		case len(t.Assignments) > 0:
+			total += len(t.Assignments)
+		case t.Partitions == -1:
+			total += int(defaults)
+		default:
+			total += int(t.Partitions)
+		}
+	}
+	if total >= maxPartitionsPerRequest {
+		return fmt.Errorf("the request asks for %d partitions, a request may ask for %d: %w", total, maxPartitionsPerRequest-1, kafka.PolicyViolation)
+	}
+	return nil
 }
 
 // planTopic is the records that create a topic. It checks in the order in which Kafka does.
@@ -157,8 +179,6 @@ func (c *Controller) replicas(place *placement, t NewTopic) ([][]int32, error) {
 		return nil, fmt.Errorf("replication factor must be larger than 0, or -1 to use the default value: %w", kafka.InvalidReplicationFactor)
 	case t.Partitions < -1 || t.Partitions == 0:
 		return nil, fmt.Errorf("number of partitions must be larger than 0, or -1 to use the default value: %w", kafka.InvalidPartitions)
-	case t.Partitions > maxPartitionsPerRequest:
-		return nil, fmt.Errorf("the request asks for more than %d partitions: %w", maxPartitionsPerRequest, kafka.PolicyViolation)
 	}
 	if t.Partitions != -1 {
 		partitions = t.Partitions
@@ -177,7 +197,7 @@ func (c *Controller) DeleteTopics(ctx context.Context, ids []kafka.UUID) []error
 		p := plan{img: img}
 		for i, id := range ids {
 			records := []metadata.Record{metadata.RemoveTopicRecord{TopicID: id}}
-			if t := img.TopicByID(id); t != nil && t.Config["remote.storage.enable"] == "true" {
+			if t := img.TopicByID(id); t != nil && strings.EqualFold(strings.TrimSpace(t.Config["remote.storage.enable"]), "true") { // as broker/config reads it
 				records = append(records, metadata.PurgeRecord{TopicID: id, Name: t.Name})
 			}
 			errs[i] = p.try(records...)

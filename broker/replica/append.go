@@ -27,7 +27,8 @@ type AppendOptions struct {
 type AppendResult struct {
 	Base     int64
 	LogStart int64
-	// AppendTimeMs is the time of a topic with LogAppendTime, kafka.NoTimestamp else.
+	// AppendTimeMs is the time of a topic with LogAppendTime, and of the first try where b
+	// repeats it; kafka.NoTimestamp else.
 	AppendTimeMs int64
 	// Wait is nil when the batch may be acknowledged now.
 	Wait *Pending
@@ -56,7 +57,7 @@ func (p *Partition) appendLocked(b []byte, o AppendOptions) (AppendResult, acked
 		return AppendResult{}, acked{}, err
 	}
 	cfg := p.lead.cfg
-	if o.Acks == AllReplicas && len(p.lead.isr) < int(cfg.MinInSyncReplicas) {
+	if o.Acks == AllReplicas && len(p.lead.isr) < p.minInSyncLocked() {
 		return AppendResult{}, acked{}, fmt.Errorf("%d of %d in-sync replicas: %w", len(p.lead.isr), cfg.MinInSyncReplicas, kafka.NotEnoughReplicas)
 	}
 	b, h, err := batch.ValidateInto(nil, b, rules(cfg, o, p.m.now().UnixMilli()))
@@ -80,6 +81,12 @@ func (p *Partition) appendLocked(b []byte, o AppendOptions) (AppendResult, acked
 		p.lead.remote.Wake() // a segment was closed: its upload need not wait for the interval
 	}
 	return p.placed(a, h, o.Acks), acked, nil
+}
+
+// minInSyncLocked is how many in-sync replicas acks=-1 asks for: never more than there are
+// replicas. Source: KIP-966, Kafka's Partition.effectiveMinIsr.
+func (p *Partition) minInSyncLocked() int {
+	return min(int(p.lead.cfg.MinInSyncReplicas), p.lead.replicas)
 }
 
 // rules is what the topic asks of a batch.
@@ -123,7 +130,7 @@ func storageError(err error) error {
 // placed tells where a batch went, and has it wait for the high watermark if need be.
 func (p *Partition) placed(a commitlog.Appended, h batch.Header, acks int16) AppendResult {
 	res := AppendResult{Base: a.BaseOffset, LogStart: a.LogStart, AppendTimeMs: kafka.NoTimestamp}
-	if h.IsLogAppendTime() {
+	if a.Duplicate || h.IsLogAppendTime() {
 		res.AppendTimeMs = a.AppendTimeMs
 	}
 	if acks != AllReplicas {

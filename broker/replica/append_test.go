@@ -52,7 +52,10 @@ func TestP9InvalidAcks(t *testing.T) {
 
 func TestP9TooFewReplicasBeforeTheAppend(t *testing.T) {
 	k := newKit(t)
-	p := k.create(newTopic("t", "min.insync.replicas", "2"))
+	alone := newTopic("t", "min.insync.replicas", "2")
+	topic := pair("min.insync.replicas", "2")
+	topic.Partitions[0].ISR = []int32{testNode}
+	p := k.create(topic)
 	if _, err := p.Append(k.records(1), AppendOptions{Acks: AllReplicas}); !errors.Is(err, kafka.NotEnoughReplicas) {
 		t.Errorf("acks=-1: %v", err)
 	}
@@ -60,6 +63,11 @@ func TestP9TooFewReplicasBeforeTheAppend(t *testing.T) {
 		t.Errorf("the log ends at %d, want 0", end)
 	}
 	k.produce(p, 1) // acks=1 asks for no replicas
+
+	p = newKit(t).create(alone) // no more can be asked for than there are
+	if _, err := p.Append(k.records(1), AppendOptions{Acks: AllReplicas}); err != nil {
+		t.Errorf("acks=-1 on a partition of one replica: %v", err)
+	}
 }
 
 // pair is a topic with a follower, broker 8, in the in-sync set.

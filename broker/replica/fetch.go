@@ -385,8 +385,24 @@ func (f *fetch) remoteAnswered(ps pass) {
 		empty = empty && res.Err == nil && len(res.Records) == 0
 	}
 	if wait := time.Until(f.deadline); failed && empty && wait > 0 {
-		time.AfterFunc(wait, func() { f.answer(f.results) })
+		f.answerLater(wait)
 		return
 	}
 	f.answer(f.results)
+}
+
+// answerLater answers what has no records after a while, which the client may have set to
+// weeks, or as soon as the client has gone or the broker stops.
+func (f *fetch) answerLater(wait time.Duration) {
+	ctx, cancel := context.WithTimeout(f.ctx, wait)
+	unbind := context.AfterFunc(f.m.ctx, cancel)
+	context.AfterFunc(ctx, func() {
+		unbind()
+		cancel()
+		if f.ctx.Err() != nil {
+			f.answer(nil)
+			return
+		}
+		f.answer(f.results)
+	})
 }

@@ -326,17 +326,19 @@ func TestF10DivergingEpoch(t *testing.T) {
 		off   int64
 		epoch int32
 		want  *EpochEnd
+		err   kafka.Error
 	}{
-		{3, 0, nil},
-		{4, 0, &EpochEnd{Epoch: 0, End: 3}},
-		{4, 1, &EpochEnd{Epoch: 0, End: 3}},
-		{6, 2, nil},
+		{3, 0, nil, kafka.NoError},
+		{4, 0, &EpochEnd{Epoch: 0, End: 3}, kafka.NoError},
+		{4, 1, &EpochEnd{Epoch: 0, End: 3}, kafka.NoError},
+		{6, 2, nil, kafka.NoError},
+		{6, 3, nil, kafka.OffsetOutOfRange},
 	} {
 		fp := ask(p, c.off)
 		fp.LastFetchedEpoch = c.epoch
 		res := k.fetch(FetchParams{MaxWait: time.Second, MinBytes: 0, Partitions: []FetchPartition{fp}}).answer()[0]
-		if !reflect.DeepEqual(res.Diverging, c.want) {
-			t.Errorf("offset %d of epoch %d: diverging %+v, want %+v", c.off, c.epoch, res.Diverging, c.want)
+		if !reflect.DeepEqual(res.Diverging, c.want) || kafka.Code(res.Err) != c.err {
+			t.Errorf("offset %d of epoch %d: diverging %+v, error %v; want %+v, %v", c.off, c.epoch, res.Diverging, res.Err, c.want, c.err)
 		}
 		res.release()
 	}

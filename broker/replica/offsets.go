@@ -114,11 +114,15 @@ func (p *Partition) localOffset(tsMs int64, readCommitted bool, clientEpoch int3
 	log := p.lead.log
 	start, certain := p.logStartLocked()
 	at := func(off int64) (OffsetResult, bool) {
-		return OffsetResult{Offset: off, TimestampMs: kafka.NoTimestamp, LeaderEpoch: log.EpochAt(off)}, false
+		res := OffsetResult{Offset: off, TimestampMs: kafka.NoTimestamp, LeaderEpoch: log.EpochAt(off)}
+		if log.LatestEpoch() == kafka.NoEpoch {
+			res.LeaderEpoch = p.lead.epoch // what is appended first will be of it
+		}
+		return res, false
 	}
 	switch tsMs {
 	case Latest:
-		return OffsetResult{Offset: p.readEnd(log, readCommitted), TimestampMs: kafka.NoTimestamp, LeaderEpoch: log.LatestEpoch()}, false
+		return OffsetResult{Offset: p.readEnd(log, readCommitted), TimestampMs: kafka.NoTimestamp, LeaderEpoch: p.lead.epoch}, false
 	case Earliest:
 		if !certain {
 			return OffsetResult{}, true

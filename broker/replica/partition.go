@@ -23,13 +23,14 @@ type Partition struct {
 	// that no batch of an epoch is written after the epoch has ended here.
 	lead struct {
 		sync.RWMutex
-		log     *commitlog.Log // nil while offline
-		cfg     *config.Topic
-		leader  int32
-		epoch   int32
-		isr     []int32
-		remote  RemoteLog // nil unless this broker leads and the topic is tiered
-		refused error     // why nothing is served: offline, deleted, shut down
+		log      *commitlog.Log // nil while offline
+		cfg      *config.Topic
+		leader   int32
+		epoch    int32
+		isr      []int32
+		replicas int       // how many the partition has, in sync or not
+		remote   RemoteLog // nil unless this broker leads and the topic is tiered
+		refused  error     // why nothing is served: offline, deleted, shut down
 	}
 
 	// heal is healed, unhealed or healing.
@@ -122,7 +123,7 @@ func (p *Partition) update(part *metadata.Partition, cfg *config.Topic) error {
 	wasLeader, newEpoch := p.lead.leader == p.m.nodeID, part.LeaderEpoch != p.lead.epoch
 	p.lead.cfg = cfg
 	p.lead.leader, p.lead.epoch = part.Leader, part.LeaderEpoch
-	p.lead.isr = slices.Clone(part.ISR)
+	p.lead.isr, p.lead.replicas = slices.Clone(part.ISR), len(part.Replicas)
 	isLeader := p.lead.leader == p.m.nodeID && p.lead.log != nil
 	if newEpoch {
 		p.mu.Lock()
@@ -215,6 +216,12 @@ func (p *Partition) servesLocked(clientEpoch int32) error {
 	if err := p.lead.log.Err(); err != nil {
 		return storageError(err)
 	}
+	// After a clean shutdown the files are looked at on first use: only then does it show
+	// that they are gone.
+	if p.lead.remote != nil && p.lead.log.Damage() != nil {
+		p.heal.CompareAndSwap(healed, unhealed)
+		return p.startHeal()
+	}
 	return nil
 }
 
@@ -283,7 +290,7 @@ func (p *Partition) advanceLocked(bytes int64) acked {
 		n++
 	}
 	a := acked{batches: p.mu.pending[:n:n]}
-	if len(p.lead.isr) < int(p.lead.cfg.MinInSyncReplicas) {
+	if len(p.lead.isr) < p.minInSyncLocked() {
 		a.err = kafka.NotEnoughReplicasAfterAppend
 	}
 	if p.mu.pending = p.mu.pending[n:]; len(p.mu.pending) == 0 {

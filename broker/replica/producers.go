@@ -42,7 +42,7 @@ func producers(p *Partition) ([]commitlog.ProducerSnapshotEntry, error) {
 	case log == nil:
 		return nil, fmt.Errorf("partition %s has no log here: %w", p.tp, kafka.NotLeaderOrFollower)
 	}
-	out, err := log.Producers()
+	out, err := commitlog.Producers(log)
 	if err != nil {
 		return nil, storageError(err)
 	}

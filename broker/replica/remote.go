@@ -106,7 +106,9 @@ func (p *Partition) adopt(epoch int32, tail tiered.Tail) error {
 		return nil
 	}
 	log := p.lead.log
-	if end := log.End(); end < tail.Next {
+	// A log without files that ends right at the manifest's end has lost its history all the same.
+	lost := log.Damage() != nil && log.LocalStart() == log.End()
+	if end := log.End(); end < tail.Next || lost && end == tail.Next {
 		p.m.logger.Warn("the local log ends below what the object store holds: starting behind it",
 			"partition", p.tp.String(), "localEnd", end, "remoteNext", tail.Next)
 		if err := log.ResetTo(tail.Next); err != nil {
@@ -121,6 +123,9 @@ func (p *Partition) adopt(epoch int32, tail tiered.Tail) error {
 			"partition", p.tp.String(), "end", log.End(), "error", err)
 	}
 	log.Accept()
+	p.mu.Lock()
+	p.mu.highWatermark = min(p.mu.highWatermark, log.End()) // what is lost is not committed
+	p.mu.Unlock()
 	p.heal.Store(healed)
 	return nil
 }

@@ -143,6 +143,37 @@ func TestAStoreThatFailsIsNoErrorAndNoStorm(t *testing.T) {
 	})
 }
 
+// TestAFetchWhoseStoreFailsEndsWithItsClient, and with the broker: it holds nothing up for
+// the wait that the client asked for.
+func TestAFetchWhoseStoreFailsEndsWithItsClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, p, store := tieredKit(t)
+		store.err = errors.New("bucket is down")
+		fetch := func(ctx context.Context) chan []FetchResult {
+			done := make(chan []FetchResult, 1)
+			params := &FetchParams{MaxWait: 24 * time.Hour, MinBytes: 1, MaxBytes: 1 << 20, Partitions: []FetchPartition{ask(p, 0)}}
+			k.Fetch(ctx, params, func(res []FetchResult) { done <- res })
+			synctest.Wait()
+			if len(done) > 0 {
+				t.Error("answered at once")
+			}
+			return done
+		}
+		ctx, leave := context.WithCancel(t.Context())
+		gone, stays := fetch(ctx), fetch(t.Context())
+		leave()
+		synctest.Wait()
+		if len(gone) != 1 || <-gone != nil || len(stays) != 0 {
+			t.Error("the client has gone and its fetch has not")
+		}
+		k.Close()
+		synctest.Wait()
+		if len(stays) != 1 {
+			t.Error("the broker is closed and the fetch waits")
+		}
+	})
+}
+
 func TestCorruptRemoteBytesAreReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, p, store := tieredKit(t)

@@ -26,6 +26,8 @@ type answers struct {
 		waiting   int   // queued and not answered
 		exclusive int   // of these, the ones that share with no other: 0 or 1
 		bytes     int64 // frame bytes of all queued
+		unsent    int64 // memory of the answers that the peer has not taken, file ranges excluded
+		sending   int64 // of that, what the writer has in hand
 		corked    bool
 		writing   bool
 		writes    int // answers taken by the writer and not yet sent
@@ -49,6 +51,8 @@ func (a *answers) push(r *Request, limits *Limits) (bool, error) {
 		return false, nil
 	case n >= limits.InFlightRequests, n > 0 && a.mu.bytes+int64(r.size) > limits.InFlightBytes:
 		return false, nil
+	case a.mu.unsent > limits.UnsentBytes:
+		return false, nil // a small request may have a large answer, which a peer may never read
 	}
 	if a.mu.head > 0 && len(a.mu.queue) == cap(a.mu.queue) {
 		m := copy(a.mu.queue, a.mu.queue[a.mu.head:])
@@ -77,6 +81,7 @@ func (a *answers) answer(r *Request) int {
 	if a.mu.closed {
 		return discard
 	}
+	a.mu.unsent += r.memory()
 	if r.end != nil {
 		a.mu.closing = true
 	}
@@ -113,12 +118,15 @@ func (a *answers) take(batch []*Request) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.mu.writes = 0
+	a.mu.unsent -= a.mu.sending
+	a.mu.sending = 0
 	n := 0
 	for n < len(batch) && a.readyLocked() && !a.mu.closed {
 		r := a.mu.queue[a.mu.head]
 		a.mu.queue[a.mu.head] = nil
 		a.mu.head++
 		a.mu.bytes -= int64(r.size)
+		a.mu.sending += r.memory()
 		batch[n] = r
 		n++
 		if r.end != nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/varve-io/varve/broker/vfs"
@@ -391,4 +392,31 @@ func TestSlowReaderDelaysNobody(t *testing.T) {
 	other.send(keyEcho, 2, nil)
 	other.want(2, nil)
 	receive(t, r.Ctx.Done())
+}
+
+// TestUnreadAnswersStopRequests: a peer that asks and never reads makes the server hold one
+// answer, not one for each of its requests.
+func TestUnreadAnswersStopRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size, requests = 100 << 10, 20
+		handled := 0
+		pipe := newPipeListener()
+		newKitOn(t, Listener{Name: "PLAINTEXT", Protocol: "PLAINTEXT", Accept: pipe}, Limits{UnsentBytes: size / 2}, func(r *Request) {
+			handled++
+			r.ReplyBytes(answerTo(r, make([]byte, size)))
+		})
+		c := newClient(t, pipe.dial())
+		var burst []byte
+		for i := range int32(requests) {
+			burst = append(burst, frame(keyEcho, i, nil)...)
+		}
+		c.write(burst)
+		synctest.Wait()
+		if handled != 1 {
+			t.Errorf("%d requests were answered to a peer that reads nothing, want 1", handled)
+		}
+		for i := range int32(requests) {
+			c.want(i, make([]byte, size))
+		}
+	})
 }

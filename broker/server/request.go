@@ -135,6 +135,15 @@ func (r *Request) finish() {
 	}
 }
 
+// memory is the bytes of the answer that are held in memory until they are sent.
+func (r *Request) memory() int64 {
+	var n int64
+	for i := range r.pieces {
+		n += int64(len(r.pieces[i].Bytes))
+	}
+	return n
+}
+
 // releasePieces lets go of the files behind the answer.
 func (r *Request) releasePieces() {
 	for i := range r.pieces {

@@ -46,6 +46,7 @@ type Limits struct {
 	MemoryBytes                 int64         // queued.max.request.bytes: request memory of all connections; ≤ 0: no bound
 	InFlightRequests            int           // unanswered requests of one connection; default 256
 	InFlightBytes               int64         // their frames, in bytes; default 32 MiB; one request is always admitted
+	UnsentBytes                 int64         // memory of one connection's answers that its peer has not read, above which no request is taken; default 1 MiB
 	MaxIdle                     time.Duration // connections.max.idle.ms; default 10 minutes; negative: they stay
 	StallTimeout                time.Duration // longest silence inside a frame, and of a peer that does not read; default 30 s
 	MaxConnections              int           // max.connections; ≤ 0: no bound
@@ -64,6 +65,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.MaxRequestBytes, 100<<20)
 	def(&l.UnauthenticatedRequestBytes, 64<<10)
 	def(&l.InFlightBytes, 32<<20)
+	def(&l.UnsentBytes, 1<<20)
 	if l.InFlightRequests == 0 {
 		l.InFlightRequests = 256
 	}

@@ -91,15 +91,15 @@ func (h *history) round() {
 // restart ends the process and begins the next; in one of four the power goes during the start.
 func (h *history) restart() {
 	h.faulty.Clear()
-	mayLose := false
+	mayLose, lostFiles := false, false
 	for {
 		h.disk = h.l.end()
 		if h.l.isDark() { // also when the fuse burned down while it stopped
 			h.crashes++
-			mayLose = !h.synced
+			mayLose = mayLose || !h.synced
 		}
 		if h.loseFiles() {
-			mayLose = true
+			mayLose, lostFiles = true, true
 		}
 		for _, f := range h.parts {
 			f.inBucket(h.t, h.store, h.cluster)
@@ -120,6 +120,11 @@ func (h *history) restart() {
 	for _, f := range h.parts {
 		was := f.end
 		f.reconcile(h.l, mayLose)
+		if lostFiles && f.start == f.end {
+			for _, p := range f.producers {
+				p.log = nil // everything has expired: nobody remembers the producers
+			}
+		}
 		h.lost += max(0, was-f.end)
 	}
 }
@@ -140,6 +145,9 @@ func (h *history) loseFiles() bool {
 		if err := h.disk.RemoveAll("/node/logs" + name); err != nil {
 			h.t.Fatal(err)
 		}
+	}
+	if err := h.disk.SyncDir("/node/logs"); err != nil { // lost files do not come back
+		h.t.Fatal(err)
 	}
 	return pick < 2
 }

@@ -149,6 +149,94 @@ func TestPlacementAndCleanRestart(t *testing.T) {
 	}
 }
 
+// TestACheckpointAfterTheCloseChangesNothing: a background checkpoint that comes too late
+// neither fails nor makes the next start an unclean one.
+func TestACheckpointAfterTheCloseChangesNothing(t *testing.T) {
+	fsys := memfs.New()
+	m := mustOpen(t, options(fsys, "/a"))
+	appendTo(t, create(t, m, tp("t", 0), id(1)), 5)
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before := tree(t, fsys, "/a")
+	if err := m.Checkpoint(); err != nil {
+		t.Error(err)
+	}
+	if after := tree(t, fsys, "/a"); !slices.Equal(before, after) {
+		t.Errorf("the directory was\n%q\nand is\n%q", before, after)
+	}
+}
+
+// TestEvictionDuringACheckpoint: segments go while a checkpoint is being written that still
+// names them. Their files stay until a checkpoint that does not.
+func TestEvictionDuringACheckpoint(t *testing.T) {
+	mem := memfs.New()
+	var l *commitlog.Log
+	evict := false
+	fsys := errorfs.Wrap(mem, func(op errorfs.Op, name string) error {
+		if op == errorfs.Rename && strings.HasPrefix(filepath.Base(name), checkpointName) && evict {
+			evict = false
+			if n, err := l.EvictBelow(l.End()); n == 0 || err != nil {
+				t.Errorf("evicted %d: %v", n, err)
+			}
+		}
+		return nil
+	})
+	m := mustOpen(t, options(fsys, "/a"))
+	l = create(t, m, tp("t", 0), id(1))
+	appendTo(t, l, 100)
+	end := l.End()
+	evict = true
+	if err := m.Checkpoint(); err != nil || evict {
+		t.Fatal(err, evict)
+	}
+	again := mustOpen(t, options(kill(t, mem), "/a"))
+	if l, ok := again.Log(tp("t", 0), id(1)); !ok || l.Err() != nil || l.Damage() != nil || l.End() != end {
+		t.Errorf("after a kill: %v, %v", l.Err(), l.Damage())
+	}
+	for range 2 {
+		if err := m.Checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left := strings.Count(strings.Join(tree(t, mem, "/a/t-0"), "\n"), ".deleted"); left > 0 {
+		t.Errorf("%d evicted files are still there", left)
+	}
+}
+
+// TestIdlePartitionsHoldNoFile: what was not used between two checkpoints is closed, under
+// nobody's hands, and opens again when it is needed.
+func TestIdlePartitionsHoldNoFile(t *testing.T) {
+	m := mustOpen(t, options(memfs.New(), "/a"))
+	var logs []*commitlog.Log
+	for i := range int32(8) {
+		logs = append(logs, create(t, m, tp("t", i), id(1)))
+		appendTo(t, logs[i], 30)
+	}
+	held, err := logs[0].Read(0, 100, 1, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := m.Checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := m.files.Open(); n != 0 {
+		t.Errorf("%d files of idle partitions are open", n)
+	}
+	if b, err := held.Range.ReadAll(); err != nil || len(b) == 0 {
+		t.Errorf("a reader lost its file: %v", err)
+	}
+	held.Range.Release()
+	for _, l := range logs {
+		appendTo(t, l, 1)
+		if l.End() != 31 {
+			t.Errorf("ends at %d", l.End())
+		}
+	}
+}
+
 func TestCrashRecoversEverything(t *testing.T) {
 	for _, lost := range []string{"nothing", "checkpoint", "checkpoint bytes"} {
 		fsys := memfs.New()

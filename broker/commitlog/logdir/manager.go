@@ -90,6 +90,7 @@ type dir struct {
 
 	writeMu  sync.Mutex // one writer of the checkpoint
 	sequence uint64     // of the last one; guarded by writeMu
+	sealed   bool       // the last one was written at the close; guarded by writeMu
 
 	mu struct {
 		sync.Mutex
@@ -312,7 +313,7 @@ func (m *Manager) DirectoryIDs() []kafka.UUID {
 
 // Checkpoint syncs the closed segments of every log and then writes each directory's
 // checkpoint; the owner calls it every minute or so. A log that was never used costs
-// nothing but its entry.
+// nothing but its entry; one that was not used since the last call lets go of its files.
 func (m *Manager) Checkpoint() error {
 	var errs []error
 	for _, d := range m.dirs {
@@ -327,7 +328,9 @@ func (m *Manager) Checkpoint() error {
 				errs = append(errs, err)
 			}
 		}
-		if err := m.writeCheckpoint(d, nil); err != nil {
+		if err := m.writeCheckpoint(d, nil); errors.Is(err, commitlog.ErrClosed) {
+			continue // closed meanwhile, with a checkpoint of its own
+		} else if err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -335,6 +338,7 @@ func (m *Manager) Checkpoint() error {
 			l.Reap()
 		}
 	}
+	m.files.Trim()
 	return errors.Join(errs...)
 }
 
@@ -345,6 +349,9 @@ func (m *Manager) writeCheckpoint(d *dir, closed map[kafka.TopicPartition]bool) 
 	defer d.writeMu.Unlock()
 	if err := d.offline(); err != nil {
 		return fmt.Errorf("checkpoint of %s: %w", d.path, err)
+	}
+	if d.sealed { // a later one would undo the marker, in a directory that may be another process's by now
+		return fmt.Errorf("checkpoint of %s: %w", d.path, commitlog.ErrClosed)
 	}
 	c := checkpoint{directoryID: d.id, bootID: m.boot, sequence: d.sequence + 1}
 	for _, l := range m.logsIn(d) {
@@ -366,6 +373,7 @@ func (m *Manager) writeCheckpoint(d *dir, closed map[kafka.TopicPartition]bool) 
 		return err
 	}
 	d.sequence++
+	d.sealed = closed != nil
 	return nil
 }
 

@@ -1,0 +1,139 @@
+package judge
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// row is a difference that is meant, or owed. A * in it stands for any text.
+type row struct {
+	at, kafka, varve string
+	why              string // in words of docs/differences.md
+}
+
+// expected are the differences that docs/differences.md explains.
+var expected = []row{
+	// answers in general
+	{"*ErrorMessage", "null", "a text", "Errors carry a message"},
+	{"*configs / * / Resources[*].ErrorMessage", `""`, "a text", "Errors carry a message"},
+
+	// ApiVersions
+	{"* / * / ApiKeys[*]", "element", absent, "Keys that are not in the table are not served either."},
+	{"* / * / ApiKeys[18].MaxVersion", "4", "5", "The basis is Apache Kafka 4.4."},
+	{"versions / * / FinalizedFeatures", "list", "null", "no features are supported or finalized"},
+	{"versions / * / SupportedFeatures", "list", "null", "no features are supported or finalized"},
+
+	// settings
+	{"* / * / *Configs[*]", "element", absent, "The broker's list holds the settings that have an effect"},
+	{"* / * / *Configs[varve.*]", absent, "element", "The broker's list holds the settings that have an effect"},
+	{"* / * / *Configs[*remote.copy.lag.*]", absent, "element", "The basis is Apache Kafka 4.4."},
+	{"* / * / *Configs[min.insync.replicas].*", "*", "*", "no cluster-wide default of `min.insync.replicas` is stored at formatting"},
+	{"brokerconfigs / * cluster defaults / Resources[0].Configs", "list", "null", "no cluster-wide default of `min.insync.replicas` is stored at formatting"},
+	{"* / * / *Configs[retention.ms].Value", " 5 ", "5", "Values are kept and shown in canonical form"},
+	{"* / * / *Configs[cleanup.policy].Value", "compact,compact", "compact", "Values are kept and shown in canonical form"},
+	{"* / * / *Configs[cleanup.policy].Value", "delete, compact", "delete,compact", "Values are kept and shown in canonical form"},
+	{"* / * / *Configs[preallocate].Value", "TRUE", "true", "Values are kept and shown in canonical form"},
+	{"brokerconfigs / * / *Configs[listener*].ReadOnly", "false", "true", "listeners do not change while the broker runs"},
+	{"brokerconfigs / * / *Configs[listeners].*Value", "*CONTROLLER*", "*", "controllers have no listener of their own"},
+	{"brokerconfigs / * / *Configs[listener.security.protocol.map].*", "*", "*", "controllers have no listener of their own"},
+	{"brokerconfigs / * / *Configs[log.dirs].*Value", "*", "*", "`log.dirs` and `node.id` have defaults"},
+	{"brokerconfigs / * / *Configs[log.dirs].ConfigSynonyms[log.dirs#2]", absent, "element", "`log.dirs` and `node.id` have defaults"},
+	{"brokerconfigs / * / *Configs[node.id].ConfigSynonyms[node.id#2]", absent, "element", "`log.dirs` and `node.id` have defaults"},
+	{"brokerconfigs / * / *Configs[socket.receive.buffer.bytes].*Value", "102400", "-1", "`socket.receive.buffer.bytes` is -1"},
+
+	// Produce
+	{"batches / * null / outcome", "silence", "answer", "Kafka never answers a null record set"},
+	{"batches / * codec *.ErrorCode", "-1 UNKNOWN_SERVER_ERROR", "76 UNSUPPORTED_COMPRESSION_TYPE", "what Kafka has an internal error for"},
+	{"batches / * codec *.LogStartOffset", "-1", "0", "what Kafka has an internal error for"},
+	{"batches / * compressed: junk / *.ErrorCode", "-1 UNKNOWN_SERVER_ERROR", "2 CORRUPT_MESSAGE", "what Kafka has an internal error for"},
+	{"batches / * compressed: junk / *.LogStartOffset", "0", "-1", "what Kafka has an internal error for"},
+	{"batches / * timestamps -2*", "*", "*", "what Kafka has an internal error for"},
+	{"batches / * trailing junk*", "*", "*", "bytes behind the batch"},
+	{"batches / * offset deltas with a gap*", "*", "*", "offset deltas that do not count up from 0"},
+	{"batches / * LogAppendTime set by the client*", "*", "*", "a batch with the LogAppendTime bit set"},
+	{"produce / * one partition twice / *.Partitions[2#2]", absent, "element", "named twice in one request"},
+
+	// Fetch and ListOffsets
+	{"sessions / * / SessionID", "a session", "0", "no sessions are granted"},
+	{"sessions / * incremental / ErrorCode", "0", "70 FETCH_SESSION_ID_NOT_FOUND", "no sessions are granted"},
+	{"sessions / * incremental / Topics", "list", "null", "no sessions are granted"},
+	{"sessions / * wrong epoch / ErrorCode", "71 INVALID_FETCH_SESSION_EPOCH", "70 FETCH_SESSION_ID_NOT_FOUND", "no sessions are granted"},
+	{"fetch / * replica 5 / *.CurrentLeader.*", "*", "-1", "Fetches of followers are refused"},
+	{"fetch / * the same partition twice / *", "*", "*", "named twice in one request"},
+	{"offsets / * twice / Topics[offsets.t].Partitions[0#2]", absent, "element", "named twice in one request"},
+	{"* / * isolation level 7 / *", "*", "*", "an unknown isolation level"},
+	{"limits / * max -1, of a partition -1*", "*", "*", "negative limits of bytes"},
+	{"polls / * beside an unknown topic: time / outcome", "waited", "at once", "An error of any partition ends a waiting Fetch"},
+
+	// topics
+	{"autocreate / * auto-create of a name that collides / *.ErrorCode", "3 UNKNOWN_TOPIC_OR_PARTITION", "17 INVALID_TOPIC_EXCEPTION", "a name that collides is not created on demand"},
+	{"metadata / * by zero id / *", "*", "*", "names a topic by neither name nor id"},
+	{"* / * two that collide / Topics[*a_b].*", "*", "*", "collide with each other in one request"},
+	{"* / * config min.cleanable.dirty.ratio=NaN / *", "*", "*", "`NaN` is refused"},
+	{"* / * config *.replication.throttled.replicas=* / *", "*", "*", "throttled.replicas` settings are refused"},
+	{"validate / * config remote.storage.enable=true / *", "*", "*", "a topic may be tiered wherever the broker has a tier"},
+	{"create / * config remote.storage.enable=true / *", "*", "*", "a topic may be tiered wherever the broker has a tier"},
+
+	// malformed requests
+	{"connections / Metadata v1, topics -2 / outcome", "answer", "closed", "only -1 is the length of null"},
+	{"connections / client id length -2 / outcome", "answer", "closed", "only -1 is the length of null"},
+}
+
+func (r row) String() string {
+	return fmt.Sprintf("%s: Kafka %s, Varve %s (%s)", r.at, r.kafka, r.varve, r.why)
+}
+
+// TestDifferencesAreExplained holds every row against the page that users read.
+func TestDifferencesAreExplained(t *testing.T) {
+	b, err := os.ReadFile("../../../docs/differences.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := strings.Join(strings.Fields(string(b)), " ")
+	for _, r := range expected {
+		if !strings.Contains(page, r.why) {
+			t.Errorf("docs/differences.md lacks %q, which is to explain %s", r.why, r)
+		}
+	}
+}
+
+// expectedRows are all rows, to be crossed off.
+func expectedRows() map[string]bool {
+	all := map[string]bool{}
+	for _, r := range expected {
+		all[r.String()] = true
+	}
+	return all
+}
+
+// expectation is the row that a difference fits, "" for none.
+func expectation(d difference) string {
+	for _, r := range expected {
+		if fits(r.at, d.at) && fits(r.kafka, d.kafka) && fits(r.varve, d.varve) {
+			return r.String()
+		}
+	}
+	return ""
+}
+
+// fits matches a text with a pattern in which * stands for any text.
+func fits(pattern, text string) bool {
+	parts := strings.Split(pattern, "*")
+	if len(parts) == 1 {
+		return pattern == text
+	}
+	rest, ok := strings.CutPrefix(text, parts[0])
+	if !ok {
+		return false
+	}
+	for _, part := range parts[1 : len(parts)-1] {
+		_, after, found := strings.Cut(rest, part)
+		if !found {
+			return false
+		}
+		rest = after
+	}
+	return strings.HasSuffix(rest, parts[len(parts)-1])
+}

@@ -1,0 +1,189 @@
+// Package judge has Apache Kafka judge Varve: it sends the same requests to both, at every
+// version that Varve serves, and compares the answers field by field.
+//
+// A script (produce_test.go and its neighbours) talks to one broker over plain TCP and
+// records what comes back; it runs on both sides, and nothing in it says what is right.
+// What differs has to be a row of the table in expected_test.go, with its reason there and
+// in docs/differences.md. A row that nothing needs any more fails the run as well.
+//
+// The requests are encoded by kmsg, not by the codec under test.
+package judge
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/varve-io/varve/test/kit"
+)
+
+// script is a conversation with one broker.
+type script struct {
+	name string
+	run  func(*side)
+}
+
+// scripts are run side by side; each has topics of its own, which start with its name.
+func scripts() []script {
+	return []script{
+		{"produce", produceScript},
+		{"batches", batchesScript},
+		{"acks", acksScript},
+		{"sequences", sequencesScript},
+		{"fetch", fetchScript},
+		{"limits", limitsScript},
+		{"polls", pollsScript},
+		{"sessions", sessionsScript},
+		{"offsets", offsetsScript},
+		{"metadata", metadataScript},
+		{"autocreate", autoCreateScript},
+		{"create", createScript},
+		{"validate", validateScript},
+		{"delete", deleteScript},
+		{"producerids", producerIDsScript},
+		{"topicconfigs", topicConfigsScript},
+		{"brokerconfigs", brokerConfigsScript},
+		{"cluster", clusterScript},
+		{"versions", versionsScript},
+		{"connections", connectionsScript},
+	}
+}
+
+// scriptName says whether a topic's name starts with the name of a script.
+func scriptName(topic string) bool {
+	head, _, _ := strings.Cut(topic, ".")
+	return slices.ContainsFunc(scripts(), func(s script) bool { return s.name == head })
+}
+
+// difference is a field whose answer differs.
+type difference struct {
+	at           string // script / step / field
+	kafka, varve string // the value, or absent
+}
+
+const absent = "(absent)"
+
+// TestAgainstKafka runs every script on both brokers.
+func TestAgainstKafka(t *testing.T) {
+	varve := kit.Start(t, filepath.Join(t.TempDir(), "varve"))
+	kafka := kit.StartKafka(t)
+	base := time.Now().Add(-time.Hour).Truncate(time.Minute).UnixMilli()
+
+	scripts := scripts()
+	pairs := make([][2]*side, len(scripts))
+	var wg sync.WaitGroup
+	for i := range scripts {
+		for j, addr := range []string{kafka, varve.Addr} {
+			s := &side{addr: addr, name: scripts[i].name, base: base, ids: map[[16]byte]string{}, seen: map[string]int{}}
+			pairs[i][j] = s
+			wg.Go(func() {
+				start := time.Now()
+				s.run(scripts[i].run)
+				t.Logf("%s at %s: %v", s.name, s.addr, time.Since(start).Round(time.Millisecond))
+			})
+		}
+	}
+	wg.Wait()
+
+	unused := expectedRows()
+	steps := 0
+	for i := range scripts {
+		t.Run(scripts[i].name, func(t *testing.T) {
+			steps += len(pairs[i][0].steps)
+			judge(t, pairs[i][0], pairs[i][1], unused)
+		})
+	}
+	t.Logf("%d answers compared", steps)
+	for _, row := range slices.Sorted(maps.Keys(unused)) {
+		t.Errorf("expected difference is gone: delete the row of expected_test.go, and its line in docs/differences.md if it was the last:\n%s", row)
+	}
+}
+
+// judge compares what a script saw on both sides.
+func judge(t *testing.T, kafka, varve *side, unused map[string]bool) {
+	for who, s := range map[string]*side{"Kafka": kafka, "Varve": varve} {
+		if s.broken != nil {
+			t.Fatalf("the script could not go on with %s after step %q: %v", who, lastStep(s), s.broken)
+		}
+	}
+	answers := map[string]*step{}
+	for i := range varve.steps {
+		answers[varve.steps[i].name] = &varve.steps[i]
+	}
+	for i := range kafka.steps {
+		k := &kafka.steps[i]
+		v := answers[k.name]
+		delete(answers, k.name)
+		report(t, compare(kafka.name, k, v), unused)
+	}
+	for i := range varve.steps { // what the script did not come to with Kafka
+		if v := answers[varve.steps[i].name]; v != nil {
+			report(t, compare(kafka.name, nil, v), unused)
+		}
+	}
+}
+
+// report fails the test for every difference that no row explains.
+func report(t *testing.T, all []difference, unused map[string]bool) {
+	for _, d := range all {
+		if row := expectation(d); row != "" {
+			delete(unused, row)
+			continue
+		}
+		t.Errorf("%s: Kafka %s, Varve %s", d.at, d.kafka, d.varve)
+	}
+}
+
+func lastStep(s *side) string {
+	if len(s.steps) == 0 {
+		return "none"
+	}
+	return s.steps[len(s.steps)-1].name
+}
+
+// compare lists the fields that differ. What is in a thing that one side lacks altogether
+// is not listed beside it. A step is nil where the script did not come to it.
+func compare(script string, kafka, varve *step) []difference {
+	switch {
+	case varve == nil:
+		return []difference{{script + " / " + kafka.name, "step", absent}}
+	case kafka == nil:
+		return []difference{{script + " / " + varve.name, absent, "step"}}
+	}
+	var out []difference
+	lacking := map[string]bool{}
+	for _, path := range append(slices.Clone(kafka.order), varve.order...) {
+		k, inKafka := kafka.fields[path]
+		v, inVarve := varve.fields[path]
+		if inKafka && inVarve && k == v || inLacking(lacking, path) {
+			continue
+		}
+		if !inKafka {
+			k = absent
+		}
+		if !inVarve {
+			v = absent
+		}
+		lacking[path] = true
+		out = append(out, difference{fmt.Sprintf("%s / %s / %s", script, kafka.name, path), k, v})
+	}
+	return out
+}
+
+// inLacking says whether path, or something around it, was reported.
+func inLacking(lacking map[string]bool, path string) bool {
+	if lacking[path] {
+		return true
+	}
+	for i, c := range path {
+		if (c == '.' || c == '[') && lacking[path[:i]] {
+			return true
+		}
+	}
+	return false
+}
