@@ -21,12 +21,13 @@ func (p *Partition) epochEndLocked(epoch int32) EpochEnd {
 	log := p.lead.log
 	end := log.End() // before latest: a first record of this epoch in between would count for an older one
 	latest := log.LatestEpoch()
-	if latest >= p.lead.epoch || epoch < latest || epoch > p.lead.epoch || epoch == kafka.NoEpoch {
+	empty := latest == kafka.NoEpoch
+	if latest >= p.lead.epoch || !empty && epoch < latest || epoch > p.lead.epoch || epoch == kafka.NoEpoch {
 		found, end := log.EndOffsetFor(epoch)
 		return EpochEnd{Epoch: found, End: end}
 	}
 	out := EpochEnd{Epoch: epoch, End: end}
-	if epoch < p.lead.epoch && latest != kafka.NoEpoch {
+	if epoch < p.lead.epoch && !empty {
 		out.Epoch = latest
 	}
 	return out

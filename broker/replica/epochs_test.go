@@ -26,7 +26,7 @@ func TestF10EndsOfLeaderEpochs(t *testing.T) {
 		}
 	}
 	unknown := EpochEnd{Epoch: -1, End: -1}
-	want("empty", map[int32]EpochEnd{-1: unknown, 0: {0, 0}, 1: unknown})
+	want("empty", map[int32]EpochEnd{-2: {-2, 0}, -1: unknown, 0: {0, 0}, 1: unknown})
 	k.inEpoch(topic, 2)
 	k.produce(p, 3)
 	want("written in 2", map[int32]EpochEnd{0: {0, 0}, 1: {1, 0}, 2: {2, 3}, 3: unknown})

@@ -56,10 +56,6 @@ var expected = []row{
 	{"produce / * one partition twice / *.Partitions[2#2]", absent, "element", "named twice in one request"},
 
 	// Fetch and ListOffsets
-	{"sessions / * / SessionID", "a session", "0", "no sessions are granted"},
-	{"sessions / * incremental / ErrorCode", "0", "70 FETCH_SESSION_ID_NOT_FOUND", "no sessions are granted"},
-	{"sessions / * incremental / Topics", "list", "null", "no sessions are granted"},
-	{"sessions / * wrong epoch / ErrorCode", "71 INVALID_FETCH_SESSION_EPOCH", "70 FETCH_SESSION_ID_NOT_FOUND", "no sessions are granted"},
 	{"fetch / * replica 5 / *.CurrentLeader.*", "*", "-1", "Fetches of followers are refused"},
 	{"fetch / * the same partition twice / *", "*", "*", "named twice in one request"},
 	{"offsets / * twice / Topics[offsets.t].Partitions[0#2]", absent, "element", "named twice in one request"},

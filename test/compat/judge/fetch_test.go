@@ -243,7 +243,7 @@ func (s *side) woken(name string, id [16]byte) {
 	}
 }
 
-// sessionsScript: fetch sessions (F6, as far as a broker without them shows it) and F7.
+// sessionsScript: the ids and epochs of fetch sessions (F6).
 func sessionsScript(s *side) {
 	c := s.conn()
 	defer c.close()
