@@ -11,6 +11,7 @@ import (
 	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
+	"github.com/varve-io/varve/broker/wire"
 )
 
 func itoa(n int16) string { return strconv.Itoa(int(n)) }
