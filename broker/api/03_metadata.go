@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -34,6 +35,9 @@ func (a *API) metadata(r *server.Request) error {
 		ask.refuse(r)
 		return nil
 	}
+	if ask.nameless() {
+		return errNameless
+	}
 	img := a.o.Cluster.Image()
 	missing := ask.creatable(img)
 	if len(missing) == 0 {
@@ -65,6 +69,14 @@ func (m metadataAsk) invalid() bool {
 	return m.version < 12 && slices.ContainsFunc(m.req.Topics, func(t wire.MetadataRequestTopic) bool {
 		return t.Name == nil || !t.TopicID.IsZero()
 	})
+}
+
+// errNameless closes the connection, as Kafka does.
+var errNameless = fmt.Errorf("request for metadata asks for a topic by neither name nor id: %w", wire.ErrMalformed)
+
+// nameless says whether a request by names leaves one out.
+func (m metadataAsk) nameless() bool {
+	return !m.byID() && slices.ContainsFunc(m.req.Topics, func(t wire.MetadataRequestTopic) bool { return t.Name == nil })
 }
 
 // refuse answers an invalid request, for each of its topics.

@@ -11,6 +11,7 @@ import (
 	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
+	"github.com/varve-io/varve/broker/wire"
 )
 
 func itoa(n int16) string { return strconv.Itoa(int(n)) }
@@ -83,6 +84,33 @@ func TestMetadataTopicSelection(t *testing.T) {
 
 // TestMetadataOfUnreachableLeaders: a fenced broker is not listed and its partitions have no
 // leader; one that lacks the listener gives LISTENER_NOT_FOUND from version 6 on.
+// A topic without name and id closes the connection, by a rule and not by a panic.
+func TestMetadataOfANamelessTopic(t *testing.T) {
+	k := newKit(t)
+	for _, version := range []int16{12, 13} {
+		req := kmsg.NewPtrMetadataRequest()
+		req.Version = version
+		req.Topics = []kmsg.MetadataRequestTopic{kmsg.NewMetadataRequestTopic()}
+		c := k.dial(internalListener)
+		c.send(req)
+		c.wantClosed()
+	}
+	name := "a"
+	for _, c := range []struct {
+		topics []wire.MetadataRequestTopic
+		want   bool
+	}{
+		{[]wire.MetadataRequestTopic{{Name: &name}, {}}, true},
+		{[]wire.MetadataRequestTopic{{Name: &name}}, false},
+		{[]wire.MetadataRequestTopic{{TopicID: kafka.NewUUID()}, {}}, false}, // by id: the zero id is skipped
+		{nil, false},
+	} {
+		if got := (metadataAsk{req: &wire.MetadataRequest{Topics: c.topics}}).nameless(); got != c.want {
+			t.Errorf("%v: nameless is %v", c.topics, got)
+		}
+	}
+}
+
 func TestMetadataOfUnreachableLeaders(t *testing.T) {
 	here := []metadata.Endpoint{{Name: internalListener, Host: "h", Port: 1}, {Name: externalListener, Host: "e", Port: 2}}
 	id := kafka.NewUUID()

@@ -43,6 +43,9 @@ var expected = []row{
 	{"brokerconfigs / * / *Configs[node.id].ConfigSynonyms[node.id#2]", absent, "element", "`log.dirs` and `node.id` have defaults"},
 	{"brokerconfigs / * / *Configs[socket.receive.buffer.bytes].*Value", "102400", "-1", "`socket.receive.buffer.bytes` is -1"},
 
+	{"topicconfigs / * one topic twice / Resources[topicconfigs.set#2].ErrorCode", "0", "42 INVALID_REQUEST", "a resource that is named again"},
+	{"topicconfigs / * one topic twice / Resources[topicconfigs.set#2].Configs", "list", "null", "a resource that is named again"},
+
 	// Produce
 	{"batches / * null / outcome", "silence", "answer", "Kafka never answers a null record set"},
 	{"batches / * codec *.ErrorCode", "-1 UNKNOWN_SERVER_ERROR", "76 UNSUPPORTED_COMPRESSION_TYPE", "what Kafka has an internal error for"},
