@@ -19,7 +19,8 @@ func TestKafkaLogTools(t *testing.T) {
 	const topic, records = "logs", 1000
 	b.Tool("org.apache.kafka.tools.TopicCommand", "--bootstrap-server", b.Addr, "--create", "--topic", topic, "--partitions", "2")
 	b.Tool("org.apache.kafka.tools.ProducerPerformance", "--topic", topic, "--num-records", strconv.Itoa(records), "--record-size", "100",
-		"--throughput", "-1", "--producer-props", "bootstrap.servers="+b.Addr, "acks=all", "enable.idempotence=true")
+		"--throughput", "-1", "--producer-props", "bootstrap.servers="+b.Addr, "acks=all", "enable.idempotence=true",
+		"partitioner.class=org.apache.kafka.clients.producer.RoundRobinPartitioner") // the default may fill one partition only
 	logDirs(t, b, topic)
 	describeProducers(t, b, topic)
 	deleteRecords(t, b, dir, topic)
