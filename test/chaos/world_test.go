@@ -51,16 +51,6 @@ type life struct {
 	dark chan struct{} // closed when the power is off
 }
 
-// begin starts a process on disk; set are further settings. It fails the test if refused.
-func begin(t *testing.T, disk *memfs.FS, store objstore.Bucket, set ...string) *life {
-	t.Helper()
-	l := newLife(t, disk)
-	if err := l.start(store, set...); err != nil {
-		t.Fatalf("start: %v", err)
-	}
-	return l
-}
-
 func newLife(t *testing.T, disk *memfs.FS) *life {
 	return &life{t: t, disk: disk, net: &network{}, dark: make(chan struct{})}
 }
