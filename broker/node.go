@@ -22,6 +22,7 @@ import (
 	"github.com/varve-io/varve/broker/commitlog/logdir"
 	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/broker/controller"
+	"github.com/varve-io/varve/broker/coordinator/group"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/server"
@@ -64,6 +65,7 @@ type Node struct {
 	bucket     objstore.Bucket
 	tier       *tiered.Manager
 	replicas   *replica.Manager
+	groups     *group.Coordinator
 	server     *server.Server
 	topics     *topicObjects
 
@@ -214,7 +216,10 @@ func (n *Node) buildDoors(context.Context) error {
 		NodeID: n.config.NodeID, Dirs: n.dirs, Tier: n.tier, Node: n.node, Now: n.o.Now, Logger: n.logger, Registerer: n.registry,
 	})
 	n.undo("end waiting requests", func(context.Context) error { n.replicas.Close(); return nil })
-	h := api.New(api.Options{NodeID: n.config.NodeID, Cluster: n.controller, Replicas: n.replicas, Node: n.node, Logger: n.logger})
+	n.groups = n.groupCoordinator()
+	h := api.New(api.Options{
+		NodeID: n.config.NodeID, Cluster: n.controller, Replicas: n.replicas, Groups: n.groups, Node: n.node, Logger: n.logger,
+	})
 	watchSessions(n.registry, h)
 	c := n.config
 	limit := descriptorLimit()
@@ -241,6 +246,8 @@ const fewConnections = 1000
 func (n *Node) serve(context.Context) error {
 	n.server.Start()
 	n.undo("drain the connections", n.server.Shutdown)
+	// First of all, so that nobody is drained who waits for the other members of a group.
+	n.undo("end the coordination of groups", func(context.Context) error { n.groups.Close(); return nil })
 	return nil
 }
 

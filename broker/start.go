@@ -222,6 +222,7 @@ func (n *Node) openPartitions(context.Context) error {
 		if err := n.replicas.Apply(img, d); err != nil {
 			n.logger.Error("some partitions are offline", "error", err)
 		}
+		n.groups.Apply(img, d)
 		if n.topics != nil {
 			n.topics.apply(img, d)
 		}

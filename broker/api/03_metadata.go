@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/varve-io/varve/broker/controller"
+	"github.com/varve-io/varve/broker/coordinator/group"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/server"
@@ -24,7 +25,7 @@ import (
 //   - 8: authorized operations, the cluster's only to 10 (KIP-430). 10: topic ids (KIP-516).
 //     12: topics by id. 13: an error for the whole answer (KIP-1102).
 //
-// Gaps: internal topics are not created on demand.
+// Gaps: of the internal topics, only that of the offsets is created on demand.
 func (a *API) metadata(r *server.Request) error {
 	var req wire.MetadataRequest
 	if err := read(r, &req); err != nil {
@@ -102,7 +103,7 @@ func (m metadataAsk) creatable(img *metadata.Image) []string {
 	seen := make(map[string]bool) // a search in names would be quadratic in what a client sends
 	for _, t := range m.req.Topics {
 		name := *t.Name
-		if !seen[name] && img.Topic(name) == nil && metadata.ValidateTopicName(name) == nil && !internalTopic(name) {
+		if !seen[name] && img.Topic(name) == nil && metadata.ValidateTopicName(name) == nil && (!internalTopic(name) || name == group.OffsetsTopic) {
 			seen[name] = true
 			names = append(names, name)
 		}
@@ -116,11 +117,16 @@ func (m metadataAsk) byID() bool {
 	return slices.ContainsFunc(m.req.Topics, func(t wire.MetadataRequestTopic) bool { return !t.TopicID.IsZero() })
 }
 
-// autoCreate creates topics with the broker's defaults and tells which could not be.
+// autoCreate creates topics with the broker's defaults, the offsets topic with its own, and
+// tells which could not be.
 func (a *API) autoCreate(ctx context.Context, names []string) map[string]kafka.Error {
 	node := a.o.Node()
 	topics := make([]controller.NewTopic, 0, len(names))
 	for _, name := range names {
+		if name == group.OffsetsTopic {
+			topics = append(topics, offsetsTopic(node))
+			continue
+		}
 		topics = append(topics, controller.NewTopic{
 			Name: name, Partitions: node.NumPartitions, ReplicationFactor: node.DefaultReplicationFactor,
 		})
@@ -263,5 +269,5 @@ func errorTopic(name *string, id kafka.UUID, code kafka.Error) wire.MetadataResp
 // internalTopic says whether a topic belongs to the broker's own coordinators.
 func internalTopic(name string) bool {
 	return strings.HasPrefix(name, "__") &&
-		(name == "__consumer_offsets" || name == "__transaction_state" || name == "__share_group_state")
+		(name == group.OffsetsTopic || name == "__transaction_state" || name == "__share_group_state")
 }

@@ -22,7 +22,7 @@ const producerIDBlock = 1000
 //
 // Gaps: there is no transaction coordinator. A request with a transactional id gets
 // COORDINATOR_NOT_AVAILABLE, on which clients look for the coordinator again and then find
-// that FindCoordinator is not served.
+// that there is none for transactions.
 func (a *API) initProducerID(r *server.Request) error {
 	var req wire.InitProducerIDRequest
 	if err := read(r, &req); err != nil {

@@ -203,7 +203,7 @@ func TestP12AutoCreation(t *testing.T) {
 	if got := kafka.Error(metadataOf(c, 4, false, "refused").Topics[0].ErrorCode); got != kafka.UnknownTopicOrPartition {
 		t.Errorf("not allowed by the request: error %d", got)
 	}
-	if got := kafka.Error(metadataOf(c, 4, true, "__consumer_offsets").Topics[0].ErrorCode); got != kafka.UnknownTopicOrPartition {
+	if got := kafka.Error(metadataOf(c, 4, true, "__transaction_state").Topics[0].ErrorCode); got != kafka.UnknownTopicOrPartition {
 		t.Errorf("internal topic: error %d", got)
 	}
 	for v, name := range map[int16]string{0: "zero", 3: "three", 4: "four", 13: "last"} {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/broker/controller"
+	"github.com/varve-io/varve/broker/coordinator/group"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/replica"
@@ -47,6 +48,8 @@ type Options struct {
 	Cluster Cluster
 	// Replicas holds the partitions.
 	Replicas *replica.Manager
+	// Groups is the group coordinator.
+	Groups *group.Coordinator
 	// Node is the broker's configuration of the moment.
 	Node   func() *config.Node
 	Logger *slog.Logger

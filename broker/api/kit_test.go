@@ -17,6 +17,7 @@ import (
 	"github.com/varve-io/varve/broker/commitlog/logdir"
 	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/broker/controller"
+	"github.com/varve-io/varve/broker/coordinator/group"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/replica"
@@ -81,17 +82,35 @@ func newKitOn(t *testing.T, cluster Cluster, settings ...string) *kit {
 		NodeID: testNode, Dirs: dirs, Node: k.node.Load, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	})
 	t.Cleanup(k.replicas.Close)
+	groups := group.New(group.Options{
+		NodeID: testNode, Replicas: k.replicas, Config: k.groupConfig, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		CommitTimeout: func() time.Duration { return time.Second },
+	})
 	if c, ok := cluster.(*controller.Controller); ok {
 		c.Watch(func(img *metadata.Image, d *metadata.Delta) {
 			if err := k.replicas.Apply(img, d); err != nil {
 				t.Error(err)
 			}
+			groups.Apply(img, d)
 		})
 	}
-	k.api = New(Options{NodeID: testNode, Cluster: cluster, Replicas: k.replicas, Node: k.node.Load, Logger: slog.New(slog.DiscardHandler)})
+	k.api = New(Options{
+		NodeID: testNode, Cluster: cluster, Replicas: k.replicas, Groups: groups, Node: k.node.Load, Logger: slog.New(slog.DiscardHandler),
+	})
 	srv.Start()
 	t.Cleanup(func() { srv.Close() })
+	t.Cleanup(groups.Close)
 	return k
+}
+
+// groupConfig is the settings of groups, without the wait for a group's first members.
+func (k *kit) groupConfig() group.Config {
+	c := k.node.Load()
+	return group.Config{
+		MaxSize: c.GroupMaxSize, MinSessionTimeoutMs: c.GroupMinSessionTimeoutMs, MaxSessionTimeoutMs: c.GroupMaxSessionTimeoutMs,
+		OffsetsRetentionMs: c.OffsetsRetentionMs, RetentionCheckIntervalMs: c.OffsetsRetentionCheckIntervalMs,
+		OffsetMetadataMaxBytes: c.OffsetMetadataMaxBytes, NewMemberJoinTimeoutMs: 300_000,
+	}
 }
 
 // openDirs opens a log directory in memory.

@@ -42,6 +42,18 @@ type Node struct {
 	LogFlushOffsetCheckpointIntervalMs int64
 	ProducerIDExpirationMs             int64
 
+	GroupInitialRebalanceDelayMs    int64
+	GroupMinSessionTimeoutMs        int32
+	GroupMaxSessionTimeoutMs        int32
+	GroupMaxSize                    int
+	OffsetMetadataMaxBytes          int
+	OffsetsCommitTimeoutMs          int64
+	OffsetsRetentionMs              int64
+	OffsetsRetentionCheckIntervalMs int64
+	OffsetsTopicPartitions          int32
+	OffsetsTopicReplicationFactor   int16
+	OffsetsTopicSegmentBytes        int64
+
 	TierURL                           string // "" for no tier
 	TierCacheDir                      string
 	TierCacheBytes                    int64
@@ -125,6 +137,18 @@ func newNode(l layers) (*Node, error) {
 		LogFlushOffsetCheckpointIntervalMs: l.int("log.flush.offset.checkpoint.interval.ms"),
 		ProducerIDExpirationMs:             l.int("producer.id.expiration.ms"),
 
+		GroupInitialRebalanceDelayMs:    l.int("group.initial.rebalance.delay.ms"),
+		GroupMinSessionTimeoutMs:        int32(l.int("group.min.session.timeout.ms")),
+		GroupMaxSessionTimeoutMs:        int32(l.int("group.max.session.timeout.ms")),
+		GroupMaxSize:                    int(l.int("group.max.size")),
+		OffsetMetadataMaxBytes:          int(l.int("offset.metadata.max.bytes")),
+		OffsetsCommitTimeoutMs:          l.int("offsets.commit.timeout.ms"),
+		OffsetsRetentionMs:              l.int("offsets.retention.minutes") * Minutes.millis(),
+		OffsetsRetentionCheckIntervalMs: l.int("offsets.retention.check.interval.ms"),
+		OffsetsTopicPartitions:          int32(l.int("offsets.topic.num.partitions")),
+		OffsetsTopicReplicationFactor:   int16(l.int("offsets.topic.replication.factor")),
+		OffsetsTopicSegmentBytes:        l.int("offsets.topic.segment.bytes"),
+
 		TierURL:                           l.text("varve.tier.url"),
 		TierCacheBytes:                    l.int("varve.tier.cache.bytes"),
 		TierCleanIntervalMs:               l.int("varve.tier.clean.interval.ms"),
@@ -154,6 +178,10 @@ func (n *Node) check() error {
 	if q := n.QueuedMaxRequestBytes; q > 0 && q < n.SocketRequestMaxBytes {
 		errs = append(errs, refuse("queued.max.request.bytes",
 			"queued.max.request.bytes (%d) must be at least socket.request.max.bytes (%d), or -1", q, n.SocketRequestMaxBytes))
+	}
+	if n.GroupMinSessionTimeoutMs > n.GroupMaxSessionTimeoutMs {
+		errs = append(errs, refuse("group.min.session.timeout.ms",
+			"group.min.session.timeout.ms (%d) must be at most group.max.session.timeout.ms (%d)", n.GroupMinSessionTimeoutMs, n.GroupMaxSessionTimeoutMs))
 	}
 	t := n.Topic(nil)
 	names := func(s string) string { return row(s).Synonyms[0] }

@@ -55,6 +55,7 @@ func otherValue(t *testing.T, s Setting) string {
 		"varve.tier.url":                 "mem://x",
 		"varve.tier.delete.grace.ms":     "7",
 		"queued.max.request.bytes":       "104857601",
+		"group.max.session.timeout.ms":   "6000",
 	}
 	if v, ok := special[s.Name]; ok {
 		return v
@@ -109,7 +110,8 @@ var ours = map[string]string{
 	"node.id":  "Kafka has no default",
 	"log.dirs": "Kafka takes log.dir, which is below /tmp",
 
-	"socket.receive.buffer.bytes": "a fixed buffer keeps the kernel from growing it, and 100 KiB cost a quarter more CPU per produced byte",
+	"offsets.topic.replication.factor": "3 needs three brokers",
+	"socket.receive.buffer.bytes":      "a fixed buffer keeps the kernel from growing it, and 100 KiB cost a quarter more CPU per produced byte",
 }
 
 // stricter are the ranges that Kafka checks elsewhere or not at all.
@@ -117,6 +119,7 @@ var stricter = []string{
 	"advertised.listeners", "listeners", "listener.security.protocol.map", "log.dirs", "log.flush.interval.ms",
 	"log.flush.scheduler.interval.ms", "log.retention.hours", "log.retention.minutes", "log.retention.ms", "log.roll.jitter.ms",
 	"log.roll.ms", "default.replication.factor", "socket.receive.buffer.bytes", "socket.send.buffer.bytes",
+	"group.initial.rebalance.delay.ms", "group.max.session.timeout.ms", "group.min.session.timeout.ms", "offset.metadata.max.bytes",
 }
 
 // TestTableIsKafkas compares the table with what Apache Kafka 4.3.1 says of itself.

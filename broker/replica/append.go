@@ -3,6 +3,7 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -45,42 +46,46 @@ func (p *Partition) Append(b []byte, o AppendOptions) (AppendResult, error) {
 		return AppendResult{}, kafka.InvalidRequiredAcks
 	}
 	p.lead.RLock()
-	res, acked, err := p.appendLocked(b, o)
+	a, h, acked, err := p.appendLocked(b, o, kafka.NoEpoch)
+	var res AppendResult
+	if err == nil {
+		res = p.placed(a, h, o.Acks)
+	}
 	p.lead.RUnlock()
 	acked.resolve()
 	return res, err
 }
 
-// appendLocked is Append with p.lead held, but for the batches that it got acknowledged.
-func (p *Partition) appendLocked(b []byte, o AppendOptions) (AppendResult, acked, error) {
-	if err := p.servesLocked(kafka.NoEpoch); err != nil {
-		return AppendResult{}, acked{}, err
+// appendLocked writes a batch with p.lead held, but for the batches that it got acknowledged.
+func (p *Partition) appendLocked(b []byte, o AppendOptions, leaderEpoch int32) (a commitlog.Appended, h batch.Header, done acked, err error) {
+	if err := p.servesLocked(leaderEpoch); err != nil {
+		return a, h, done, err
 	}
 	cfg := p.lead.cfg
 	if o.Acks == AllReplicas && len(p.lead.isr) < p.minInSyncLocked() {
-		return AppendResult{}, acked{}, fmt.Errorf("%d of %d in-sync replicas: %w", len(p.lead.isr), cfg.MinInSyncReplicas, kafka.NotEnoughReplicas)
+		return a, h, done, fmt.Errorf("%d of %d in-sync replicas: %w", len(p.lead.isr), cfg.MinInSyncReplicas, kafka.NotEnoughReplicas)
 	}
-	b, h, err := batch.ValidateInto(nil, b, rules(cfg, o, p.m.now().UnixMilli()))
+	b, h, err = batch.ValidateInto(nil, b, rules(cfg, o, p.m.now().UnixMilli()))
 	if err != nil {
-		return AppendResult{}, acked{}, err
+		return a, h, done, err
 	}
 	if h.IsTransactional() {
 		// No coordinator could end the transaction, and read_committed would stand still.
-		return AppendResult{}, acked{}, fmt.Errorf("no transaction of producer %d includes %s: %w", h.ProducerID, p.tp, kafka.InvalidTxnState)
+		return a, h, done, fmt.Errorf("no transaction of producer %d includes %s: %w", h.ProducerID, p.tp, kafka.InvalidTxnState)
 	}
-	a, err := p.lead.log.Append(b, h, p.lead.epoch)
+	a, err = p.lead.log.Append(b, h, p.lead.epoch)
 	if err != nil {
-		return AppendResult{}, acked{}, storageError(err)
+		return a, h, done, storageError(err)
 	}
 	size := h.Size()
 	if a.Duplicate {
 		size = 0 // nothing was written
 	}
-	acked := p.advanceLocked(size)
+	done = p.advanceLocked(size)
 	if a.Rolled && p.lead.remote != nil {
 		p.lead.remote.Wake() // a segment was closed: its upload need not wait for the interval
 	}
-	return p.placed(a, h, o.Acks), acked, nil
+	return a, h, done, nil
 }
 
 // minInSyncLocked is how many in-sync replicas acks=-1 asks for: never more than there are
@@ -133,21 +138,24 @@ func (p *Partition) placed(a commitlog.Appended, h batch.Header, acks int16) App
 	if a.Duplicate || h.IsLogAppendTime() {
 		res.AppendTimeMs = a.AppendTimeMs
 	}
-	if acks != AllReplicas {
-		return res
+	if acks == AllReplicas {
+		res.Wait = awaitLocked(p, a.LastOffset+1)
 	}
+	return res
+}
+
+// awaitLocked is the wait until p's high watermark has reached end, nil when it has. The
+// caller holds p.lead.
+func awaitLocked(p *Partition, end int64) *Pending {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	end := a.LastOffset + 1
 	if end <= p.mu.highWatermark {
-		return res
+		return nil
 	}
-	res.Wait = &Pending{p: p, end: end}
+	w := &Pending{p: p, end: end}
 	i := sort.Search(len(p.mu.pending), func(i int) bool { return p.mu.pending[i].end > end })
-	p.mu.pending = append(p.mu.pending, nil)
-	copy(p.mu.pending[i+1:], p.mu.pending[i:])
-	p.mu.pending[i] = res.Wait
-	return res
+	p.mu.pending = slices.Insert(p.mu.pending, i, w)
+	return w
 }
 
 // Pending is a batch that waits for the in-sync set. It resolves once: with nil when the

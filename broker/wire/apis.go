@@ -8,6 +8,15 @@ const (
 	KeyFetch                int16 = 1
 	KeyListOffsets          int16 = 2
 	KeyMetadata             int16 = 3
+	KeyOffsetCommit         int16 = 8
+	KeyOffsetFetch          int16 = 9
+	KeyFindCoordinator      int16 = 10
+	KeyJoinGroup            int16 = 11
+	KeyHeartbeat            int16 = 12
+	KeyLeaveGroup           int16 = 13
+	KeySyncGroup            int16 = 14
+	KeyDescribeGroups       int16 = 15
+	KeyListGroups           int16 = 16
 	KeyApiVersions          int16 = 18
 	KeyCreateTopics         int16 = 19
 	KeyDeleteTopics         int16 = 20
@@ -16,6 +25,8 @@ const (
 	KeyOffsetForLeaderEpoch int16 = 23
 	KeyDescribeConfigs      int16 = 32
 	KeyDescribeLogDirs      int16 = 35
+	KeyDeleteGroups         int16 = 42
+	KeyOffsetDelete         int16 = 47
 	KeyDescribeCluster      int16 = 60
 	KeyDescribeProducers    int16 = 61
 )
@@ -26,6 +37,15 @@ var apis = [...]API{
 	{Key: KeyFetch, Name: "Fetch", MinVersion: 4, MaxVersion: 18, AdvertisedMin: 4, FlexibleFrom: 12},
 	{Key: KeyListOffsets, Name: "ListOffsets", MinVersion: 1, MaxVersion: 11, AdvertisedMin: 1, FlexibleFrom: 6},
 	{Key: KeyMetadata, Name: "Metadata", MinVersion: 0, MaxVersion: 13, AdvertisedMin: 0, FlexibleFrom: 9},
+	{Key: KeyOffsetCommit, Name: "OffsetCommit", MinVersion: 2, MaxVersion: 10, AdvertisedMin: 2, FlexibleFrom: 8},
+	{Key: KeyOffsetFetch, Name: "OffsetFetch", MinVersion: 1, MaxVersion: 10, AdvertisedMin: 1, FlexibleFrom: 6},
+	{Key: KeyFindCoordinator, Name: "FindCoordinator", MinVersion: 0, MaxVersion: 6, AdvertisedMin: 0, FlexibleFrom: 3},
+	{Key: KeyJoinGroup, Name: "JoinGroup", MinVersion: 0, MaxVersion: 9, AdvertisedMin: 0, FlexibleFrom: 6},
+	{Key: KeyHeartbeat, Name: "Heartbeat", MinVersion: 0, MaxVersion: 4, AdvertisedMin: 0, FlexibleFrom: 4},
+	{Key: KeyLeaveGroup, Name: "LeaveGroup", MinVersion: 0, MaxVersion: 5, AdvertisedMin: 0, FlexibleFrom: 4},
+	{Key: KeySyncGroup, Name: "SyncGroup", MinVersion: 0, MaxVersion: 5, AdvertisedMin: 0, FlexibleFrom: 4},
+	{Key: KeyDescribeGroups, Name: "DescribeGroups", MinVersion: 0, MaxVersion: 6, AdvertisedMin: 0, FlexibleFrom: 5},
+	{Key: KeyListGroups, Name: "ListGroups", MinVersion: 0, MaxVersion: 5, AdvertisedMin: 0, FlexibleFrom: 3},
 	{Key: KeyApiVersions, Name: "ApiVersions", MinVersion: 0, MaxVersion: 5, AdvertisedMin: 0, FlexibleFrom: 3},
 	{Key: KeyCreateTopics, Name: "CreateTopics", MinVersion: 2, MaxVersion: 7, AdvertisedMin: 2, FlexibleFrom: 5},
 	{Key: KeyDeleteTopics, Name: "DeleteTopics", MinVersion: 1, MaxVersion: 6, AdvertisedMin: 1, FlexibleFrom: 4},
@@ -34,6 +54,8 @@ var apis = [...]API{
 	{Key: KeyOffsetForLeaderEpoch, Name: "OffsetForLeaderEpoch", MinVersion: 2, MaxVersion: 4, AdvertisedMin: 2, FlexibleFrom: 4},
 	{Key: KeyDescribeConfigs, Name: "DescribeConfigs", MinVersion: 1, MaxVersion: 4, AdvertisedMin: 1, FlexibleFrom: 4},
 	{Key: KeyDescribeLogDirs, Name: "DescribeLogDirs", MinVersion: 1, MaxVersion: 5, AdvertisedMin: 1, FlexibleFrom: 2},
+	{Key: KeyDeleteGroups, Name: "DeleteGroups", MinVersion: 0, MaxVersion: 3, AdvertisedMin: 0, FlexibleFrom: 2},
+	{Key: KeyOffsetDelete, Name: "OffsetDelete", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: -1},
 	{Key: KeyDescribeCluster, Name: "DescribeCluster", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyDescribeProducers, Name: "DescribeProducers", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
 }
@@ -49,6 +71,24 @@ func NewRequest(key int16) Message {
 		return new(ListOffsetsRequest)
 	case KeyMetadata:
 		return new(MetadataRequest)
+	case KeyOffsetCommit:
+		return new(OffsetCommitRequest)
+	case KeyOffsetFetch:
+		return new(OffsetFetchRequest)
+	case KeyFindCoordinator:
+		return new(FindCoordinatorRequest)
+	case KeyJoinGroup:
+		return new(JoinGroupRequest)
+	case KeyHeartbeat:
+		return new(HeartbeatRequest)
+	case KeyLeaveGroup:
+		return new(LeaveGroupRequest)
+	case KeySyncGroup:
+		return new(SyncGroupRequest)
+	case KeyDescribeGroups:
+		return new(DescribeGroupsRequest)
+	case KeyListGroups:
+		return new(ListGroupsRequest)
 	case KeyApiVersions:
 		return new(ApiVersionsRequest)
 	case KeyCreateTopics:
@@ -65,6 +105,10 @@ func NewRequest(key int16) Message {
 		return new(DescribeConfigsRequest)
 	case KeyDescribeLogDirs:
 		return new(DescribeLogDirsRequest)
+	case KeyDeleteGroups:
+		return new(DeleteGroupsRequest)
+	case KeyOffsetDelete:
+		return new(OffsetDeleteRequest)
 	case KeyDescribeCluster:
 		return new(DescribeClusterRequest)
 	case KeyDescribeProducers:
@@ -84,6 +128,24 @@ func NewResponse(key int16) Message {
 		return new(ListOffsetsResponse)
 	case KeyMetadata:
 		return new(MetadataResponse)
+	case KeyOffsetCommit:
+		return new(OffsetCommitResponse)
+	case KeyOffsetFetch:
+		return new(OffsetFetchResponse)
+	case KeyFindCoordinator:
+		return new(FindCoordinatorResponse)
+	case KeyJoinGroup:
+		return new(JoinGroupResponse)
+	case KeyHeartbeat:
+		return new(HeartbeatResponse)
+	case KeyLeaveGroup:
+		return new(LeaveGroupResponse)
+	case KeySyncGroup:
+		return new(SyncGroupResponse)
+	case KeyDescribeGroups:
+		return new(DescribeGroupsResponse)
+	case KeyListGroups:
+		return new(ListGroupsResponse)
 	case KeyApiVersions:
 		return new(ApiVersionsResponse)
 	case KeyCreateTopics:
@@ -100,6 +162,10 @@ func NewResponse(key int16) Message {
 		return new(DescribeConfigsResponse)
 	case KeyDescribeLogDirs:
 		return new(DescribeLogDirsResponse)
+	case KeyDeleteGroups:
+		return new(DeleteGroupsResponse)
+	case KeyOffsetDelete:
+		return new(OffsetDeleteResponse)
 	case KeyDescribeCluster:
 		return new(DescribeClusterResponse)
 	case KeyDescribeProducers:

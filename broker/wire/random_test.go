@@ -159,6 +159,24 @@ var names = map[string][]string{
 	"TransactionTimeoutMillis": {"TransactionTimeoutMs"},
 	"TransactionID":            {"TransactionalID"},
 	"Topic":                    {"Topic", "Name"},
+	"Group":                    {"Group", "GroupID"},
+	"Generation":               {"Generation", "GenerationID", "GenerationIDOrMemberEpoch"},
+	"InstanceID":               {"GroupInstanceID"},
+	"RetentionTimeMillis":      {"RetentionTimeMs"},
+	"SessionTimeoutMillis":     {"SessionTimeoutMs", "SessionTimeout"},
+	"RebalanceTimeoutMillis":   {"RebalanceTimeoutMs", "RebalanceTimeout"},
+	"Offset":                   {"Offset", "CommittedOffset"},
+	"LeaderEpoch":              {"LeaderEpoch", "CommittedLeaderEpoch"},
+	"Metadata":                 {"Metadata", "CommittedMetadata"},
+	"CoordinatorKey":           {"Key"},
+	"CoordinatorType":          {"KeyType"},
+	"Protocol":                 {"Protocol", "ProtocolName", "ProtocolData"},
+	"LeaderID":                 {"LeaderID", "Leader"},
+	"ProtocolMetadata":         {"Metadata", "MemberMetadata"},
+	"GroupAssignment":          {"Assignments"},
+	"MemberAssignment":         {"MemberAssignment", "Assignment"},
+	"State":                    {"GroupState"},
+	"Groups":                   {"Groups", "GroupsNames", "Results"},
 	"Topics":                   {"Topics", "TopicData", "Responses"},
 	"ForgottenTopics":          {"ForgottenTopicsData"},
 	"Partition":                {"Partition", "PartitionIndex", "Index"},
@@ -173,10 +191,10 @@ var names = map[string][]string{
 	"ErrorRecords":             {"RecordErrors"},
 	"RelativeOffset":           {"BatchIndex"},
 	"ErrorMessage":             {"ErrorMessage", "BatchIndexErrorMessage"},
-	"Leader":                   {"LeaderID"},
+	"Leader":                   {"LeaderID", "Leader"},
 	"Replicas":                 {"ReplicaNodes", "BrokerIDs"},
 	"ISR":                      {"ISRNodes"},
-	"AuthorizedOperations":     {"TopicAuthorizedOperations", "ClusterAuthorizedOperations"},
+	"AuthorizedOperations":     {"AuthorizedOperations", "TopicAuthorizedOperations", "ClusterAuthorizedOperations"},
 	"ReplicaAssignment":        {"Assignments"},
 	"ConfigErrorCode":          {"TopicConfigErrorCode"},
 	"Source":                   {"Source", "ConfigSource"},
@@ -190,18 +208,16 @@ var names = map[string][]string{
 }
 
 // notOurs are kmsg's fields that no version in the table has, and its own book-keeping.
-var notOurs = []string{"Version", "UnknownTags", "MaxNumOffsets", "OldStyleOffsets", "IsDefault"}
+var notOurs = []string{"Version", "UnknownTags", "MaxNumOffsets", "OldStyleOffsets", "IsDefault", "Timestamp"}
 
 // ownDefaults are defaults of kmsg that differ from Kafka's definitions.
-var ownDefaults = map[reflect.Type]struct {
-	name  string
-	value any
-}{
-	reflect.TypeFor[kmsg.ProduceRequest]():       {"TimeoutMillis", int32(15000)},
-	reflect.TypeFor[kmsg.ListOffsetsRequest]():   {"TimeoutMillis", int32(30000)},
-	reflect.TypeFor[kmsg.DeleteTopicsRequest]():  {"TimeoutMillis", int32(15000)},
-	reflect.TypeFor[kmsg.DeleteRecordsRequest](): {"TimeoutMillis", int32(15000)},
-	reflect.TypeFor[kmsg.MetadataRequest]():      {"AllowAutoTopicCreation", false},
+var ownDefaults = map[reflect.Type]map[string]any{
+	reflect.TypeFor[kmsg.ProduceRequest]():       {"TimeoutMillis": int32(15000)},
+	reflect.TypeFor[kmsg.ListOffsetsRequest]():   {"TimeoutMillis": int32(30000)},
+	reflect.TypeFor[kmsg.DeleteTopicsRequest]():  {"TimeoutMillis": int32(15000)},
+	reflect.TypeFor[kmsg.DeleteRecordsRequest](): {"TimeoutMillis": int32(15000)},
+	reflect.TypeFor[kmsg.MetadataRequest]():      {"AllowAutoTopicCreation": false},
+	reflect.TypeFor[kmsg.OffsetCommitValue]():    {"LeaderEpoch": int32(0), "ExpireTimestamp": int64(0)},
 }
 
 // sameFields fails unless ours holds what theirs holds, name by name.
@@ -219,7 +235,7 @@ func sameFields(t *testing.T, path string, theirs, ours reflect.Value) {
 		}
 		if j := slices.IndexFunc(candidates, func(s string) bool { return ours.FieldByName(s).IsValid() }); j >= 0 {
 			matched[candidates[j]] = true
-			if d, ok := ownDefaults[theirs.Type()]; ok && d.name == name && theirs.Field(i).Interface() == d.value {
+			if d, ok := ownDefaults[theirs.Type()][name]; ok && theirs.Field(i).Interface() == d {
 				continue
 			}
 			sameValue(t, path+"."+name, theirs.Field(i), ours.FieldByName(candidates[j]))

@@ -184,7 +184,30 @@ func TestMemoryBudget(t *testing.T) {
 	}
 }
 
-// A second read of a like message allocates nothing.
+// copied counts the values of type bytes in a message, which are new on every read because
+// their readers keep them. Records alias the frame; the messages that have them have no bytes.
+func copied(v reflect.Value) (n int) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			n = copied(v.Elem())
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			n += copied(v.Field(i))
+		}
+	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 && v.Len() > 0 {
+			return 1
+		}
+		for i := range v.Len() {
+			n += copied(v.Index(i))
+		}
+	}
+	return n
+}
+
+// A second read of a like message allocates nothing but its bytes.
 func TestReuse(t *testing.T) {
 	for _, p := range pairs(t) {
 		rng := rand.New(rand.NewPCG(7, uint64(p.version)))
@@ -194,13 +217,19 @@ func TestReuse(t *testing.T) {
 		m := p.ours()
 		read(t, m, b, p.version)
 		out := m.Append(nil, p.version)
+		allowed := 1 // the Reader, which escapes through the interface
+		switch m.(type) {
+		case *wire.ProduceRequest, *wire.FetchResponse:
+		default:
+			allowed += copied(reflect.ValueOf(m))
+		}
 		if n := testing.AllocsPerRun(10, func() {
 			r := wire.NewReader(b)
 			if err := m.Read(&r, p.version); err != nil {
 				t.Fatal(err)
 			}
 			out = m.Append(out[:0], p.version)
-		}); n > 1 { // the Reader, which escapes through the interface
+		}); n > float64(allowed) {
 			t.Errorf("%s: %v allocations", p.name, n)
 		}
 	}

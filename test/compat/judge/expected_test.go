@@ -22,6 +22,7 @@ var expected = []row{
 	// ApiVersions
 	{"* / * / ApiKeys[*]", "element", absent, "Keys that are not in the table are not served either."},
 	{"* / * / ApiKeys[18].MaxVersion", "4", "5", "The basis is Apache Kafka 4.4."},
+	{"* / * / ApiKeys[42].MaxVersion", "2", "3", "The basis is Apache Kafka 4.4."},
 	{"versions / * / FinalizedFeatures", "list", "null", "no features are supported or finalized"},
 	{"versions / * / SupportedFeatures", "list", "null", "no features are supported or finalized"},
 
@@ -41,6 +42,7 @@ var expected = []row{
 	{"brokerconfigs / * / *Configs[log.dirs].*Value", "*", "*", "`log.dirs` and `node.id` have defaults"},
 	{"brokerconfigs / * / *Configs[log.dirs].ConfigSynonyms[log.dirs#2]", absent, "element", "`log.dirs` and `node.id` have defaults"},
 	{"brokerconfigs / * / *Configs[node.id].ConfigSynonyms[node.id#2]", absent, "element", "`log.dirs` and `node.id` have defaults"},
+	{"brokerconfigs / * / *Configs[offsets.topic.replication.factor].*", "3", "1", "`offsets.topic.replication.factor` is 1 by default"},
 	{"brokerconfigs / * / *Configs[socket.receive.buffer.bytes].*Value", "102400", "-1", "`socket.receive.buffer.bytes` is -1"},
 
 	{"topicconfigs / * one topic twice / Resources[topicconfigs.set#2].ErrorCode", "0", "42 INVALID_REQUEST", "a resource that is named again"},
@@ -57,6 +59,9 @@ var expected = []row{
 	{"batches / * offset deltas with a gap*", "*", "*", "offset deltas that do not count up from 0"},
 	{"batches / * LogAppendTime set by the client*", "*", "*", "a batch with the LogAppendTime bit set"},
 	{"produce / * one partition twice / *.Partitions[2#2]", absent, "element", "named twice in one request"},
+
+	// groups
+	{"commits / * unknown partition / Topics[*commits.t*", "*", "*", "named twice in one request"},
 
 	// Fetch and ListOffsets
 	{"fetch / * replica 5 / *.CurrentLeader.*", "*", "-1", "Fetches of followers are refused"},

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"net"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -77,7 +78,11 @@ func (f *fields) value(parent, name string, v reflect.Value) {
 		f.walk(path, v)
 	case reflect.Slice:
 		if b, ok := v.Interface().([]byte); ok {
-			f.records(path, b)
+			if strings.HasPrefix(name, "Protocol") || strings.HasPrefix(name, "Member") { // what members tell each other
+				f.put(path, fmt.Sprintf("%q", b))
+			} else {
+				f.records(path, b)
+			}
 			return
 		}
 		f.list(path, v)
@@ -121,12 +126,15 @@ func (f *fields) key(e reflect.Value) string {
 	if e.Kind() != reflect.Struct {
 		return ""
 	}
-	for _, name := range []string{"Topic", "Name", "ResourceName", "ApiKey", "NodeID", "Partition", "TopicID"} {
+	for _, name := range []string{"Topic", "Name", "Group", "MemberID", "ResourceName", "ApiKey", "NodeID", "Partition", "TopicID"} {
 		k := e.FieldByName(name)
 		if !k.IsValid() {
 			continue
 		}
 		if text, ok := stringOf(k); ok {
+			if text = memberID.ReplaceAllString(text, "-random"); text == "" && name == "Group" {
+				return `""`
+			}
 			if text == "" && e.FieldByName("TopicID").IsValid() {
 				continue
 			}
@@ -149,12 +157,20 @@ func split(e reflect.Value) bool {
 	return false
 }
 
-// foreign says whether an element is a topic of another script, which runs at the same time.
+// memberID is the random end of a member's id.
+var memberID = regexp.MustCompile(`-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+
+// foreign says whether an element is a topic or a group of another script, which runs at the same time.
 func (f *fields) foreign(e reflect.Value) bool {
-	if _, ok := e.Interface().(kmsg.MetadataResponseTopic); !ok {
+	field := "Topic"
+	switch e.Interface().(type) {
+	case kmsg.ListGroupsResponseGroup:
+		field = "Group"
+	case kmsg.MetadataResponseTopic:
+	default:
 		return false
 	}
-	name, ok := stringOf(e.FieldByName("Topic"))
+	name, ok := stringOf(e.FieldByName(field))
 	own := strings.TrimPrefix(name, "__")
 	return ok && scriptName(own) && !strings.HasPrefix(own, f.s.name+".")
 }
@@ -239,6 +255,8 @@ func (f *fields) text(name, text string) string {
 	switch {
 	case text == "":
 		return `""`
+	case memberID.MatchString(text):
+		return memberID.ReplaceAllString(text, "-random")
 	case strings.HasPrefix(text, "Invalid value "):
 		return text
 	case name == "ClusterID" || strings.HasSuffix(name, "ErrorMessage") || name == "Documentation":

@@ -54,6 +54,11 @@ func scripts() []script {
 		{"topicconfigs", topicConfigsScript},
 		{"brokerconfigs", brokerConfigsScript},
 		{"cluster", clusterScript},
+		{"coordinators", coordinatorsScript},
+		{"commits", commitsScript},
+		{"members", membersScript},
+		{"static", staticScript},
+		{"rebalance", rebalanceScript},
 		{"versions", versionsScript},
 		{"connections", connectionsScript},
 	}
@@ -75,8 +80,8 @@ const absent = "(absent)"
 
 // TestAgainstKafka runs every script on both brokers.
 func TestAgainstKafka(t *testing.T) {
-	varve := kit.Start(t, filepath.Join(t.TempDir(), "varve"))
-	kafka := kit.StartKafka(t)
+	varve := kit.Start(t, filepath.Join(t.TempDir(), "varve"), "--set", "group.initial.rebalance.delay.ms=200", "--set", "offsets.topic.replication.factor=1")
+	kafka := kit.StartKafka(t, "group.initial.rebalance.delay.ms=200")
 	base := time.Now().Add(-time.Hour).Truncate(time.Minute).UnixMilli()
 
 	scripts := scripts()

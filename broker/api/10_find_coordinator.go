@@ -1,0 +1,96 @@
+package api
+
+import (
+	"fmt"
+
+	"github.com/varve-io/varve/broker/coordinator/group"
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/server"
+	"github.com/varve-io/varve/broker/wire"
+)
+
+// The kinds of keys in FindCoordinator.
+const (
+	groupKey int8 = iota
+	transactionKey
+	shareKey
+)
+
+// FindCoordinator, versions 0 to 6: which broker coordinates a group.
+//
+//   - It is the leader of the partition of the offsets topic that the group's id hashes to, as
+//     clients of the listener reach it. The topic is created by the first request that needs it.
+//   - 4: many keys at once (KIP-699). 6: keys of share groups (KIP-932).
+//
+// Gaps: there are no coordinators of transactions and share groups: their keys get
+// INVALID_REQUEST, which clients report instead of trying again.
+func (a groups) findCoordinator(r *server.Request) error {
+	var req wire.FindCoordinatorRequest
+	if err := read(r, &req); err != nil {
+		return err
+	}
+	if req.KeyType == groupKey && a.o.Cluster.Image().Topic(group.OffsetsTopic) == nil {
+		r.Go(func() {
+			a.autoCreate(r.Ctx, []string{group.OffsetsTopic}) // what went wrong is logged, and seen below
+			a.answerFindCoordinator(r, &req)
+		})
+		return nil
+	}
+	a.answerFindCoordinator(r, &req)
+	return nil
+}
+
+func (a groups) answerFindCoordinator(r *server.Request, req *wire.FindCoordinatorRequest) {
+	listener := r.Conn.Listener()
+	none, empty := "NONE", "" // what Kafka says when nothing is wrong: to 3, and from 4 on
+	var resp wire.FindCoordinatorResponse
+	if r.Header.Version < 4 {
+		c := a.coordinatorOf(req.KeyType, req.Key, listener)
+		resp.NodeID, resp.Host, resp.Port, resp.ErrorCode, resp.ErrorMessage = c.NodeID, c.Host, c.Port, c.ErrorCode, c.ErrorMessage
+		if c.ErrorCode == 0 {
+			resp.ErrorMessage = &none
+		}
+	}
+	for _, key := range req.CoordinatorKeys {
+		c := a.coordinatorOf(req.KeyType, key, listener)
+		if c.ErrorCode == 0 {
+			c.ErrorMessage = &empty
+		}
+		resp.Coordinators = append(resp.Coordinators, c)
+	}
+	reply(r, &resp)
+}
+
+// coordinatorOf finds the coordinator of a key.
+func (a groups) coordinatorOf(kind int8, key, listener string) wire.FindCoordinatorResponseCoordinator {
+	out := wire.FindCoordinatorResponseCoordinator{Key: key, NodeID: -1, Port: -1}
+	l, err := a.groupLeader(kind, key, listener)
+	if err != nil {
+		out.ErrorCode, out.ErrorMessage = a.failure(err)
+		return out
+	}
+	out.NodeID, out.Host, out.Port = l.id, l.host, l.port
+	return out
+}
+
+func (a groups) groupLeader(kind int8, key, listener string) (leader, error) {
+	switch kind {
+	case groupKey:
+	case transactionKey:
+		return leader{}, fmt.Errorf("transactions are not served by this version: %w", kafka.InvalidRequest)
+	default:
+		return leader{}, fmt.Errorf("no coordinator for keys of type %d: %w", kind, kafka.InvalidRequest)
+	}
+	img := a.o.Cluster.Image()
+	topic := img.Topic(group.OffsetsTopic)
+	partition, ok := a.o.Groups.Partition(key)
+	if topic == nil || !ok || !hasPartition(topic, partition) {
+		return leader{}, fmt.Errorf("there is no offsets topic yet: %w", kafka.CoordinatorNotAvailable)
+	}
+	id := topic.Partitions[partition].Leader
+	e, ok := endpoint(img.Broker(id), listener)
+	if !ok {
+		return leader{}, fmt.Errorf("partition %d of the offsets topic has no leader on this listener: %w", partition, kafka.CoordinatorNotAvailable)
+	}
+	return leader{id: id, host: e.Host, port: e.Port}, nil
+}

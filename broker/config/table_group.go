@@ -1,0 +1,51 @@
+package config
+
+// groupSettings are the settings of groups and of the topic that holds their offsets. Names,
+// types, defaults and ranges are those of Kafka 4.3 unless Since says otherwise.
+var groupSettings = []Setting{
+	{
+		Name: "group.initial.rebalance.delay.ms", Type: Int, Unit: Milliseconds, Default: "3000", Valid: atLeast(0), Scope: NodeScope,
+		Importance: Medium, Since: "Kafka 0.11 (KIP-134)",
+		Doc: "How long the first rebalance of an empty group waits for more members. Each one that comes extends the wait, up to the rebalance timeout.",
+	}, {
+		Name: "group.min.session.timeout.ms", Type: Int, Unit: Milliseconds, Default: "6000", Valid: atLeast(0), Scope: NodeScope,
+		Importance: Medium, Since: "Kafka 0.9",
+		Doc: "The shortest session timeout that a member may ask for.",
+	}, {
+		Name: "group.max.session.timeout.ms", Type: Int, Unit: Milliseconds, Default: "1800000", Valid: atLeast(0), Scope: NodeScope,
+		Importance: Medium, Since: "Kafka 0.9",
+		Doc: "The longest session timeout that a member may ask for.",
+	}, {
+		Name: "group.max.size", Type: Int, Default: "2147483647", Valid: atLeast(1), Scope: NodeScope, Importance: Medium,
+		Since: "Kafka 2.2 (KIP-389)",
+		Doc:   "The most members that a group may have.",
+	}, {
+		Name: "offset.metadata.max.bytes", Type: Int, Unit: Bytes, Default: "4096", Valid: atLeast(0), Scope: NodeScope, Importance: High,
+		Since: "Kafka 0.8.2",
+		Doc:   "The longest text that a client may store beside a committed offset.",
+	}, {
+		Name: "offsets.commit.timeout.ms", Type: Int, Unit: Milliseconds, Default: "5000", Valid: atLeast(1), Scope: NodeScope, Importance: High,
+		Since: "Kafka 0.8.2",
+		Doc:   "How long a commit, or another change of a group, waits for the in-sync replicas of the offsets topic.",
+	}, {
+		Name: "offsets.retention.minutes", Type: Int, Unit: Minutes, Default: "10080", Valid: atLeast(1), Scope: NodeScope, Importance: High,
+		Since: "Kafka 0.9 (KIP-211)",
+		Doc:   "How long offsets are kept after their group has become empty; of consumers without a group, after the commit.",
+	}, {
+		Name: "offsets.retention.check.interval.ms", Type: Long, Unit: Milliseconds, Default: "600000", Valid: atLeast(1), Scope: NodeScope,
+		Importance: High, Since: "Kafka 0.8.2",
+		Doc: "How often the broker looks for offsets that have expired.",
+	}, {
+		Name: "offsets.topic.num.partitions", Type: Int, Default: "50", Valid: atLeast(1), Scope: NodeScope, Importance: High,
+		Since: "Kafka 0.8.2",
+		Doc:   "The number of partitions of the topic that holds groups and offsets. It counts when that topic is created, and never after.",
+	}, {
+		Name: "offsets.topic.replication.factor", Type: Short, Default: "1", Valid: between(1, 32767), Scope: NodeScope, Importance: High,
+		Since: "Kafka 0.8.2",
+		Doc:   "The number of replicas of that topic's partitions. It counts when the topic is created. Kafka's default is 3.",
+	}, {
+		Name: "offsets.topic.segment.bytes", Type: Int, Unit: Bytes, Default: "104857600", Valid: atLeast(1), Scope: NodeScope, Importance: High,
+		Since: "Kafka 0.8.2",
+		Doc:   "The `segment.bytes` that the topic is created with.",
+	},
+}

@@ -1,0 +1,248 @@
+package group
+
+import (
+	"github.com/varve-io/varve/broker/coordinator"
+	"github.com/varve-io/varve/broker/kafka"
+)
+
+// Offset is a committed offset.
+type Offset struct {
+	At          int64
+	LeaderEpoch int32 // of the last record that was read; kafka.NoEpoch when it is not known
+	Metadata    string
+}
+
+// NoOffset is what a group has that has committed nothing.
+func NoOffset() Offset { return Offset{At: kafka.NoOffset, LeaderEpoch: kafka.NoEpoch} }
+
+// offset is a committed offset and when it goes.
+type offset struct {
+	Offset
+	commitMs int64
+	expireMs int64 // -1: by the broker's setting
+	topicID  kafka.UUID
+}
+
+// PartitionOffset is an offset of a partition.
+type PartitionOffset struct {
+	kafka.TopicPartition
+	TopicID kafka.UUID // of a commit
+	Offset
+}
+
+// Commit is a request to commit offsets.
+type Commit struct {
+	GroupID         string
+	MemberID        string
+	Instance        *string
+	Generation      int32 // -1 outside of group management
+	RetentionTimeMs int64 // -1 for the broker's setting
+	Offsets         []PartitionOffset
+	// Old says that the client does not know GROUP_ID_NOT_FOUND (before OffsetCommit 9).
+	Old bool
+}
+
+// CommitResult is what became of a Commit: an error for all, or one for each offset.
+type CommitResult struct {
+	Err    kafka.Error
+	Errors []kafka.Error
+}
+
+// Commit commits offsets. It is answered when the records are committed.
+func (s *Shard) Commit(nowMs int64, c Commit, reply func(CommitResult)) coordinator.Step {
+	e := s.event(nowMs)
+	g, code := e.committer(c)
+	if code != kafka.NoError {
+		e.after(func(*event, error) { reply(CommitResult{Err: code}) })
+		return e.done()
+	}
+	if m := g.byID[c.MemberID]; m != nil && (g.state == Stable || g.state == PreparingRebalance) {
+		e.expectHeartbeat(g, m)
+	}
+	res := CommitResult{Errors: make([]kafka.Error, len(c.Offsets))}
+	limit := s.config().OffsetMetadataMaxBytes
+	for i, o := range c.Offsets {
+		if len(o.Metadata) > limit {
+			res.Errors[i] = kafka.OffsetMetadataTooLarge
+			continue
+		}
+		v := offset{Offset: o.Offset, commitMs: nowMs, expireMs: -1, topicID: o.TopicID}
+		if c.RetentionTimeMs != -1 {
+			v.expireMs = nowMs + c.RetentionTimeMs
+		}
+		e.putOffset(g, o.TopicPartition, &v)
+	}
+	e.after(func(_ *event, err error) {
+		if err != nil {
+			res = CommitResult{Err: codeOf(err)}
+		}
+		reply(res)
+	})
+	return e.done()
+}
+
+// committer finds the group of a commit, or makes it: a commit from outside of group
+// management needs no group.
+func (e *event) committer(c Commit) (*group, kafka.Error) {
+	g, ok := e.s.groups.Get(c.GroupID)
+	switch {
+	case ok:
+		return g, g.mayCommit(c)
+	case c.Generation < 0:
+		return e.create(c.GroupID), kafka.NoError
+	case c.Old:
+		return nil, kafka.IllegalGeneration
+	}
+	return nil, kafka.GroupIDNotFound
+}
+
+// mayCommit says whether the group takes a commit.
+func (g *group) mayCommit(c Commit) kafka.Error {
+	switch {
+	case c.Generation < 0 && g.state == Empty:
+		return kafka.NoError
+	case c.Generation >= 0 || c.MemberID != "" || c.Instance != nil:
+		if code := g.validate(c.MemberID, c.Instance); code != kafka.NoError {
+			return code
+		}
+		if c.Generation != g.generation {
+			return kafka.IllegalGeneration
+		}
+	default: // a stranger, while the group has members
+		return kafka.UnknownMemberID
+	}
+	if g.state == CompletingRebalance {
+		// The member knows the generation, but not yet what it is to read in it.
+		return kafka.RebalanceInProgress
+	}
+	return kafka.NoError
+}
+
+// putOffset sets an offset and writes it down; nil deletes it.
+func (e *event) putOffset(g *group, tp kafka.TopicPartition, o *offset) {
+	if o == nil {
+		g.offsets.Delete(tp)
+	} else {
+		g.offsets.Set(tp, *o)
+	}
+	e.record(offsetRecord(g.id, tp, o))
+}
+
+// Fetch reads committed offsets, in the order of partitions; NoOffset where there is none.
+func (s *Shard) Fetch(groupID string, partitions []kafka.TopicPartition) []Offset {
+	out := make([]Offset, len(partitions))
+	g, _ := s.groups.Committed(groupID)
+	for i, tp := range partitions {
+		out[i] = NoOffset()
+		if g == nil {
+			continue
+		}
+		if o, ok := g.offsets.Committed(tp); ok {
+			out[i] = o.Offset
+		}
+	}
+	return out
+}
+
+// FetchAll reads all committed offsets of a group, in no order.
+func (s *Shard) FetchAll(groupID string) []PartitionOffset {
+	g, ok := s.groups.Committed(groupID)
+	if !ok {
+		return nil
+	}
+	var out []PartitionOffset
+	for tp, o := range g.offsets.AllCommitted() {
+		out = append(out, PartitionOffset{TopicPartition: tp, TopicID: o.topicID, Offset: o.Offset})
+	}
+	return out
+}
+
+// DeleteOffsets deletes committed offsets (KIP-496).
+func (s *Shard) DeleteOffsets(nowMs int64, groupID string, partitions []kafka.TopicPartition, reply func(CommitResult)) coordinator.Step {
+	e := s.event(nowMs)
+	g, ok := s.groups.Get(groupID)
+	code := kafka.NoError
+	switch {
+	case !ok:
+		code = kafka.GroupIDNotFound
+	case g.state != Empty && g.protocolType != consumerProtocol:
+		code = kafka.NonEmptyGroup // nobody knows what its members read
+	}
+	if code != kafka.NoError {
+		e.after(func(*event, error) { reply(CommitResult{Err: code}) })
+		return e.done()
+	}
+	res := CommitResult{Errors: make([]kafka.Error, len(partitions))}
+	for i, tp := range partitions {
+		if g.reads(tp.Topic) {
+			res.Errors[i] = kafka.GroupSubscribedToTopic
+		} else if _, ok := g.offsets.Get(tp); ok {
+			e.putOffset(g, tp, nil)
+		}
+	}
+	e.after(func(_ *event, err error) {
+		if err != nil {
+			res = CommitResult{Err: codeOf(err)}
+		}
+		reply(res)
+	})
+	return e.done()
+}
+
+// TopicsDeleted deletes the offsets of topics that are no more.
+func (s *Shard) TopicsDeleted(nowMs int64, topics map[string]bool) coordinator.Step {
+	e := s.event(nowMs)
+	e.step.Divisible = true
+	for _, g := range s.groups.All() {
+		for tp := range g.offsets.All() {
+			if topics[tp.Topic] {
+				e.putOffset(g, tp, nil)
+			}
+		}
+	}
+	return e.done()
+}
+
+// expire deletes the offsets whose time is over, and empty groups that have none left.
+func (e *event) expire() {
+	e.step.Divisible = true
+	for _, g := range e.s.groups.All() {
+		if e.expireOffsets(g) && g.state == Empty {
+			e.deleteGroup(g)
+		}
+	}
+}
+
+// expireOffsets says whether the group has no offset left.
+//
+// The clock of an offset starts when its group becomes empty. While consumers are there, or
+// when there never were any, it starts at the commit; a topic that is read keeps its offsets.
+// Source: Kafka's ClassicGroup.offsetExpirationCondition; KIP-211.
+func (e *event) expireOffsets(g *group) (none bool) {
+	if g.offsets.Len() == 0 {
+		return true
+	}
+	var since func(offset) int64
+	byCommit := func(o offset) int64 { return o.commitMs }
+	switch {
+	case g.protocolType == "":
+		since = byCommit
+	case g.state == Empty && g.stateSinceMs >= 0:
+		since = func(offset) int64 { return g.stateSinceMs }
+	case g.state == Empty, g.state == Stable && g.subscribedKnown:
+		since = byCommit
+	default:
+		return false
+	}
+	retention := e.s.config().OffsetsRetentionMs
+	for tp, o := range g.offsets.All() {
+		over := e.nowMs-since(o) >= retention
+		if o.expireMs >= 0 {
+			over = e.nowMs >= o.expireMs
+		}
+		if over && !g.reads(tp.Topic) {
+			e.putOffset(g, tp, nil)
+		}
+	}
+	return g.offsets.Len() == 0
+}

@@ -1,0 +1,534 @@
+package group
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/varve-io/varve/broker/batch"
+	"github.com/varve-io/varve/broker/coordinator"
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/wire"
+)
+
+var update = flag.Bool("update", false, "write what the scenarios come to into their files")
+
+// TestScenarios plays the files of testdata. A line is something that happens, with words
+// NAME=VALUE; the indented lines behind it are all that comes of it: answers (<-), records (+)
+// and tombstones (-) in the log. See play for the words.
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no scenarios", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got string
+			synctest.Test(t, func(t *testing.T) { got = playAll(t, string(text)) })
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got != string(text) {
+				t.Errorf("%s (with -update the file takes the new text):\n%s", file, diff(string(text), got))
+			}
+		})
+	}
+}
+
+// diff shows the first lines that differ.
+func diff(want, got string) string {
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	i := 0
+	for i < len(w) && i < len(g) && w[i] == g[i] {
+		i++
+	}
+	show := func(lines []string) string { return strings.Join(lines[max(0, i-3):min(len(lines), i+6)], "\n") }
+	return fmt.Sprintf("at line %d want:\n%s\n\ngot:\n%s", i+1, show(w), show(g))
+}
+
+// stage is a coordinator with one shard, on a log in memory.
+type stage struct {
+	t   *testing.T
+	cfg Config
+	log *memoryLog
+	c   *Coordinator
+	ids int
+
+	mu struct { // time in a bubble is no synchronization for the race detector
+		sync.Mutex
+		out []string
+	}
+}
+
+func playAll(t *testing.T, text string) string {
+	s := &stage{t: t, log: &memoryLog{}, cfg: Config{
+		MinSessionTimeoutMs: 6000, MaxSessionTimeoutMs: 1_800_000, MaxSize: 1000, OffsetsRetentionMs: 7 * 24 * 3600_000,
+		RetentionCheckIntervalMs: 600_000, OffsetMetadataMaxBytes: 20, NewMemberJoinTimeoutMs: 300_000,
+	}}
+	s.start()
+	defer func() { s.c.Close() }()
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if strings.HasPrefix(line, "  ") {
+			continue // the outcome of the last time
+		}
+		b.WriteString(line + "\n")
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		s.play(strings.Fields(line))
+		synctest.Wait()
+		s.mu.Lock()
+		for _, o := range append(s.mu.out, s.log.take()...) {
+			b.WriteString("  " + o + "\n")
+		}
+		s.mu.out = nil
+		s.mu.Unlock()
+	}
+	return b.String()
+}
+
+// start starts a coordinator on what is in the log.
+func (s *stage) start() {
+	s.c = New(Options{
+		Config: func() Config { return s.cfg }, CommitTimeout: func() time.Duration { return 5 * time.Second },
+		NewID: func() string { s.ids++; return strconv.Itoa(s.ids) }, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+	})
+	s.c.partitions.Store(1)
+	s.c.rt.Lead(0, s.log)
+	synctest.Wait()
+}
+
+func (s *stage) say(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.out = append(s.mu.out, fmt.Sprintf(format, args...))
+}
+
+// words are the NAME=VALUE of a line.
+type words map[string]string
+
+func (w words) int(name string, fallback int) int {
+	if v, ok := w[name]; ok {
+		n, err := strconv.Atoi(v)
+		if err != nil {
+			panic(err)
+		}
+		return n
+	}
+	return fallback
+}
+
+func (w words) optional(name string) *string {
+	if v, ok := w[name]; ok {
+		return &v
+	}
+	return nil
+}
+
+func (w words) or(name, fallback string) string {
+	if v, ok := w[name]; ok {
+		return v
+	}
+	return fallback
+}
+
+// play does one line. The group is "g" where the line names none.
+func (s *stage) play(f []string) {
+	verb, w := f[0], words{}
+	for _, word := range f[1:] {
+		name, value, ok := strings.Cut(word, "=")
+		if !ok {
+			name, value = "", word
+		}
+		w[name] = value
+	}
+	group := w.or("group", "g")
+	switch verb {
+	case "set": // a setting
+		s.set(w)
+	case "wait": // let time go by: wait 3s
+		d, err := time.ParseDuration(w[""])
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		<-time.After(d)
+	case "restart": // the process ends, another one reads the log
+		s.c.Close()
+		s.start()
+	case "hold": // the high watermark stays where it is
+		s.log.set(func() { s.log.held = true })
+	case "release": // and moves on
+		s.log.release()
+	case "refuse": // the next append fails
+		s.log.set(func() { s.log.refusal = errorNamed(w[""]) })
+	case "join":
+		s.join(w)
+	case "sync":
+		s.sync(w)
+	case "heartbeat":
+		req := &wire.HeartbeatRequest{GroupID: group, MemberID: w["member"], GenerationID: int32(w.int("generation", 0)), GroupInstanceID: w.optional("instance")}
+		s.c.Heartbeat(req, func(code kafka.Error) { s.say("<- %s", code.Name()) })
+	case "leave":
+		s.leave(group, w)
+	case "commit":
+		s.commit(group, w)
+	default:
+		s.playAdmin(verb, group, w)
+	}
+}
+
+func (s *stage) playAdmin(verb, group string, w words) {
+	switch verb {
+	case "fetch": // all offsets of the group
+		s.c.FetchAll(group, func(offsets []PartitionOffset, code kafka.Error) {
+			lines := []string{}
+			for _, o := range offsets {
+				lines = append(lines, fmt.Sprintf("%s: %s", o.TopicPartition, o.Offset.text()))
+			}
+			slices.Sort(lines)
+			s.say("<- %s", strings.Join(append([]string{code.Name()}, lines...), ", "))
+		})
+	case "fetch-one": // one partition
+		s.c.Fetch(group, []kafka.TopicPartition{partition(w["partition"])}, func(o []Offset, code kafka.Error) {
+			s.say("<- %s %s", code.Name(), o[0].text())
+		})
+	case "describe":
+		s.c.Describe(group, func(g wire.DescribeGroupsResponseGroup) {
+			s.say("<- %s %s type=%s protocol=%s", kafka.Error(g.ErrorCode).Name(), g.GroupState, g.ProtocolType, g.ProtocolData)
+			for _, m := range g.Members {
+				s.say("     %s%s client=%s%s metadata=%s assignment=%s", m.MemberID, instance(m.GroupInstanceID), m.ClientID, m.ClientHost, plain(m.MemberMetadata), m.MemberAssignment)
+			}
+		})
+	case "list":
+		var states, types []string
+		if v := w["states"]; v != "" {
+			states = strings.Split(v, ",")
+		}
+		if v := w["types"]; v != "" {
+			types = strings.Split(v, ",")
+		}
+		s.c.List(states, types, func(groups []Listed, code kafka.Error) {
+			lines := []string{}
+			for _, g := range groups {
+				lines = append(lines, fmt.Sprintf("%s (%s %s %s)", g.ID, g.ProtocolType, g.State, g.Type))
+			}
+			slices.Sort(lines)
+			s.say("<- %s", strings.Join(append([]string{code.Name()}, lines...), ", "))
+		})
+	case "delete":
+		s.c.Delete(group, func(code kafka.Error) { s.say("<- %s", code.Name()) })
+	case "delete-offset":
+		s.c.DeleteOffsets(group, []kafka.TopicPartition{partition(w["partition"])}, s.sayCommit)
+	case "topic-deleted":
+		s.c.rt.Do(0, func(sh *Shard, nowMs int64) coordinator.Step {
+			return sh.TopicsDeleted(nowMs, map[string]bool{w[""]: true})
+		}, func(err error) { s.say("<- %v", err) })
+	default:
+		s.t.Fatalf("unknown word %q", verb)
+	}
+}
+
+func (s *stage) set(w words) {
+	s.cfg.InitialRebalanceDelayMs = int64(w.int("initial-delay", int(s.cfg.InitialRebalanceDelayMs)))
+	s.cfg.MaxSize = w.int("max-size", s.cfg.MaxSize)
+	s.cfg.OffsetsRetentionMs = int64(w.int("retention-minutes", int(s.cfg.OffsetsRetentionMs/60_000))) * 60_000
+}
+
+// join: as= names the answer; protocols=NAME:METADATA,…; a metadata of "topics:A+B" is a
+// consumer's subscription.
+func (s *stage) join(w words) {
+	req := &wire.JoinGroupRequest{
+		GroupID: w.or("group", "g"), MemberID: w["member"], GroupInstanceID: w.optional("instance"), ProtocolType: w.or("type", "consumer"),
+		SessionTimeoutMs: int32(w.int("session", 10_000)), RebalanceTimeoutMs: int32(w.int("rebalance", 60_000)),
+	}
+	for _, p := range strings.Split(w.or("protocols", "range:t"), ",") {
+		if name, metadata, _ := strings.Cut(p, ":"); name != "none" {
+			req.Protocols = append(req.Protocols, wire.JoinGroupRequestProtocol{Name: name, Metadata: subscription(metadata)})
+		}
+	}
+	client := Client{ID: w.or("client", "c"), Host: "/h", Version: int16(w.int("version", 9))}
+	s.c.Join(client, req, func(r *wire.JoinGroupResponse) {
+		line := fmt.Sprintf("<- %s %s", w["as"], kafka.Error(r.ErrorCode).Name())
+		if r.MemberID != "" {
+			line += " member=" + r.MemberID
+		}
+		if r.ErrorCode == 0 {
+			line += fmt.Sprintf(" generation=%d protocol=%s/%s leader=%s", r.GenerationID, *r.ProtocolType, *r.ProtocolName, r.Leader)
+		}
+		if r.SkipAssignment {
+			line += " skip"
+		}
+		for _, m := range r.Members {
+			line += fmt.Sprintf(" [%s%s %s]", m.MemberID, instance(m.GroupInstanceID), plain(m.Metadata))
+		}
+		s.say("%s", line)
+	})
+}
+
+// sync: as= names the answer; assign=MEMBER:TEXT,… is the leader's.
+func (s *stage) sync(w words) {
+	req := &wire.SyncGroupRequest{
+		GroupID: w.or("group", "g"), MemberID: w["member"], GenerationID: int32(w.int("generation", 0)),
+		GroupInstanceID: w.optional("instance"), ProtocolType: w.optional("type"), ProtocolName: w.optional("protocol"),
+	}
+	for _, a := range strings.Split(w["assign"], ",") {
+		if id, text, ok := strings.Cut(a, ":"); ok {
+			req.Assignments = append(req.Assignments, wire.SyncGroupRequestAssignment{MemberID: id, Assignment: []byte(text)})
+		}
+	}
+	s.c.Sync(req, func(r *wire.SyncGroupResponse) {
+		s.say("<- %s %s assignment=%s", w["as"], kafka.Error(r.ErrorCode).Name(), r.Assignment)
+	})
+}
+
+// leave: members=ID,… ; an id behind @ is an instance's.
+func (s *stage) leave(group string, w words) {
+	var members []wire.LeaveGroupRequestMember
+	for _, id := range strings.Split(w["members"], ",") {
+		m := wire.LeaveGroupRequestMember{MemberID: id}
+		if inst, ok := strings.CutPrefix(id, "@"); ok {
+			m = wire.LeaveGroupRequestMember{GroupInstanceID: &inst}
+		}
+		members = append(members, m)
+	}
+	s.c.Leave(group, members, func(members []wire.LeaveGroupResponseMember, code kafka.Error) {
+		line := "<- " + code.Name()
+		for _, m := range members {
+			line += fmt.Sprintf(" [%s%s %s]", m.MemberID, instance(m.GroupInstanceID), kafka.Error(m.ErrorCode).Name())
+		}
+		s.say("%s", line)
+	})
+}
+
+// commit: offsets=TOPIC-PARTITION:OFFSET:METADATA,…
+func (s *stage) commit(group string, w words) {
+	c := Commit{
+		GroupID: group, MemberID: w["member"], Instance: w.optional("instance"), Generation: int32(w.int("generation", -1)),
+		RetentionTimeMs: int64(w.int("retention-ms", -1)), Old: w["version"] == "8",
+	}
+	for _, o := range strings.Split(w["offsets"], ",") {
+		f := strings.Split(o+"::", ":")
+		at, _ := strconv.Atoi(f[1])
+		c.Offsets = append(c.Offsets, PartitionOffset{TopicPartition: partition(f[0]), Offset: Offset{At: int64(at), LeaderEpoch: 3, Metadata: f[2]}})
+	}
+	s.c.Commit(c, s.sayCommit)
+}
+
+func (s *stage) sayCommit(r CommitResult) {
+	line := "<- " + r.Err.Name()
+	for _, code := range r.Errors {
+		line += " " + code.Name()
+	}
+	s.say("%s", line)
+}
+
+func (o Offset) text() string {
+	return strings.TrimSpace(fmt.Sprintf("%d epoch %d %s", o.At, o.LeaderEpoch, o.Metadata))
+}
+
+func partition(s string) kafka.TopicPartition {
+	i := strings.LastIndex(s, "-")
+	n, err := strconv.Atoi(s[i+1:])
+	if err != nil {
+		panic(err)
+	}
+	return kafka.TopicPartition{Topic: s[:i], Partition: int32(n)}
+}
+
+func instance(id *string) string {
+	if id == nil {
+		return ""
+	}
+	return "@" + *id
+}
+
+// subscription is metadata as the file writes it.
+func subscription(s string) []byte {
+	topics, ok := strings.CutPrefix(s, "topics:")
+	if !ok {
+		return []byte(s)
+	}
+	list := strings.Split(topics, "+")
+	b := []byte{0, 3, 0, 0, 0, byte(len(list))}
+	for _, t := range list {
+		b = append(b, 0, byte(len(t)))
+		b = append(b, t...)
+	}
+	return append(b, "user data"...)
+}
+
+// plain is metadata as the file writes it.
+func plain(b []byte) string {
+	if len(b) < 2 || b[0] != 0 {
+		return string(b)
+	}
+	topics := map[string]bool{}
+	if !addTopics(topics, b) {
+		return "garbage"
+	}
+	return "topics:" + strings.Join(slices.Sorted(maps.Keys(topics)), "+")
+}
+
+func errorNamed(name string) error {
+	for code := kafka.Error(-1); code < 200; code++ {
+		if code.Name() == name {
+			return code
+		}
+	}
+	panic("no error " + name)
+}
+
+// memoryLog is the log under the shard.
+type memoryLog struct {
+	sync.Mutex
+	batches [][]byte
+	end     int64
+	fresh   []string // records since they were last taken, as text
+	refusal error
+	held    bool
+	waiting []func(error)
+}
+
+func (l *memoryLog) Bounds() (int64, int64) {
+	l.Lock()
+	defer l.Unlock()
+	return 0, l.end
+}
+
+func (l *memoryLog) Read(off, _ int64) ([]byte, error) {
+	l.Lock()
+	defer l.Unlock()
+	for _, b := range l.batches {
+		if h, err := batch.ParseHeader(b); err != nil || h.BaseOffset == off {
+			return b, err
+		}
+	}
+	return nil, errors.New("no such offset")
+}
+
+func (l *memoryLog) MaxBatchBytes() int { return 1 << 20 }
+
+func (l *memoryLog) Append(b []byte) (int64, error) {
+	l.Lock()
+	defer l.Unlock()
+	if err := l.refusal; err != nil {
+		l.refusal = nil
+		l.fresh = append(l.fresh, "refused: "+kafka.Code(err).Name())
+		return 0, err
+	}
+	batch.SetBaseOffset(b, l.end)
+	for rec, err := range batch.Records(b, batch.Limits{}) {
+		if err != nil {
+			panic(err)
+		}
+		l.fresh = append(l.fresh, recordText(rec))
+		l.end = rec.Offset + 1
+	}
+	l.batches = append(l.batches, b)
+	return l.end, nil
+}
+
+func (l *memoryLog) WhenCommitted(_ int64, f func(error)) bool {
+	l.Lock()
+	defer l.Unlock()
+	if l.held {
+		l.waiting = append(l.waiting, f)
+	}
+	return !l.held
+}
+
+func (l *memoryLog) set(f func()) {
+	l.Lock()
+	defer l.Unlock()
+	f()
+}
+
+func (l *memoryLog) release() {
+	var waiting []func(error)
+	l.set(func() { l.held, waiting, l.waiting = false, l.waiting, nil })
+	for _, f := range waiting {
+		f(nil)
+	}
+}
+
+// take answers the new records; tombstones that follow each other are in no order.
+func (l *memoryLog) take() []string {
+	l.Lock()
+	defer l.Unlock()
+	fresh := l.fresh
+	l.fresh = nil
+	for i := 0; i < len(fresh); i++ {
+		j := i
+		for j < len(fresh) && strings.HasPrefix(fresh[j], "- offset") {
+			j++
+		}
+		slices.Sort(fresh[i:max(i, j)])
+		i = max(i, j)
+	}
+	return fresh
+}
+
+// recordText is a record in words.
+func recordText(r batch.Record) string {
+	must := func(err error) {
+		if err != nil {
+			panic(err)
+		}
+	}
+	kind, key, err := open(r.Key)
+	must(err)
+	version, value, _ := open(r.Value)
+	sign := "+"
+	if r.Value == nil {
+		sign = "-"
+	}
+	if kind == groupKey {
+		var k wire.GroupMetadataKey
+		must(read(&k, kind, key))
+		line := fmt.Sprintf("%s group %s", sign, k.Group)
+		if r.Value == nil {
+			return line
+		}
+		var v wire.GroupMetadataValue
+		must(read(&v, version, value))
+		line += fmt.Sprintf(" type=%s generation=%d", v.ProtocolType, v.Generation)
+		if v.Protocol != nil {
+			line += " protocol=" + *v.Protocol
+		}
+		if v.Leader != nil {
+			line += " leader=" + *v.Leader
+		}
+		for _, m := range v.Members {
+			line += fmt.Sprintf(" [%s%s %s %s]", m.MemberID, instance(m.GroupInstanceID), plain(m.Subscription), m.Assignment)
+		}
+		return line
+	}
+	var k wire.OffsetCommitKey
+	must(read(&k, kind, key))
+	line := fmt.Sprintf("%s offset %s %s-%d", sign, k.Group, k.Topic, k.Partition)
+	if r.Value == nil {
+		return line
+	}
+	var v wire.OffsetCommitValue
+	must(read(&v, version, value))
+	return fmt.Sprintf("%s: %s v%d", line, Offset{At: v.Offset, LeaderEpoch: v.LeaderEpoch, Metadata: v.Metadata}.text(), version)
+}

@@ -1,0 +1,27 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/varve-io/varve/broker/coordinator/group"
+)
+
+// newMemberJoinTimeout is how long a member's first JoinGroup may wait, as in Kafka.
+const newMemberJoinTimeout = 5 * time.Minute
+
+// groupCoordinator builds the group coordinator. It leads nothing before it is given an image.
+func (n *Node) groupCoordinator() *group.Coordinator {
+	return group.New(group.Options{
+		NodeID: n.config.NodeID, Replicas: n.replicas, Now: n.o.Now, Logger: n.logger, Registerer: n.registry,
+		CommitTimeout: func() time.Duration { return ms(n.node().OffsetsCommitTimeoutMs) },
+		Config: func() group.Config {
+			c := n.node()
+			return group.Config{
+				InitialRebalanceDelayMs: c.GroupInitialRebalanceDelayMs, MaxSize: c.GroupMaxSize,
+				MinSessionTimeoutMs: c.GroupMinSessionTimeoutMs, MaxSessionTimeoutMs: c.GroupMaxSessionTimeoutMs,
+				OffsetsRetentionMs: c.OffsetsRetentionMs, RetentionCheckIntervalMs: c.OffsetsRetentionCheckIntervalMs,
+				OffsetMetadataMaxBytes: c.OffsetMetadataMaxBytes, NewMemberJoinTimeoutMs: newMemberJoinTimeout.Milliseconds(),
+			}
+		},
+	})
+}
