@@ -62,6 +62,9 @@ func appendField(dst, f []byte) []byte {
 	return append(dst, f...)
 }
 
+// Count is how many records were appended.
+func (b *Builder) Count() int32 { return b.count }
+
 // Bytes returns the batch in memory of its own. It panics when there is no record, or when
 // the batch passes the 2 GiB that its length field can say.
 func (b *Builder) Bytes() []byte {
