@@ -110,8 +110,13 @@ func (e *Export) fill(l *Log, s *segment) error {
 
 // verify walks a closed segment's chain of batches to its last byte.
 func verify(f io.ReaderAt, s *segment) error {
-	sc := newScanner(f, 0, s.size, make([]byte, recoverChunk))
-	next := s.base
+	return verifyRange(f, s.path(logSuffix), 0, s.size, s.base)
+}
+
+// verifyRange walks the chain of batches in [from, to) of the file at path; none may have
+// an offset below next.
+func verifyRange(f io.ReaderAt, path string, from, to, next int64) error {
+	sc := newScanner(f, from, to, make([]byte, recoverChunk))
 	for {
 		h, err := sc.header()
 		if errors.Is(err, io.EOF) {
@@ -128,7 +133,7 @@ func verify(f io.ReaderAt, s *segment) error {
 			err = fmt.Errorf("batch of offset %d after %d", h.BaseOffset, next)
 		}
 		if err != nil {
-			return corruptAt(s.path(logSuffix), sc.pos, next, err)
+			return corruptAt(path, sc.pos, next, err)
 		}
 		next = h.LastOffset() + 1
 		sc.skip(h)

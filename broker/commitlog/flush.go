@@ -265,24 +265,16 @@ func (l *Log) Close() error {
 	return err
 }
 
-// seal writes what a clean start reads: indexes to the last batch, the producer state.
+// seal makes durable what a clean start reads: indexes to the last batch, the producer state.
 func (l *writer) seal() error {
-	l.mu.Lock()
-	n, end := len(l.mu.segs), l.mu.end
+	l.mu.RLock()
+	n := len(l.mu.segs)
+	l.mu.RUnlock()
 	if n == 0 {
-		l.mu.Unlock()
 		return nil
 	}
-	s := l.mu.segs[n-1]
-	s.addTime()
-	l.mu.Unlock()
-	if err := l.flushIndexes(s); err != nil {
+	if err := l.writeState(); err != nil {
 		return l.fail(err)
-	}
-	if l.snapshotEnd != end {
-		if err := l.writeSnapshot(end); err != nil {
-			return l.fail(err)
-		}
 	}
 	return (syncer{l.Log}).sync(syncClose)
 }

@@ -1,6 +1,7 @@
 package commitlog
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -15,6 +16,9 @@ const (
 	roomSmallShare   = 16
 	roomLookBytes    = 16 << 20 // appended at most between two looks at the disk
 )
+
+// ErrDiskFull says that a disk has no room for what would be written, which may pass.
+var ErrDiskFull = errors.New("the disk is nearly full")
 
 // Room keeps appends off a disk that is about to be full. One is shared by the logs of a
 // disk; it may be used by any of them at once. A nil Room lets everything pass.
@@ -51,8 +55,8 @@ func (r *Room) take(n int64) error {
 	reserve := min(roomReserveBytes, u.Total/roomSmallShare)
 	if u.Free-reserve < n {
 		r.mu.left = 0
-		return fmt.Errorf("%s has %d bytes left, of which %d are kept for the broker's own files: free space, or let retention and the object store catch up: %w",
-			r.dir, u.Free, reserve, kafka.KafkaStorageError)
+		return fmt.Errorf("%s has %d bytes left, of which %d are kept for the broker's own files: free space, or let retention and the object store catch up: %w: %w",
+			r.dir, u.Free, reserve, kafka.KafkaStorageError, ErrDiskFull)
 	}
 	r.mu.left = min(u.Free-reserve, roomLookBytes) - n
 	return nil

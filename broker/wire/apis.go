@@ -24,6 +24,7 @@ const (
 	KeyInitProducerID       int16 = 22
 	KeyOffsetForLeaderEpoch int16 = 23
 	KeyDescribeConfigs      int16 = 32
+	KeyAlterReplicaLogDirs  int16 = 34
 	KeyDescribeLogDirs      int16 = 35
 	KeyDeleteGroups         int16 = 42
 	KeyOffsetDelete         int16 = 47
@@ -53,6 +54,7 @@ var apis = [...]API{
 	{Key: KeyInitProducerID, Name: "InitProducerID", MinVersion: 0, MaxVersion: 5, AdvertisedMin: 0, FlexibleFrom: 2},
 	{Key: KeyOffsetForLeaderEpoch, Name: "OffsetForLeaderEpoch", MinVersion: 2, MaxVersion: 4, AdvertisedMin: 2, FlexibleFrom: 4},
 	{Key: KeyDescribeConfigs, Name: "DescribeConfigs", MinVersion: 1, MaxVersion: 4, AdvertisedMin: 1, FlexibleFrom: 4},
+	{Key: KeyAlterReplicaLogDirs, Name: "AlterReplicaLogDirs", MinVersion: 1, MaxVersion: 2, AdvertisedMin: 1, FlexibleFrom: 2},
 	{Key: KeyDescribeLogDirs, Name: "DescribeLogDirs", MinVersion: 1, MaxVersion: 5, AdvertisedMin: 1, FlexibleFrom: 2},
 	{Key: KeyDeleteGroups, Name: "DeleteGroups", MinVersion: 0, MaxVersion: 3, AdvertisedMin: 0, FlexibleFrom: 2},
 	{Key: KeyOffsetDelete, Name: "OffsetDelete", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: -1},
@@ -103,6 +105,8 @@ func NewRequest(key int16) Message {
 		return new(OffsetForLeaderEpochRequest)
 	case KeyDescribeConfigs:
 		return new(DescribeConfigsRequest)
+	case KeyAlterReplicaLogDirs:
+		return new(AlterReplicaLogDirsRequest)
 	case KeyDescribeLogDirs:
 		return new(DescribeLogDirsRequest)
 	case KeyDeleteGroups:
@@ -160,6 +164,8 @@ func NewResponse(key int16) Message {
 		return new(OffsetForLeaderEpochResponse)
 	case KeyDescribeConfigs:
 		return new(DescribeConfigsResponse)
+	case KeyAlterReplicaLogDirs:
+		return new(AlterReplicaLogDirsResponse)
 	case KeyDescribeLogDirs:
 		return new(DescribeLogDirsResponse)
 	case KeyDeleteGroups:

@@ -54,27 +54,30 @@ func (c *checkpoint) append(dst []byte) []byte {
 	dst = appendString(dst, c.bootID)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(c.entries)))
 	for i := range c.entries {
-		e := &c.entries[i]
-		dst = appendString(dst, e.TP.Topic)
-		dst = append(dst, e.TopicID[:]...)
-		dst = binary.BigEndian.AppendUint32(dst, uint32(e.TP.Partition))
-		var flags byte
-		if e.Suspect {
-			flags |= entrySuspect
-		}
-		if e.closed {
-			flags |= entryClosed
-		}
-		if e.Damaged {
-			flags |= entryDamaged
-		}
-		dst = append(dst, flags)
-		for _, v := range []int64{e.RecoveryPoint, e.LogStart, e.LocalStart, e.HighestRemote, e.End} {
-			dst = binary.BigEndian.AppendUint64(dst, uint64(v))
-		}
-		dst = binary.BigEndian.AppendUint32(dst, uint32(e.LatestEpoch))
+		dst = c.entries[i].append(dst)
 	}
 	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+}
+
+func (e *checkpointEntry) append(dst []byte) []byte {
+	dst = appendString(dst, e.TP.Topic)
+	dst = append(dst, e.TopicID[:]...)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(e.TP.Partition))
+	var flags byte
+	if e.Suspect {
+		flags |= entrySuspect
+	}
+	if e.closed {
+		flags |= entryClosed
+	}
+	if e.Damaged {
+		flags |= entryDamaged
+	}
+	dst = append(dst, flags)
+	for _, v := range []int64{e.RecoveryPoint, e.LogStart, e.LocalStart, e.HighestRemote, e.End} {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(v))
+	}
+	return binary.BigEndian.AppendUint32(dst, uint32(e.LatestEpoch))
 }
 
 func appendString(dst []byte, s string) []byte {

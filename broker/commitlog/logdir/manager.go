@@ -71,14 +71,17 @@ type Manager struct {
 		sync.Mutex
 		closed  bool
 		logs    map[kafka.TopicPartition]placed
-		offline []func(DirInfo) // told of each directory that fails
+		moves   map[kafka.TopicPartition]*Move
+		futures map[futureKey]string // unique parts of the names of copies on disk
+		offline []func(DirInfo)      // told of each directory that fails
 	}
 }
 
 // placed is a log and where it lives.
 type placed struct {
-	log *commitlog.Log
-	dir *dir
+	log   *commitlog.Log
+	dir   *dir
+	moved *moved // while another directory may hold an old copy
 }
 
 // dir is one log dir.
@@ -88,6 +91,7 @@ type dir struct {
 	lock io.Closer
 	room *commitlog.Room
 
+	settleMu sync.Mutex // one Settle
 	writeMu  sync.Mutex // one writer of the checkpoint
 	sequence uint64     // of the last one; guarded by writeMu
 	sealed   bool       // the last one was written at the close; guarded by writeMu
@@ -221,6 +225,16 @@ func (m *Manager) Delete(tp kafka.TopicPartition, topicID kafka.UUID) error {
 	l, ok := m.Log(tp, topicID)
 	if !ok {
 		return nil
+	}
+	if err := m.Settle(tp, topicID); err != nil {
+		m.opts.Logger.Warn("an old copy of a deleted log stays behind", "partition", tp.String(), "error", err)
+	}
+	for _, f := range m.Futures() {
+		if f.TP == tp {
+			if err := m.DropFuture(f); err != nil {
+				m.opts.Logger.Warn("a copy of a deleted log stays behind", "partition", tp.String(), "dir", f.Dir, "error", err)
+			}
+		}
 	}
 	if err := l.Delete(); err != nil {
 		return err

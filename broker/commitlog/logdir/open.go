@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 
@@ -47,6 +45,8 @@ func Open(o Options) (*Manager, error) {
 	}
 	m := &Manager{opts: o, files: commitlog.NewFileCache(o.FS, o.OpenFiles), boot: o.BootID}
 	m.mu.logs = map[kafka.TopicPartition]placed{}
+	m.mu.moves = map[kafka.TopicPartition]*Move{}
+	m.mu.futures = map[futureKey]string{}
 	if m.boot == "" {
 		m.boot = machineBootID(o.FS)
 	}
@@ -58,7 +58,7 @@ func Open(o Options) (*Manager, error) {
 		m.unlock()
 		return nil, err
 	}
-	if err := m.openAll(found); err != nil {
+	if err := m.openAll(); err != nil {
 		m.unlock()
 		return nil, err
 	}
@@ -246,20 +246,19 @@ func (m *Manager) format(d *dir) error {
 
 // job is a log to be opened.
 type job struct {
-	dir  *dir
-	opts commitlog.Options
+	dir   *dir
+	opts  commitlog.Options
+	moved *moved
 }
 
 // openAll opens the logs of all directories.
-func (m *Manager) openAll(found []inspected) error {
-	var jobs []job
-	at := map[kafka.TopicPartition]*dir{}
-	dirty := map[*dir]bool{}
+func (m *Manager) openAll() error {
+	var all []*contents
 	for _, d := range m.dirs {
 		if d.offline() != nil {
 			continue
 		}
-		more, clean, err := m.readDir(d)
+		c, err := m.readDir(d)
 		if errors.Is(err, kafka.KafkaStorageError) {
 			m.fence(d, err)
 			continue
@@ -267,20 +266,28 @@ func (m *Manager) openAll(found []inspected) error {
 		if err != nil {
 			return err
 		}
-		dirty[d] = !clean
-		for _, j := range more {
+		all = append(all, c)
+	}
+	settleOwners(all)
+	var jobs []job
+	at := map[kafka.TopicPartition]*dir{}
+	for _, c := range all {
+		for _, j := range m.jobs(c) {
 			if other := at[j.opts.TP]; other != nil {
-				return fmt.Errorf("%s and %s both hold partition %s; move one away: %w", other.path, d.path, j.opts.TP, ErrForeign)
+				return fmt.Errorf("%s and %s both hold partition %s; move one away: %w", other.path, c.dir.path, j.opts.TP, ErrForeign)
 			}
-			at[j.opts.TP] = d
+			at[j.opts.TP] = c.dir
+			jobs = append(jobs, j)
 		}
-		jobs = append(jobs, more...)
+		for tp, unique := range c.futures {
+			m.mu.futures[futureKey{tp, c.dir}] = unique
+		}
 	}
 	if err := m.openLogs(jobs); err != nil {
 		return err
 	}
-	for _, d := range m.dirs {
-		if dirty[d] && d.offline() == nil {
+	for _, c := range all {
+		if d := c.dir; (!c.marked || m.powerLost(c)) && d.offline() == nil {
 			if err := m.writeCheckpoint(d, nil); err != nil && d.offline() == nil {
 				return err
 			}
@@ -306,68 +313,27 @@ func (m *Manager) openLogs(jobs []job) error {
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.mu.logs[j.opts.TP] = placed{log: l, dir: j.dir}
+		m.mu.logs[j.opts.TP] = placed{log: l, dir: j.dir, moved: j.moved}
 	})
 	return errors.Join(errs...)
 }
 
-// readDir reads a directory's checkpoint and listing, takes its clean-shutdown marker
-// away, and answers the logs to open. clean is false when the checkpoint is to be
-// written anew before the node goes on.
-func (m *Manager) readDir(d *dir) (jobs []job, clean bool, err error) {
-	cp, err := m.readCheckpoint(d)
-	if err != nil {
-		return nil, false, err
+// readDir reads a directory's checkpoint and listing, and takes its clean-shutdown marker
+// away. Copies that a move was making, and what moves left to settle, are in it too.
+func (m *Manager) readDir(d *dir) (*contents, error) {
+	c := &contents{dir: d, partitions: map[kafka.TopicPartition]kafka.UUID{}, futures: map[kafka.TopicPartition]string{},
+		moved: map[kafka.TopicPartition]*moved{}, stale: map[kafka.TopicPartition]bool{}}
+	var err error
+	if c.checkpoint, err = m.readCheckpoint(d); err != nil {
+		return nil, err
 	}
-	marked, err := m.takeMarker(d, cp)
-	if err != nil {
-		return nil, false, err
+	if c.checkpoint != nil {
+		d.sequence = c.checkpoint.sequence
 	}
-	partitions, err := m.listPartitions(d)
-	if err != nil {
-		return nil, false, err
+	if c.marked, err = m.takeMarker(d, c.checkpoint); err != nil {
+		return nil, err
 	}
-	powerLost := cp == nil || m.boot == "" || cp.bootID != m.boot
-	known := map[kafka.TopicPartition]bool{}
-	if cp != nil {
-		d.sequence = cp.sequence
-		for i := range cp.entries {
-			e := &cp.entries[i]
-			known[e.TP] = true
-			jobs = append(jobs, m.knownLog(d, e, partitions, marked, powerLost))
-		}
-	}
-	for _, tp := range slices.SortedFunc(maps.Keys(partitions), func(a, b kafka.TopicPartition) int { return strings.Compare(a.String(), b.String()) }) {
-		if known[tp] {
-			continue
-		}
-		id := partitions[tp]
-		if id.IsZero() {
-			m.opts.Logger.Warn("partition directory has no readable partition.metadata and no checkpoint entry; left alone",
-				"dir", filepath.Join(d.path, tp.String()))
-			continue
-		}
-		o := m.logOptions(d, tp, id, m.opts.Config(tp, id))
-		o.Younger, o.PowerLost = cp != nil, powerLost
-		jobs = append(jobs, job{dir: d, opts: o})
-	}
-	return jobs, marked && !powerLost, nil
-}
-
-// knownLog prepares a log that the checkpoint names. Its directory may hold another topic
-// of the same name by now, whose deletion and creation came after the checkpoint.
-func (m *Manager) knownLog(d *dir, e *checkpointEntry, partitions map[kafka.TopicPartition]kafka.UUID, marked, powerLost bool) job {
-	id, there := partitions[e.TP]
-	if there && !id.IsZero() && id != e.TopicID {
-		o := m.logOptions(d, e.TP, id, m.opts.Config(e.TP, id))
-		o.Younger, o.PowerLost = true, powerLost
-		return job{dir: d, opts: o}
-	}
-	o := m.logOptions(d, e.TP, e.TopicID, m.opts.Config(e.TP, e.TopicID))
-	st := e.State
-	o.State, o.PowerLost = &st, powerLost
-	o.Clean = marked && e.closed && (there || e.End == 0)
-	return job{dir: d, opts: o}
+	return c, m.listPartitions(c)
 }
 
 // readCheckpoint answers nil when there is none to be trusted: then every log is scanned.
@@ -410,36 +376,61 @@ func (m *Manager) takeMarker(d *dir, cp *checkpoint) (bool, error) {
 	return cp != nil && string(b) == fmt.Sprintf("1 %d\n", cp.sequence), nil
 }
 
-// listPartitions answers the partitions' directories with their topic ids, the zero id
-// where that can't be read, and finishes deletions that a crash interrupted.
-func (m *Manager) listPartitions(d *dir) (map[kafka.TopicPartition]kafka.UUID, error) {
+// listPartitions finds the partitions' directories with their topic ids, the zero id where
+// that can't be read, and finishes deletions that a crash interrupted. After a clean stop the
+// checkpoint's topic ids are taken for those of its directories: opening a log checks them.
+func (m *Manager) listPartitions(c *contents) error {
+	d := c.dir
 	entries, err := m.opts.FS.ReadDir(d.path)
 	if err != nil {
-		return nil, fmt.Errorf("list %s: %w: %w", d.path, kafka.KafkaStorageError, err)
+		return fmt.Errorf("list %s: %w: %w", d.path, kafka.KafkaStorageError, err)
 	}
-	out := map[kafka.TopicPartition]kafka.UUID{}
+	trusted := map[kafka.TopicPartition]kafka.UUID{}
+	if c.marked && !m.powerLost(c) {
+		for i := range c.checkpoint.entries {
+			if e := &c.checkpoint.entries[i]; e.closed {
+				trusted[e.TP] = e.TopicID
+			}
+		}
+	}
+	var moves []string
 	for _, e := range entries {
+		path := filepath.Join(d.path, e.Name())
+		if _, _, ok := parseMoveName(e.Name(), movedSuffix); ok && !e.IsDir() {
+			moves = append(moves, e.Name())
+			continue
+		}
 		if !e.IsDir() {
 			continue
 		}
-		path := filepath.Join(d.path, e.Name())
 		if strings.HasSuffix(e.Name(), commitlog.DeletedDirSuffix) {
 			if err := m.opts.FS.RemoveAll(path); err != nil {
 				m.opts.Logger.Warn("could not remove a deleted partition", "dir", path, "error", err)
 			}
 			continue
 		}
+		if tp, unique, ok := parseMoveName(e.Name(), futureSuffix); ok {
+			c.futures[tp] = unique
+			continue
+		}
 		tp, ok := commitlog.ParseDirName(e.Name())
 		if !ok {
 			continue
 		}
-		id, err := m.topicID(path)
-		if err != nil {
-			return nil, err
+		id, known := trusted[tp]
+		if !known {
+			if id, err = m.topicID(path); err != nil {
+				return err
+			}
 		}
-		out[tp] = id
+		c.partitions[tp] = id
 	}
-	return out, nil
+	for _, name := range moves {
+		if err := m.readMoved(d, name, c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (m *Manager) topicID(path string) (kafka.UUID, error) {
