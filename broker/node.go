@@ -214,6 +214,9 @@ func ms(v int64) time.Duration { return time.Duration(v) * time.Millisecond }
 func (n *Node) buildDoors(context.Context) error {
 	n.replicas = replica.New(replica.Options{
 		NodeID: n.config.NodeID, Dirs: n.dirs, Tier: n.tier, Node: n.node, Now: n.o.Now, Logger: n.logger, Registerer: n.registry,
+		Assign: func(ctx context.Context, topicID kafka.UUID, partition int32, dir kafka.UUID) error {
+			return n.controller.AssignDir(ctx, n.config.NodeID, topicID, partition, dir)
+		},
 	})
 	n.undo("end waiting requests", func(context.Context) error { n.replicas.Close(); return nil })
 	n.groups = n.groupCoordinator()

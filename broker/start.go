@@ -129,6 +129,7 @@ func (n *Node) openDirs(context.Context) error {
 			return replica.LogConfig(n.config.Topic(overrides))
 		},
 		Now: n.o.Now, Logger: n.logger, ProducerIDExpirationMs: n.config.ProducerIDExpirationMs, OpenFiles: logFiles,
+		Cordoned: func() []string { return n.node().CordonedLogDirs },
 		Offline: func(d logdir.DirInfo) {
 			n.logger.Error("a log directory went offline", "dir", d.Path, "error", d.Offline)
 		},

@@ -13,7 +13,7 @@ func (p *Partition) leftOvers(ctx context.Context) (bool, error) {
 	if h := p.machine.head; h != nil && len(h.Pending) > 0 {
 		return true, nil
 	}
-	if p.looked || p.epoch == 0 || p.log.End() == 0 || time.Since(p.since) < p.m.o.OrphanGrace {
+	if p.looked || p.epoch == 0 || p.r.Log().End() == 0 || time.Since(p.since) < p.m.o.OrphanGrace {
 		return false, nil
 	}
 	if err := p.doLocked(ctx, job{kind: jobLoad}); err != nil {

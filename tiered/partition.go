@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/fault"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/tiered/manifest"
@@ -21,18 +20,6 @@ var errNothing = errors.New("nothing to upload")
 // errStillThere ends a clean-up that found an object under a name it had just removed.
 var errStillThere = errors.New("still there after its deletion")
 
-// localLog is what tiering uses of a commitlog.Log.
-type localLog interface {
-	Segments() []commitlog.SegmentInfo
-	Export(base int64) (*commitlog.Export, error)
-	EvictBelow(offset int64) (int, error)
-	SetHighestRemote(offset int64)
-	SetStart(offset int64) error
-	LogStart() int64
-	End() int64
-	EpochAt(offset int64) int32
-}
-
 // Partition is the remote part of one partition, as its leader in one epoch sees it.
 type Partition struct {
 	m      *Manager
@@ -40,7 +27,6 @@ type Partition struct {
 	tp     kafka.TopicPartition
 	epoch  int32
 	r      Replica
-	log    localLog
 	ctx    context.Context // ends with the leadership
 	cancel context.CancelFunc
 
@@ -93,7 +79,7 @@ type state struct {
 }
 
 func newPartition(m *Manager, r Replica) *Partition {
-	p := &Partition{m: m, tp: r.TopicPartition(), epoch: r.LeaderEpoch(), r: r, log: r.Log(), token: make(chan struct{}, 1), since: time.Now(),
+	p := &Partition{m: m, tp: r.TopicPartition(), epoch: r.LeaderEpoch(), r: r, token: make(chan struct{}, 1), since: time.Now(),
 		id: manifest.ID{ClusterID: m.cluster, TopicID: r.TopicID(), Partition: r.TopicPartition().Partition}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.machine = machine{id: p.id, epoch: p.epoch, inc: m.o.Incarnation, nonce: rand.Uint64(), keep: uint64(m.o.KeepManifests)}
@@ -206,7 +192,7 @@ func (p *Partition) EvictLocal(offset int64) (int, error) {
 	if err := fault.Err("tier.evict"); err != nil {
 		return 0, err
 	}
-	return p.log.EvictBelow(min(offset, s.manifest.Next))
+	return p.r.Log().EvictBelow(min(offset, s.manifest.Next))
 }
 
 // acquire takes the right to run a job.
@@ -250,7 +236,7 @@ func (p *Partition) doLocked(ctx context.Context, j job) error {
 	}
 	j.nowMs = p.m.o.Now().UnixMilli()
 	if j.kind != jobExpire && j.kind != jobTruncate {
-		j.offset = p.log.LogStart()
+		j.offset = p.r.Log().LogStart()
 	}
 	claimed := p.machine.claimed
 	err := p.drive(ctx, p.machine.start(j))
@@ -287,9 +273,9 @@ func (p *Partition) publish() {
 		fault.Point("tier.after-commit")
 	}
 	if h := m.head; h != nil {
-		p.log.SetHighestRemote(h.Next - 1)
-		if h.Start > p.log.LogStart() {
-			if err := p.log.SetStart(min(h.Start, p.log.End())); err != nil {
+		p.r.Log().SetHighestRemote(h.Next - 1)
+		if h.Start > p.r.Log().LogStart() {
+			if err := p.r.Log().SetStart(min(h.Start, p.r.Log().End())); err != nil {
 				p.m.o.Logger.Warn("raise the log start to the manifest's", "partition", p.tp.String(), "error", err)
 			}
 		}

@@ -158,7 +158,7 @@ func (p *Partition) hasWork() bool {
 		next = max(h.Next, h.Start)
 	}
 	stable := p.r.StableEnd()
-	for _, s := range p.log.Segments() {
+	for _, s := range p.r.Log().Segments() {
 		if !s.Active && s.Next > next && s.Next <= stable {
 			return true
 		}
@@ -180,11 +180,11 @@ func (p *Partition) copyLocked(ctx context.Context) (more bool, err error) {
 		}
 		h := p.machine.head
 		if h == nil {
-			h = &manifest.Manifest{Start: p.log.LogStart()}
+			h = &manifest.Manifest{Start: p.r.Log().LogStart()}
 		}
-		if len(h.Segments) == 0 && p.machine.head != nil && p.log.LogStart() > h.Start {
+		if len(h.Segments) == 0 && p.machine.head != nil && p.r.Log().LogStart() > h.Start {
 			// Nothing lies between the manifest's start and the log's: no record is lost by it.
-			if err := p.doLocked(ctx, job{kind: jobExpire, offset: p.log.LogStart()}); err != nil {
+			if err := p.doLocked(ctx, job{kind: jobExpire, offset: p.r.Log().LogStart()}); err != nil {
 				return false, err
 			}
 			continue
@@ -281,6 +281,6 @@ func (p *Partition) settle(err error) {
 		f(p.tp, "tick", err)
 	}
 	if f := p.m.o.Events.Diverged; f != nil && diverged {
-		f(p.tp, p.log.End(), p.View().Next, err)
+		f(p.tp, p.r.Log().End(), p.View().Next, err)
 	}
 }

@@ -45,6 +45,7 @@ type Replica interface {
 	// StableEnd is min(high watermark, last stable offset, durable end): what lies below
 	// it never changes. Uploads stay below it.
 	StableEnd() int64
+	// Log is the local log of the moment: it may move to another log directory.
 	Log() *commitlog.Log
 }
 

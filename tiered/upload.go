@@ -84,8 +84,8 @@ func (o offer) lineage(h *manifest.Manifest) error {
 // offer takes stock of the local log.
 func (p *Partition) offer() offer {
 	c := p.r.Config()
-	return offer{segments: p.log.Segments(), stableEnd: p.r.StableEnd(), logEnd: p.log.End(), nowMs: p.m.o.Now().UnixMilli(),
-		lagMs: c.EffectiveRemoteCopyLagMs(), lagBytes: c.EffectiveRemoteCopyLagBytes(), epochAt: p.log.EpochAt}
+	return offer{segments: p.r.Log().Segments(), stableEnd: p.r.StableEnd(), logEnd: p.r.Log().End(), nowMs: p.m.o.Now().UnixMilli(),
+		lagMs: c.EffectiveRemoteCopyLagMs(), lagBytes: c.EffectiveRemoteCopyLagBytes(), epochAt: p.r.Log().EpochAt}
 }
 
 // selectSegment answers the machine's question for the next segment.
@@ -122,7 +122,7 @@ func (p *Partition) dropObject() {
 // newObject exports a local segment and computes its footer and checksums. The segment
 // comes back with what only the object knows: its sizes and its checksum.
 func (p *Partition) newObject(ctx context.Context, s manifest.Segment) (*object, manifest.Segment, error) {
-	e, err := p.log.Export(s.Base)
+	e, err := p.r.Log().Export(s.Base)
 	if err != nil {
 		return nil, manifest.Segment{}, err
 	}

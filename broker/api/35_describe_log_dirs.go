@@ -16,10 +16,8 @@ import (
 //
 //   - Sizes are of local segments; what lies in the object store has no place in the message.
 //   - An unknown partition is left out. A directory that is offline has KAFKA_STORAGE_ERROR
-//     and no partitions. 4: size and usable bytes of the volume (KIP-827).
-//
-// Gaps: no directory can be cordoned (5, KIP-1066), and no log moves between directories, so
-// none is a future one.
+//     and no partitions. 4: size and usable bytes of the volume (KIP-827). 5: cordoned (KIP-1066).
+//   - A log that moves (key 34) is listed in both directories, the copy as a future one.
 func (a *API) describeLogDirs(r *server.Request) error {
 	var req wire.DescribeLogDirsRequest
 	if err := read(r, &req); err != nil {
@@ -58,6 +56,7 @@ func (a *API) logDir(d *replica.LogDir, out *wire.DescribeLogDirsResponseResult)
 		out.ErrorCode, _ = a.failure(d.Err)
 		return
 	}
+	out.IsCordoned = d.Cordoned
 	out.TotalBytes, out.UsableBytes = d.Usage.Total, d.Usage.Free
 	slices.SortFunc(d.Logs, func(x, y replica.LogInfo) int {
 		return cmp.Or(cmp.Compare(x.TopicPartition.Topic, y.TopicPartition.Topic), cmp.Compare(x.TopicPartition.Partition, y.TopicPartition.Partition))
@@ -68,7 +67,7 @@ func (a *API) logDir(d *replica.LogDir, out *wire.DescribeLogDirsResponseResult)
 		}
 		t := &out.Topics[len(out.Topics)-1]
 		t.Partitions = append(t.Partitions, wire.DescribeLogDirsResponsePartition{
-			PartitionIndex: l.TopicPartition.Partition, PartitionSize: l.SizeBytes, OffsetLag: l.Lag,
+			PartitionIndex: l.TopicPartition.Partition, PartitionSize: l.SizeBytes, OffsetLag: l.Lag, IsFutureKey: l.Future,
 		})
 	}
 }

@@ -41,6 +41,7 @@ var table = [...]row{
 	{wire.KeyInitProducerID, 0, 5, false, (*API).initProducerID},
 	{wire.KeyOffsetForLeaderEpoch, 2, 4, false, (*API).offsetForLeaderEpoch},
 	{wire.KeyDescribeConfigs, 1, 4, false, (*API).describeConfigs},
+	{wire.KeyAlterReplicaLogDirs, 1, 2, false, (*API).alterReplicaLogDirs},
 	{wire.KeyDescribeLogDirs, 1, 5, false, (*API).describeLogDirs},
 	{wire.KeyDeleteGroups, 0, 3, false, onGroups(groups.deleteGroups)},
 	{wire.KeyOffsetDelete, 0, 0, false, onGroups(groups.offsetDelete)},

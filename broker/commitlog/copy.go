@@ -55,10 +55,10 @@ type copied struct {
 	closed bool // the whole segment, its indexes too
 }
 
-// CopyTo begins a copy of the log in dir, which it makes durable with the topic's id.
+// NewCopy begins a copy of l in dir, which it makes durable with the topic's id.
 // pace is asked before bytes are written and may wait. Errors are a TargetError, or say why
 // the log can't be copied: it is damaged, or refuses all work.
-func (l *Log) CopyTo(dir string, room *Room, pace func(ctx context.Context, n int64) error) (*Copy, error) {
+func NewCopy(l *Log, dir string, room *Room, pace func(ctx context.Context, n int64) error) (*Copy, error) {
 	if err := errors.Join(l.Err(), l.Damage()); err != nil {
 		return nil, fmt.Errorf("copy of log %s: %w: %w", l.opts.TP, kafka.KafkaStorageError, err)
 	}

@@ -306,7 +306,7 @@ func (ld *loader) removeDebris() {
 
 // keepPromise makes State go on saying what the last checkpoint said.
 func (ld *loader) keepPromise() {
-	st := State{TP: ld.l.opts.TP, TopicID: ld.l.opts.TopicID, HighestRemote: kafka.NoOffset, LatestEpoch: kafka.NoEpoch}
+	st := State{TP: ld.l.opts.TP, TopicID: ld.l.opts.TopicID, HighestRemote: kafka.NoOffset, LatestEpoch: kafka.NoEpoch, SizeBytes: -1}
 	if ld.known {
 		st = ld.state
 	}

@@ -62,6 +62,7 @@ type Log struct {
 
 		logStart, localStart, highestRemote int64
 		recoveryPoint, durable, end         int64
+		coldSize                            int64 // of the segments, until the files are read; -1 = not known
 	}
 }
 
@@ -96,10 +97,11 @@ func Open(o Options) (*Log, error) {
 	l.w.Log = l
 	m := &l.mu
 	m.config = o.Config
-	m.highestRemote, m.latest = kafka.NoOffset, kafka.NoEpoch
+	m.highestRemote, m.latest, m.coldSize = kafka.NoOffset, kafka.NoEpoch, -1
 	if st := o.State; st != nil {
 		m.logStart, m.localStart, m.highestRemote = st.LogStart, st.LocalStart, st.HighestRemote
 		m.recoveryPoint, m.durable, m.end, m.latest = st.RecoveryPoint, st.End, st.End, st.LatestEpoch
+		m.coldSize = st.SizeBytes
 	}
 	m.suspect = !o.Fresh && o.State == nil || o.State != nil && o.State.Suspect || m.highestRemote >= m.end
 	if o.Clean && o.State != nil {
@@ -286,12 +288,27 @@ func (l *Log) LastStable(highWatermark int64) int64 {
 	return highWatermark
 }
 
-// Size is the bytes of all local segments, indexes excluded.
+// Size is the bytes of all local segments, indexes excluded. Of a log that was closed in
+// order and not used since it is what its checkpoint says: no file is read.
 func (l *Log) Size() int64 {
+	l.mu.RLock()
+	loaded, cold := l.mu.loaded, l.mu.coldSize
+	l.mu.RUnlock()
+	if !loaded && cold >= 0 {
+		return cold
+	}
 	if l.view() != nil {
 		return 0
 	}
 	defer l.mu.RUnlock()
+	return sizeLocked(l)
+}
+
+// sizeLocked is the bytes of a log's segments. Its mu is held.
+func sizeLocked(l *Log) int64 {
+	if !l.mu.loaded {
+		return l.mu.coldSize
+	}
 	var n int64
 	for _, s := range l.mu.segs {
 		n += s.size
@@ -383,7 +400,7 @@ func (l *Log) State() State {
 	return State{
 		TP: l.opts.TP, TopicID: l.opts.TopicID,
 		RecoveryPoint: point, LogStart: l.mu.logStart, LocalStart: l.mu.localStart,
-		HighestRemote: l.mu.highestRemote, End: l.mu.end, LatestEpoch: l.mu.latest,
+		HighestRemote: l.mu.highestRemote, End: l.mu.end, LatestEpoch: l.mu.latest, SizeBytes: sizeLocked(l),
 		Suspect: l.mu.suspect,
 	}
 }

@@ -116,6 +116,7 @@ type State struct {
 	HighestRemote int64 // highest offset that a remote manifest holds
 	End           int64
 	LatestEpoch   int32 // of the last batch, kafka.NoEpoch = none
+	SizeBytes     int64 // of the local segments, -1 = not known
 	Suspect       bool  // see Log.Suspect: nobody has settled it yet
 	// Damaged says that damage was reported and not settled, or that the log could not be
 	// read: whatever a later start finds, it cuts nothing.

@@ -24,7 +24,7 @@ var ignoredNames = []struct{ prefix, reason string }{
 	{"num.io.threads", "requests run on their connections' goroutines; there is no thread pool to size"},
 	{"background.threads", "there is no thread pool to size"},
 	{"num.recovery.threads.", "there is no thread pool to size"},
-	{"num.replica.alter.", "there is no thread pool to size"},
+	{"num.replica.alter.", "as many logs move at once as there are log directories"},
 	{"remote.log.manager.thread.pool.", "there is no thread pool to size"},
 	{"remote.log.reader.", "there is no thread pool to size"},
 	{"queued.max.requests", "queued.max.request.bytes bounds the memory of requests"},

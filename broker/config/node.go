@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -17,6 +18,7 @@ type Node struct {
 	AdvertisedListeners []Listener // host "" stands for the machine's name, port 0 for the port in use
 	AdminListen         string     // HOST:PORT; "" for none
 	LogDirs             []string   // at least one
+	CordonedLogDirs     []string   // of LogDirs, or "*"
 	MetadataDir         string
 	Rack                string
 
@@ -61,6 +63,7 @@ type Node struct {
 	TierManifestRetentionMs           int64
 	TierOrphanGraceMs                 int64
 	RemoteLogManagerTaskIntervalMs    int64
+	AlterLogDirsBytesPerSecond        int64
 	RemoteCopyMaxBytesPerSecond       int64
 	RemoteFetchMaxBytesPerSecond      int64
 	RemoteFetchMaxWaitMs              int64
@@ -112,8 +115,8 @@ func newNode(l layers) (*Node, error) {
 		NodeID:      int32(l.int("node.id")),
 		ClusterID:   l.text("varve.cluster.id"),
 		AdminListen: l.text("varve.admin.listener"),
-		LogDirs:     l.list("log.dirs"),
-		Rack:        l.text("broker.rack"),
+		LogDirs:     l.list("log.dirs"), CordonedLogDirs: l.list("cordoned.log.dirs"),
+		Rack: l.text("broker.rack"),
 
 		NumPartitions:            int32(l.int("num.partitions")),
 		DefaultReplicationFactor: int16(l.int("default.replication.factor")),
@@ -155,6 +158,7 @@ func newNode(l layers) (*Node, error) {
 		TierManifestRetentionMs:           l.int("varve.tier.manifest.retention.ms"),
 		TierOrphanGraceMs:                 l.int("varve.tier.orphan.grace.ms"),
 		RemoteLogManagerTaskIntervalMs:    l.int("remote.log.manager.task.interval.ms"),
+		AlterLogDirsBytesPerSecond:        l.int("replica.alter.log.dirs.io.max.bytes.per.second"),
 		RemoteCopyMaxBytesPerSecond:       l.int("remote.log.manager.copy.max.bytes.per.second"),
 		RemoteFetchMaxBytesPerSecond:      l.int("remote.log.manager.fetch.max.bytes.per.second"),
 		RemoteFetchMaxWaitMs:              l.int("remote.fetch.max.wait.ms"),
@@ -182,6 +186,11 @@ func (n *Node) check() error {
 	if n.GroupMinSessionTimeoutMs > n.GroupMaxSessionTimeoutMs {
 		errs = append(errs, refuse("group.min.session.timeout.ms",
 			"group.min.session.timeout.ms (%d) must be at most group.max.session.timeout.ms (%d)", n.GroupMinSessionTimeoutMs, n.GroupMaxSessionTimeoutMs))
+	}
+	for _, dir := range n.CordonedLogDirs {
+		if dir != "*" && !slices.Contains(n.LogDirs, dir) {
+			errs = append(errs, refuse("cordoned.log.dirs", "cordoned.log.dirs names %s, which log.dirs (%s) does not; write it as there, or * for all", dir, strings.Join(n.LogDirs, ",")))
+		}
 	}
 	t := n.Topic(nil)
 	names := func(s string) string { return row(s).Synonyms[0] }

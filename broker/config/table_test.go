@@ -50,6 +50,7 @@ func otherValue(t *testing.T, s Setting) string {
 		"listeners":                      "PLAINTEXT://:1234",
 		"advertised.listeners":           "PLAINTEXT://example.com:1234",
 		"listener.security.protocol.map": "",
+		"cordoned.log.dirs":              "*",
 		"varve.cluster.id":               "4L6g3nShT-eMCtK--X86sw",
 		"varve.admin.listener":           "localhost:1",
 		"varve.tier.url":                 "mem://x",

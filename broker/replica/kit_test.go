@@ -30,12 +30,17 @@ type kit struct {
 	t     *testing.T
 	fs    *memfs.FS
 	dirs  *logdir.Manager
+	paths []string
+	known []kafka.UUID
 	nowMs int64
 }
 
-func newKit(t *testing.T) *kit {
+func newKit(t *testing.T) *kit { return newKitIn(t, "/data") }
+
+// newKitIn is a kit with these log directories.
+func newKitIn(t *testing.T, paths ...string) *kit {
 	t.Helper()
-	k := &kit{t: t, nowMs: 1_000_000, fs: memfs.New()}
+	k := &kit{t: t, nowMs: 1_000_000, fs: memfs.New(), paths: paths}
 	k.openDirs()
 	k.start()
 	t.Cleanup(func() { k.Manager.Close() })
@@ -81,7 +86,7 @@ func (k *kit) restart(between func(), topics ...*metadata.Topic) []*Partition {
 func (k *kit) openDirs() {
 	k.t.Helper()
 	dirs, err := logdir.Open(logdir.Options{
-		FS: k.fs, Dirs: []string{"/data"}, ClusterID: "c", NodeID: testNode, Now: k.now,
+		FS: k.fs, Dirs: k.paths, KnownDirs: k.known, ClusterID: "c", NodeID: testNode, Now: k.now,
 		Logger: slog.New(slog.DiscardHandler), ProducerIDExpirationMs: 86_400_000, BootID: "boot",
 		Config: func(kafka.TopicPartition, kafka.UUID) commitlog.Config { return commitlog.DefaultConfig() },
 	})

@@ -20,8 +20,10 @@ type LogInfo struct {
 	TopicPartition kafka.TopicPartition
 	SizeBytes      int64 // of its local segments
 	// Lag is how far the log's end lies behind the high watermark, -1 for a log that is not
-	// that of a partition of this broker.
+	// that of a partition of this broker. Of a future log: behind the current one's end.
 	Lag int64
+	// Future says that the log is a copy that will take the current one's place.
+	Future bool
 }
 
 // LogDirs describes the log directories, with those of their logs that want names, and
@@ -38,6 +40,11 @@ func (m *Manager) LogDirs(want func(kafka.TopicPartition) bool, done func([]LogD
 			i, ok := index[log.Dir()]
 			if tp := log.TopicPartition(); ok && out[i].Err == nil && want(tp) {
 				out[i].Logs = append(out[i].Logs, LogInfo{TopicPartition: tp, SizeBytes: log.Size(), Lag: m.lag(log)})
+			}
+		}
+		for _, mv := range m.dirs.Moving() {
+			if i, ok := index[mv.Dir]; ok && out[i].Err == nil && want(mv.TP) {
+				out[i].Logs = append(out[i].Logs, LogInfo{TopicPartition: mv.TP, SizeBytes: mv.SizeBytes, Lag: mv.Lag, Future: true})
 			}
 		}
 		done(out)

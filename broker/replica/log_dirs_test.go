@@ -31,7 +31,7 @@ func TestA11LogDirs(t *testing.T) {
 		got[l.TopicPartition.Topic] = l
 	}
 	for name, want := range map[string]LogInfo{
-		"a": {a.tp, a.Log().Size(), 0}, "b": {b.tp, b.Log().Size(), 0}, "stray": {stray.TopicPartition(), 0, -1},
+		"a": {TopicPartition: a.tp, SizeBytes: a.Log().Size()}, "b": {TopicPartition: b.tp, SizeBytes: b.Log().Size()}, "stray": {TopicPartition: stray.TopicPartition(), Lag: -1},
 	} {
 		if got[name] != want {
 			t.Errorf("%s: %+v, want %+v", name, got[name], want)

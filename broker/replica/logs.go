@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,6 +25,13 @@ type logDirs interface {
 	Usage(dir string) (vfs.Usage, error)
 	CheckpointDir(dir string) error
 	OnOffline(func(logdir.DirInfo))
+	DirOf(tp kafka.TopicPartition) kafka.UUID
+	StartMove(tp kafka.TopicPartition, topicID kafka.UUID, path string, pace func(context.Context, int64) error) (*logdir.Move, error)
+	Moving() []logdir.MoveInfo
+	MovedFrom(tp kafka.TopicPartition) []kafka.UUID
+	Settle(tp kafka.TopicPartition, topicID kafka.UUID) error
+	Futures() []logdir.Future
+	DropFuture(logdir.Future) error
 }
 
 // openLog finds the log of a partition, or has one made in one of the log directories.
@@ -38,7 +46,7 @@ func (m *Manager) openLog(tp kafka.TopicPartition, topicID kafka.UUID, part *met
 	if i := slices.Index(part.Replicas, m.nodeID); i >= 0 && i < len(part.Dirs) {
 		where.Dir = part.Dirs[i]
 	}
-	if !where.Dir.IsZero() && !slices.Contains(m.dirs.DirectoryIDs(), where.Dir) {
+	if !where.Dir.IsZero() && !slices.Contains(m.dirs.DirectoryIDs(), where.Dir) && !m.movedFrom(tp, where.Dir) {
 		return nil, fmt.Errorf("log directory %s, which holds %s, is not online on this broker", where.Dir, tp)
 	}
 	if log, ok := m.dirs.Log(tp, topicID); ok {

@@ -13,6 +13,7 @@ type metrics struct {
 	remoteBytes atomic.Int64
 	remoteReads *prometheus.CounterVec
 	heals       *prometheus.CounterVec
+	moves       *prometheus.CounterVec
 }
 
 // newMetrics registers the room's metrics; a nil registerer keeps them unregistered.
@@ -26,6 +27,10 @@ func newMetrics(m *Manager, reg prometheus.Registerer) *metrics {
 			Name: "varve_replica_heals_total",
 			Help: "Attempts to open a tiered partition without trustworthy local files from its manifest, by result.",
 		}, []string{"result"}),
+		moves: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "varve_replica_log_moves_total",
+			Help: "Moves of logs between log directories that have ended, by result.",
+		}, []string{"result"}),
 	}
 	if reg == nil {
 		return x
@@ -37,7 +42,7 @@ func newMetrics(m *Manager, reg prometheus.Registerer) *metrics {
 			ConstLabels: prometheus.Labels{"layer": layer},
 		}, func() float64 { return float64(n.Load()) })
 	}
-	reg.MustRegister(x.remoteReads, x.heals, served("local", &x.localBytes), served("remote", &x.remoteBytes),
+	reg.MustRegister(x.remoteReads, x.heals, x.moves, served("local", &x.localBytes), served("remote", &x.remoteBytes),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "varve_replica_parked_fetches",
 			Help: "Fetches that wait for data.",
@@ -46,6 +51,10 @@ func newMetrics(m *Manager, reg prometheus.Registerer) *metrics {
 			Name: "varve_replica_offline_partitions",
 			Help: "Partitions whose log is offline, damaged or waits for its manifest: they refuse appends.",
 		}, func() float64 { return float64(m.offline()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "varve_replica_moving_logs",
+			Help: "Logs that are being copied into another log directory.",
+		}, func() float64 { return float64(len(m.dirs.Moving())) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "varve_replica_partitions",
 			Help: "Partitions that this broker holds a replica of.",
@@ -68,6 +77,7 @@ func result(err error) string {
 }
 
 func (x *metrics) remoteRead(err error) { x.remoteReads.WithLabelValues(result(err)).Inc() }
+func (x *metrics) moved(err error)      { x.moves.WithLabelValues(result(err)).Inc() }
 func (x *metrics) healed(err error)     { x.heals.WithLabelValues(result(err)).Inc() }
 
 // offline counts the partitions that refuse appends although this broker leads them.

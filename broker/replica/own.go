@@ -17,7 +17,6 @@ const ownReadBytes = 5 << 20
 type OwnLog struct {
 	p     *Partition
 	epoch int32
-	log   *commitlog.Log
 }
 
 // Own is the log of a partition in the leader epoch that it has now. There is none while the
@@ -27,16 +26,23 @@ func Own(p *Partition) (*OwnLog, error) {
 	if log == nil {
 		return nil, fmt.Errorf("partition %s is offline: %w", p.tp, kafka.KafkaStorageError)
 	}
-	return &OwnLog{p: p, epoch: epoch, log: log}, nil
+	return &OwnLog{p: p, epoch: epoch}, nil
 }
 
 // Bounds are the first offset on local disk and the end of the log.
-func (l *OwnLog) Bounds() (start, end int64) { return l.log.LocalStart(), l.log.End() }
+func (l *OwnLog) Bounds() (start, end int64) {
+	log := l.p.Log()
+	return log.LocalStart(), log.End()
+}
 
 // Read reads whole batches from off on, at least one; none starts at end or above. The last
 // one may be cut off.
 func (l *OwnLog) Read(off, end int64) ([]byte, error) {
-	r, err := l.log.Read(off, ownReadBytes, end, true)
+	log := l.p.Log()
+	r, err := log.Read(off, ownReadBytes, end, true)
+	if errors.Is(err, commitlog.ErrClosed) && l.p.Log() != log {
+		return l.Read(off, end) // it has moved to another log dir
+	}
 	if err != nil {
 		return nil, err
 	}

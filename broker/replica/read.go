@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/varve-io/varve/broker/commitlog"
@@ -38,6 +39,9 @@ func (p *Partition) read(r readRequest) readOutcome {
 	// No lock is held while the disk is read: what is committed stays where it is, and a
 	// log that was cut or replaced meanwhile answers that the offset is out of its range.
 	got, err := out.log.Read(r.fp.Offset, r.maxBytes, upTo, r.minOne)
+	if errors.Is(err, commitlog.ErrClosed) && p.Log() != out.log {
+		return p.read(r) // it has moved to another log dir
+	}
 	switch {
 	case kafka.Code(err) == kafka.OffsetOutOfRange && r.fp.Offset < out.log.LocalStart():
 		out.askStore() // evicted since it was looked at

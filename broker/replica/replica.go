@@ -53,6 +53,9 @@ type Options struct {
 	Now        func() time.Time // wall clock, for record timestamps
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
+	// Assign tells the cluster's metadata in which log dir a replica of this broker lies. May
+	// be nil. Errors wrap kafka.UnknownTopicID when there is no such topic.
+	Assign func(ctx context.Context, topicID kafka.UUID, partition int32, dir kafka.UUID) error
 }
 
 // Manager holds the partitions of one broker.
@@ -73,6 +76,11 @@ type Manager struct {
 	wakers *pool
 	remote *pool
 	disk   *pool
+
+	// movers brings logs into other log dirs.
+	movers *pool
+	moves  moves
+	assign func(ctx context.Context, topicID kafka.UUID, partition int32, dir kafka.UUID) error
 
 	applied bool // Apply was called
 
@@ -107,7 +115,10 @@ func New(o Options) *Manager {
 		wakers: newPool(4*runtime.GOMAXPROCS(0), 0),
 		remote: newPool(remoteReaders, remotePendingLimit),
 		disk:   newPool(diskWorkers, 0),
+		movers: newPool(len(o.Dirs.Dirs()), 0), assign: o.Assign,
 	}
+	m.moves.byPartition = map[*Partition]*mover{}
+	m.moves.pace.bytesPerSecond = func() int64 { return m.node().AlterLogDirsBytesPerSecond }
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.mu.byName = map[string]*topic{}
 	m.mu.byID = map[kafka.UUID]*topic{}
@@ -126,6 +137,7 @@ func New(o Options) *Manager {
 // the log directories' to close.
 func (m *Manager) Close() {
 	m.cancel()
+	m.closeMoves()
 	for _, p := range m.all() {
 		p.resign(errShutdown)
 	}
@@ -203,6 +215,7 @@ func (m *Manager) Apply(img *metadata.Image, d *metadata.Delta) error {
 	if !m.applied {
 		m.applied = true
 		m.reportStrays(img)
+		defer m.disk.submit(m.resumeMoves)
 	}
 	var errs []error
 	for _, t := range d.Deleted {
@@ -272,6 +285,7 @@ func (m *Manager) remove(id kafka.UUID) error {
 			continue
 		}
 		p.resign(fmt.Errorf("topic %s was deleted: %w", t.name, kafka.UnknownTopicOrPartition))
+		m.stopMove(p)
 		if err := m.dirs.Delete(p.tp, p.topicID); err != nil {
 			errs = append(errs, fmt.Errorf("delete the log of %s: %w", p.tp, err))
 		}

@@ -18,8 +18,8 @@ const (
 
 const (
 	checkpointMagic   = "VLDC"
-	checkpointVersion = 1
-	entryFixedSize    = 2 + 16 + 4 + 1 + 5*8 + 4 // an entry without its topic's name
+	checkpointVersion = 2                        // 1 has no sizes
+	entryFixedSize    = 2 + 16 + 4 + 1 + 5*8 + 4 // an entry of version 1 without its topic's name
 	entrySuspect      = 1 << 0
 	entryClosed       = 1 << 1
 	entryDamaged      = 1 << 2
@@ -77,7 +77,8 @@ func (e *checkpointEntry) append(dst []byte) []byte {
 	for _, v := range []int64{e.RecoveryPoint, e.LogStart, e.LocalStart, e.HighestRemote, e.End} {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(v))
 	}
-	return binary.BigEndian.AppendUint32(dst, uint32(e.LatestEpoch))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(e.LatestEpoch))
+	return binary.BigEndian.AppendUint64(dst, uint64(e.SizeBytes))
 }
 
 func appendString(dst []byte, s string) []byte {
@@ -95,8 +96,8 @@ func parseCheckpoint(b []byte) (*checkpoint, error) {
 	if len(b) < 12 || crc32.Checksum(b[:len(b)-4], castagnoli) != binary.BigEndian.Uint32(b[len(b)-4:]) {
 		return nil, fmt.Errorf("%s fails its CRC: %w", checkpointName, kafka.ErrCorrupt)
 	}
-	if flags := r.u16(); version != checkpointVersion || flags != 0 {
-		return nil, fmt.Errorf("%s has version %d and flags %#x, this program knows %d and none: %w", checkpointName, version, flags, checkpointVersion, errNewer)
+	if flags := r.u16(); version < 1 || version > checkpointVersion || flags != 0 {
+		return nil, fmt.Errorf("%s has version %d and flags %#x, this program knows versions up to %d and no flags: %w", checkpointName, version, flags, checkpointVersion, errNewer)
 	}
 	r.b = r.b[:len(r.b)-4]
 	c := &checkpoint{}
@@ -108,7 +109,7 @@ func parseCheckpoint(b []byte) (*checkpoint, error) {
 	}
 	c.entries = make([]checkpointEntry, n)
 	for i := range c.entries {
-		r.entry(&c.entries[i])
+		r.entry(&c.entries[i], version)
 	}
 	if r.short || len(r.b) > 0 {
 		return nil, fmt.Errorf("%s: its entries do not fill it: %w", checkpointName, kafka.ErrCorrupt)
@@ -153,7 +154,7 @@ func (r *reader) u64() uint64 {
 	return 0
 }
 
-func (r *reader) entry(e *checkpointEntry) {
+func (r *reader) entry(e *checkpointEntry, version uint16) {
 	e.TP.Topic = string(r.take(int(r.u16())))
 	copy(e.TopicID[:], r.take(16))
 	e.TP.Partition = int32(r.u32())
@@ -164,4 +165,7 @@ func (r *reader) entry(e *checkpointEntry) {
 		*v = int64(r.u64())
 	}
 	e.LatestEpoch = int32(r.u32())
+	if e.SizeBytes = -1; version >= 2 {
+		e.SizeBytes = int64(r.u64())
+	}
 }

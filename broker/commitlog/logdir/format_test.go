@@ -21,15 +21,15 @@ func sample() *checkpoint {
 		directoryID: kafka.UUID{1, 2, 3}, bootID: "0c2c7f1e", sequence: 42,
 		entries: []checkpointEntry{
 			{State: commitlog.State{TP: tp("orders", 3), TopicID: id(9), RecoveryPoint: 100, LogStart: 5, LocalStart: 50,
-				HighestRemote: 60, End: 120, LatestEpoch: 7}, closed: true},
+				HighestRemote: 60, End: 120, LatestEpoch: 7, SizeBytes: 4711}, closed: true},
 			{State: commitlog.State{TP: tp("t", 0), TopicID: id(8), HighestRemote: -1, LatestEpoch: -1, Suspect: true}},
 		},
 	}
 }
 
-// TestGoldenCheckpoint: version 1 must open for ever.
-func TestGoldenCheckpoint(t *testing.T) {
-	text, err := os.ReadFile("testdata/checkpoint-v1.hex")
+func goldenFile(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile("testdata/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,14 +37,66 @@ func TestGoldenCheckpoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := sample().append(nil); !bytes.Equal(got, golden) {
+	return golden
+}
+
+// TestGoldenCheckpoint: every version must open for ever.
+func TestGoldenCheckpoint(t *testing.T) {
+	newest := goldenFile(t, "checkpoint-v2.hex")
+	if got := sample().append(nil); !bytes.Equal(got, newest) {
 		t.Errorf("the encoding changed:\n%x", got)
 	}
-	c, err := parseCheckpoint(golden)
-	if err != nil || len(c.entries) != 2 || c.entries[0] != sample().entries[0] || c.entries[1] != sample().entries[1] ||
-		c.sequence != 42 || c.bootID != "0c2c7f1e" || c.directoryID != (kafka.UUID{1, 2, 3}) {
-		t.Errorf("%+v, %v", c, err)
+	old := sample()
+	for i := range old.entries {
+		old.entries[i].SizeBytes = -1
 	}
+	for want, golden := range map[*checkpoint][]byte{sample(): newest, old: goldenFile(t, "checkpoint-v1.hex")} {
+		c, err := parseCheckpoint(golden)
+		if err != nil || len(c.entries) != 2 || c.entries[0] != want.entries[0] || c.entries[1] != want.entries[1] ||
+			c.sequence != 42 || c.bootID != "0c2c7f1e" || c.directoryID != (kafka.UUID{1, 2, 3}) {
+			t.Errorf("%+v, %v", c, err)
+		}
+	}
+}
+
+func sampleMoved() *moved {
+	return &moved{unique: strings.Repeat("0a", 16), directoryID: kafka.UUID{1, 2, 3}, sequence: 42, former: []kafka.UUID{{4}, {5}}, entry: sample().entries[0]}
+}
+
+// TestGoldenMoved: version 1 must open for ever.
+func TestGoldenMoved(t *testing.T) {
+	golden := goldenFile(t, "moved-v1.hex")
+	if got := sampleMoved().append(nil); !bytes.Equal(got, golden) {
+		t.Errorf("the encoding changed:\n%x", got)
+	}
+	v, err := parseMoved(golden)
+	if err != nil || v.directoryID != (kafka.UUID{1, 2, 3}) || v.sequence != 42 || len(v.former) != 2 || v.former[1] != (kafka.UUID{5}) || v.entry != sample().entries[0] {
+		t.Errorf("%+v, %v", v, err)
+	}
+	newer := bytes.Clone(golden)
+	newer[5] = 2
+	if _, err := parseMoved(sum(newer[:len(newer)-4])); !errors.Is(err, errNewer) {
+		t.Errorf("a newer version: %v", err)
+	}
+}
+
+func FuzzMoved(f *testing.F) {
+	f.Add(sampleMoved().append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) >= 4 {
+			b = sum(b[:len(b)-4]) // past the CRC, into the fields
+		}
+		v, err := parseMoved(b)
+		if err != nil {
+			if !errors.Is(err, kafka.ErrCorrupt) && !errors.Is(err, errNewer) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if again, err := parseMoved(v.append(nil)); err != nil || again.entry != v.entry || len(again.former) != len(v.former) {
+			t.Fatalf("does not round-trip: %v", err)
+		}
+	})
 }
 
 func TestMetaProperties(t *testing.T) {

@@ -494,7 +494,7 @@ func TestFilesOfALaterVersionAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := (&checkpoint{directoryID: m.DirectoryIDs()[0]}).append(nil)
-	b[5] = 2
+	b[5] = checkpointVersion + 1
 	b = sum(b[:len(b)-4])
 	if err := vfs.WriteFileAtomic(fsys, "/a/"+checkpointName, b); err != nil {
 		t.Fatal(err)

@@ -49,6 +49,8 @@ type Options struct {
 	// BootID names the machine's run; a start in another run may have lost un-synced
 	// writes. "" asks the operating system.
 	BootID string
+	// Cordoned answers the paths in Dirs that take no new log, "*" for all. May be nil.
+	Cordoned func() []string
 	// Offline is told once of each directory that fails while in use. May be nil.
 	Offline func(DirInfo)
 }
@@ -59,6 +61,7 @@ type DirInfo struct {
 	ID         kafka.UUID // zero when it was offline from the start
 	Partitions int
 	Offline    error // nil = online
+	Cordoned   bool  // takes no new log
 }
 
 // Manager is the log dirs of one node and the logs in them.
@@ -187,7 +190,7 @@ func (m *Manager) pick(want kafka.UUID) (*dir, error) {
 	var best *dir
 	for _, d := range m.dirs {
 		switch {
-		case !want.IsZero() && d.id != want, d.offline() != nil:
+		case !want.IsZero() && d.id != want, d.offline() != nil, want.IsZero() && m.cordoned(d):
 		case best == nil || count[d] < count[best]:
 			best = d
 		}
@@ -196,7 +199,7 @@ func (m *Manager) pick(want kafka.UUID) (*dir, error) {
 		return nil, fmt.Errorf("log dir %s is not online here: %w", want, kafka.KafkaStorageError)
 	}
 	if best == nil {
-		return nil, fmt.Errorf("no log dir is online: %w", kafka.KafkaStorageError)
+		return nil, fmt.Errorf("no log dir is online and not cordoned: %w", kafka.KafkaStorageError)
 	}
 	return best, nil
 }
@@ -208,6 +211,14 @@ func (m *Manager) count() map[*dir]int {
 		n[p.dir]++
 	}
 	return n
+}
+
+// cordoned says whether a directory takes no new log. Source: KIP-1066.
+func (m *Manager) cordoned(d *dir) bool {
+	if m.opts.Cordoned == nil {
+		return false
+	}
+	return slices.ContainsFunc(m.opts.Cordoned(), func(path string) bool { return path == "*" || filepath.Clean(path) == d.path })
 }
 
 func (m *Manager) logOptions(d *dir, tp kafka.TopicPartition, topicID kafka.UUID, c commitlog.Config) commitlog.Options {
@@ -299,7 +310,7 @@ func (m *Manager) Dirs() []DirInfo {
 	m.mu.Unlock()
 	out := make([]DirInfo, len(m.dirs))
 	for i, d := range m.dirs {
-		out[i] = DirInfo{Path: d.path, ID: d.id, Partitions: count[d], Offline: d.offline()}
+		out[i] = DirInfo{Path: d.path, ID: d.id, Partitions: count[d], Offline: d.offline(), Cordoned: m.cordoned(d)}
 	}
 	return out
 }

@@ -50,8 +50,8 @@ type Future struct {
 // kafka.KafkaStorageError when the log or any log dir is offline (one may hold another copy,
 // so that none begins); kafka.InvalidTopic for a name that is too long.
 func (m *Manager) StartMove(tp kafka.TopicPartition, topicID kafka.UUID, path string, pace func(ctx context.Context, n int64) error) (*Move, error) {
-	if len(futureName(tp, kafka.UUID{}.Hex())) > maxName {
-		return nil, fmt.Errorf("a log of topic %s can't move, the topic's name is too long: %w", tp.Topic, kafka.InvalidTopic)
+	if err := CheckMoveName(tp); err != nil {
+		return nil, err
 	}
 	to, err := m.find(path)
 	if err != nil {
@@ -69,7 +69,7 @@ func (m *Manager) StartMove(tp kafka.TopicPartition, topicID kafka.UUID, path st
 	if err := mv.begin(tp, topicID); err != nil {
 		return nil, err
 	}
-	copying, err := mv.log.CopyTo(mv.path, to.room, pace)
+	copying, err := commitlog.NewCopy(mv.log, mv.path, to.room, pace)
 	if err == nil {
 		m.mu.Lock()
 		mv.copy = copying
@@ -83,6 +83,15 @@ func (m *Manager) StartMove(tp kafka.TopicPartition, topicID kafka.UUID, path st
 		return nil, mv.failed(err)
 	}
 	return mv, nil
+}
+
+// CheckMoveName says whether the name of a partition leaves room for that of its copy; errors
+// wrap kafka.InvalidTopic.
+func CheckMoveName(tp kafka.TopicPartition) error {
+	if len(futureName(tp, kafka.UUID{}.Hex())) > maxName {
+		return fmt.Errorf("a log of topic %s can't move, the topic's name is too long: %w", tp.Topic, kafka.InvalidTopic)
+	}
+	return nil
 }
 
 // begin makes the move the only one of its log, and finds the copy's directory.
@@ -215,7 +224,7 @@ func (mv *Move) Cancel() error {
 	m.mu.Lock()
 	delete(m.mu.futures, futureKey{mv.log.TopicPartition(), mv.to})
 	m.mu.Unlock()
-	if err := m.removeDir(mv.to, mv.path, mv.log.TopicPartition()); err != nil {
+	if err := removeDir(m.opts.FS, mv.to, mv.path, mv.log.TopicPartition()); err != nil {
 		return mv.failed(&commitlog.TargetError{Err: fmt.Errorf("cancel the move of %s: %w: %w", mv.log.TopicPartition(), kafka.KafkaStorageError, err)})
 	}
 	return nil
@@ -225,17 +234,17 @@ func (mv *Move) Cancel() error {
 func (mv *Move) Stop() { mv.forget() }
 
 // removeDir removes a partition's directory by way of a name that a start removes too.
-func (m *Manager) removeDir(d *dir, path string, tp kafka.TopicPartition) error {
+func removeDir(fsys vfs.FS, d *dir, path string, tp kafka.TopicPartition) error {
 	gone := filepath.Join(d.path, commitlog.DeletedDirName(tp, kafka.NewUUID()))
-	err := m.opts.FS.Rename(path, gone)
+	err := fsys.Rename(path, gone)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err == nil {
-		err = m.opts.FS.SyncDir(d.path)
+		err = fsys.SyncDir(d.path)
 	}
 	if err == nil {
-		err = m.opts.FS.RemoveAll(gone)
+		err = fsys.RemoveAll(gone)
 	}
 	return err
 }
@@ -272,7 +281,7 @@ func (m *Manager) Settle(tp kafka.TopicPartition, topicID kafka.UUID) error {
 			return err
 		}
 	}
-	err := m.removeDurably(p.dir, filepath.Join(p.dir.path, p.moved.name()))
+	err := removeDurably(m.opts.FS, p.dir.path, filepath.Join(p.dir.path, p.moved.name()))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		m.fence(p.dir, err)
 		return err
@@ -297,7 +306,7 @@ func (m *Manager) settleIn(id kafka.UUID, tp kafka.TopicPartition) error {
 		return err
 	}
 	fault.Point("move.before-delete")
-	if err := m.removeDir(d, filepath.Join(d.path, tp.String()), tp); err != nil {
+	if err := removeDir(m.opts.FS, d, filepath.Join(d.path, tp.String()), tp); err != nil {
 		err = fmt.Errorf("remove the old copy of %s: %w: %w", tp, kafka.KafkaStorageError, err)
 		m.fence(d, err)
 		return err
@@ -350,7 +359,7 @@ func (m *Manager) DropFuture(f Future) error {
 	if d == nil {
 		return nil
 	}
-	if err := m.removeDir(d, filepath.Join(d.path, futureName(f.TP, unique)), f.TP); err != nil {
+	if err := removeDir(m.opts.FS, d, filepath.Join(d.path, futureName(f.TP, unique)), f.TP); err != nil {
 		return fmt.Errorf("remove the copy of %s in %s: %w: %w", f.TP, d.path, kafka.KafkaStorageError, err)
 	}
 	return nil

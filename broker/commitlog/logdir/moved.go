@@ -91,7 +91,7 @@ func parseMoved(b []byte) (*moved, error) {
 		}
 		v.former = append(v.former, id)
 	}
-	r.entry(&v.entry)
+	r.entry(&v.entry, 2)
 	if r.short || len(r.b) > 0 {
 		return nil, fmt.Errorf("its fields do not fill it: %w", kafka.ErrCorrupt)
 	}
@@ -124,7 +124,7 @@ func (m *Manager) readMoved(d *dir, name string, c *contents) error {
 	v.unique = unique
 	_, there := c.partitions[tp]
 	if c.futures[tp] == unique || !there {
-		return m.removeDurably(d, path) // the move did not come to its end
+		return removeDurably(m.opts.FS, d.path, path) // the move did not come to its end
 	}
 	if old := c.moved[tp]; old == nil || old.sequence < v.sequence {
 		c.moved[tp] = v
@@ -132,8 +132,8 @@ func (m *Manager) readMoved(d *dir, name string, c *contents) error {
 	return nil
 }
 
-func (m *Manager) removeDurably(d *dir, path string) error {
-	if err := errors.Join(m.opts.FS.Remove(path), m.opts.FS.SyncDir(d.path)); err != nil {
+func removeDurably(fsys vfs.FS, dir, path string) error {
+	if err := errors.Join(fsys.Remove(path), fsys.SyncDir(dir)); err != nil {
 		return fmt.Errorf("remove %s: %w: %w", path, kafka.KafkaStorageError, err)
 	}
 	return nil

@@ -401,6 +401,9 @@ func (m *Manager) listPartitions(c *contents) error {
 			continue
 		}
 		if !e.IsDir() {
+			if strings.HasSuffix(e.Name(), movedSuffix+vfs.TempSuffix) {
+				_ = m.opts.FS.Remove(path) // debris; what is left is found again
+			}
 			continue
 		}
 		if strings.HasSuffix(e.Name(), commitlog.DeletedDirSuffix) {
