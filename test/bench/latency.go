@@ -7,9 +7,12 @@ import (
 	"hash/crc32"
 	"io"
 	"net"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // openLoop sends single records of 1 KiB on a fixed schedule, whether or not the broker keeps
@@ -121,9 +124,14 @@ func stamped() (b []byte, at int) {
 
 // sendOnSchedule sends n records, each when it is due and with that time in it.
 func sendOnSchedule(conn net.Conn, topic string, n int, due func(int) time.Time, partition func(int) int32) error {
+	runtime.LockOSThread() // the thread sleeps by itself: the runtime's timers round up to a millisecond
+	defer runtime.UnlockOSThread()
 	b, at := stamped()
 	for i := range n {
-		time.Sleep(time.Until(due(i)))
+		for wait := time.Until(due(i)); wait > 0; wait = time.Until(due(i)) {
+			ts := unix.NsecToTimespec(wait.Nanoseconds())
+			_ = unix.Nanosleep(&ts, nil)
+		}
 		binary.BigEndian.PutUint64(b[at:], uint64(due(i).UnixNano()))
 		binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], castagnoli))
 		if _, err := conn.Write(produceFrame(topic, partition(i), b)); err != nil {
