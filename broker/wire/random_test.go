@@ -158,7 +158,7 @@ var names = map[string][]string{
 	"MaxWaitMillis":            {"MaxWaitMs"},
 	"TransactionTimeoutMillis": {"TransactionTimeoutMs"},
 	"TransactionID":            {"TransactionalID"},
-	"Topic":                    {"Topic", "Name"},
+	"Topic":                    {"Topic", "Name", "TopicName"},
 	"Group":                    {"Group", "GroupID"},
 	"Generation":               {"Generation", "GenerationID", "GenerationIDOrMemberEpoch"},
 	"InstanceID":               {"GroupInstanceID"},
@@ -177,7 +177,7 @@ var names = map[string][]string{
 	"MemberAssignment":         {"MemberAssignment", "Assignment"},
 	"State":                    {"GroupState"},
 	"Groups":                   {"Groups", "GroupsNames", "Results"},
-	"Topics":                   {"Topics", "TopicData", "Responses"},
+	"Topics":                   {"Topics", "TopicData", "Responses", "Results"},
 	"ForgottenTopics":          {"ForgottenTopicsData"},
 	"Partition":                {"Partition", "PartitionIndex", "Index"},
 	"Partitions":               {"Partitions", "PartitionData", "PartitionResponses", "PartitionIndexes"},
@@ -201,8 +201,8 @@ var names = map[string][]string{
 	"ConfigNames":              {"ConfigurationKeys"},
 	"ConfigSynonyms":           {"Synonyms"},
 	"Resources":                {"Resources", "Results"},
-	"Dirs":                     {"Results"},
-	"Dir":                      {"LogDir"},
+	"Dirs":                     {"Dirs", "Results"},
+
 	"Size":                     {"PartitionSize"},
 	"IsFuture":                 {"IsFutureKey"},
 }
