@@ -202,9 +202,10 @@ var names = map[string][]string{
 	"ConfigSynonyms":           {"Synonyms"},
 	"Resources":                {"Resources", "Results"},
 	"Dirs":                     {"Dirs", "Results"},
+	"Dir":                      {"LogDir", "Path"},
 
-	"Size":                     {"PartitionSize"},
-	"IsFuture":                 {"IsFutureKey"},
+	"Size":     {"PartitionSize"},
+	"IsFuture": {"IsFutureKey"},
 }
 
 // notOurs are kmsg's fields that no version in the table has, and its own book-keeping.
