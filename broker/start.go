@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -66,7 +67,7 @@ func (n *Node) openStore(ctx context.Context) error {
 // metadata is not there are refused: new metadata would know none of their topics.
 func (n *Node) openController(ctx context.Context) error {
 	c := n.config
-	cluster, err := logdir.ClusterOf(n.o.FS, c.LogDirs)
+	cluster, err := logdir.ClusterOf(n.o.FS, c.LogDirs, n.ownDirs())
 	if err != nil {
 		return err
 	}
@@ -116,11 +117,16 @@ func (n *Node) undoLoops() {
 	n.undo("end the background loops", func(context.Context) error { n.cancel(); n.wg.Wait(); return nil })
 }
 
+// ownDirs are the directories beside the logs, which may lie in the first log directory.
+func (n *Node) ownDirs() []string {
+	return []string{filepath.Clean(n.config.MetadataDir), filepath.Clean(n.config.TierCacheDir)}
+}
+
 func (n *Node) openDirs(context.Context) error {
 	img := n.controller.Image()
 	logFiles, _ := shareDescriptors(descriptorLimit())
 	o := logdir.Options{
-		FS: n.o.FS, Dirs: n.config.LogDirs, ClusterID: n.clusterID, NodeID: n.config.NodeID,
+		FS: n.o.FS, Dirs: n.config.LogDirs, ClusterID: n.clusterID, NodeID: n.config.NodeID, Own: n.ownDirs(),
 		Config: func(_ kafka.TopicPartition, id kafka.UUID) commitlog.Config {
 			var overrides map[string]string
 			if t := img.TopicByID(id); t != nil {

@@ -3,6 +3,7 @@
 //
 //	bench run [flags]          start the peers, run the rows that RESULTS lacks, print the table
 //	bench table RESULTS [SVG]  print the table of a finished run again, and draw it
+//	bench scale [flags]        what many partitions cost one broker, idle and at restarts
 //	bench floor ADDR DIR       the floor: receive, check the CRC, append; answer fetches by sendfile
 //
 // The generator of most rows is raw: batches are encoded before the clock starts, requests are
@@ -18,7 +19,7 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: bench run [flags] | bench table RESULTS [SVG] | bench floor ADDR DIR")
+		fmt.Fprintln(os.Stderr, "usage: bench run [flags] | bench table RESULTS [SVG] | bench scale [flags] | bench floor ADDR DIR")
 		os.Exit(2)
 	}
 	var err error
@@ -27,6 +28,8 @@ func main() {
 		err = floorMain(os.Args[2:])
 	case "run":
 		err = runMain(os.Args[2:])
+	case "scale":
+		err = scaleMain(os.Args[2:])
 	case "table":
 		err = tableMain(os.Args[2:])
 	default:

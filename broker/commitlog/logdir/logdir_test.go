@@ -527,3 +527,20 @@ func TestPowerCut(t *testing.T) {
 		appendTo(t, l, 1)
 	}
 }
+
+// TestOwnDirectoriesInALogDir: the metadata's, which is there first, does not make it another's.
+func TestOwnDirectoriesInALogDir(t *testing.T) {
+	fsys := memfs.New()
+	if err := fsys.MkdirAll("/a/metadata", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	o := options(fsys, "/a")
+	if _, err := Open(o); !errors.Is(err, ErrForeign) {
+		t.Errorf("a directory that is nobody's: %v", err)
+	}
+	o.Own = []string{"/a/metadata"}
+	if cluster, err := ClusterOf(fsys, o.Dirs, o.Own); cluster != "" || err != nil {
+		t.Errorf("cluster %q, %v", cluster, err)
+	}
+	mustOpen(t, o)
+}

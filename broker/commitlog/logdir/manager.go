@@ -31,6 +31,9 @@ type Options struct {
 	Dirs      []string
 	ClusterID string
 	NodeID    int32
+	// Own are the node's other directories, clean paths. One that lies in a log dir does not
+	// make it somebody else's.
+	Own []string
 	// KnownDirs are the directory ids that the cluster's metadata has for this node, nil at
 	// its first start. An empty directory in place of a known one is offline, because
 	// "no data yet" would be a lie about a disk that is not mounted or was replaced.

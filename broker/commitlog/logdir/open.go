@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -161,6 +162,9 @@ func lookEmpty(o *Options, d *inspected) error {
 	}
 	d.exists = true
 	for _, e := range entries {
+		if slices.Contains(o.Own, filepath.Join(d.path, e.Name())) {
+			continue
+		}
 		switch e.Name() {
 		case lockName, "lost+found", metaName + vfs.TempSuffix, checkpointName, checkpointName + vfs.TempSuffix:
 			// what a mount point has, or a crash while formatting leaves

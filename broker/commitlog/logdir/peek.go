@@ -12,13 +12,13 @@ import (
 // ClusterOf reads which cluster the directories belong to, "" when none of them was used
 // yet. It takes no lock and changes nothing, so it can be asked before anything is opened.
 // Directories of two clusters, and one that holds other files, are an ErrForeign; one that
-// cannot be read is skipped, Open will call it offline.
-func ClusterOf(fsys vfs.FS, dirs []string) (string, error) {
+// cannot be read is skipped, Open will call it offline. own is as Options.Own.
+func ClusterOf(fsys vfs.FS, dirs, own []string) (string, error) {
 	cluster, where := "", ""
 	for _, dir := range dirs {
 		b, err := vfs.ReadFile(fsys, filepath.Join(dir, metaName))
 		if errors.Is(err, fs.ErrNotExist) {
-			if err := lookEmpty(&Options{FS: fsys}, &inspected{path: dir}); err != nil {
+			if err := lookEmpty(&Options{FS: fsys, Own: own}, &inspected{path: filepath.Clean(dir)}); err != nil {
 				return "", err
 			}
 		}
