@@ -136,7 +136,7 @@ func (l *writer) write(b []byte, h *batch.Header, c *Config, marker *endMarker) 
 	s.grow(c, int64(len(b)), h.MaxTimestampMs, h.LastOffset())
 	l.mu.epochs.assign(h.LeaderEpoch, h.BaseOffset)
 	l.mu.latest = max(l.mu.latest, h.LeaderEpoch)
-	l.mu.end = s.next
+	l.mu.end, l.mu.sealed = s.next, false
 	if txnsChanged {
 		l.mu.txns = append([]txnSpan(nil), l.producers.txns...)
 	}
@@ -272,7 +272,7 @@ func (l *writer) addSegment(base int64, c *Config) (*segment, error) {
 	h.ref.Release()
 	l.mu.Lock()
 	l.mu.segs = append(l.mu.segs, s)
-	l.mu.dirDirty = true
+	l.mu.dirDirty, l.mu.sealed = true, false
 	l.mu.Unlock()
 	return s, nil
 }

@@ -329,7 +329,7 @@ func (c *Copy) Finish(commit func(State) error) error {
 		return c.target(".", err)
 	}
 	st := l.State()
-	st.RecoveryPoint = st.End
+	st.RecoveryPoint, st.Sealed = st.End, true
 	if err := commit(st); err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ func (l *Log) Flush() error { return (syncer{l}).flush(syncAll) }
 
 // FlushClosed does so for all but the active segment; a log dir calls it before each of
 // its checkpoints. With flush.ms set it flushes the active segment too: an idle log has no
-// timer that would.
+// timer that would. A log that had no append since the last call is sealed (State.Sealed).
 //
 // What was evicted before it is in that checkpoint's State, and what comes later is not: only
 // the former is Reap's to remove after the checkpoint.
@@ -28,10 +28,14 @@ func (l *Log) FlushClosed() error {
 		l.mu.trash[i].told = true
 	}
 	l.mu.Unlock()
+	what := syncClosed
 	if l.config().FlushMs < math.MaxInt64 {
-		return l.Flush()
+		what = syncAll
 	}
-	return (syncer{l}).flush(syncClosed)
+	if err := (syncer{l}).flush(what); err != nil {
+		return err
+	}
+	return (syncer{l}).seal()
 }
 
 func (l syncer) flush(what syncScope) error {
@@ -259,14 +263,14 @@ func (l *Log) Close() error {
 		return nil
 	}
 	if loaded && err == nil && l.w.dirty {
-		err = l.w.seal()
+		err = l.w.finish()
 	}
 	(cutter{l}).shut()
 	return err
 }
 
-// seal makes durable what a clean start reads: indexes to the last batch, the producer state.
-func (l *writer) seal() error {
+// finish makes durable what a clean start reads: indexes to the last batch, the producer state.
+func (l *writer) finish() error {
 	l.mu.RLock()
 	n := len(l.mu.segs)
 	l.mu.RUnlock()

@@ -65,6 +65,9 @@ func (ld *loader) run(clean bool) error {
 	if err := ld.checkMetadata(); err != nil {
 		return err
 	}
+	if ld.state.Sealed && len(ld.debris) > 0 {
+		clean = false // the process died over a change of its segments
+	}
 	if clean {
 		err := ld.loadClean()
 		if err == nil {
@@ -306,7 +309,7 @@ func (ld *loader) removeDebris() {
 
 // keepPromise makes State go on saying what the last checkpoint said.
 func (ld *loader) keepPromise() {
-	st := State{TP: ld.l.opts.TP, TopicID: ld.l.opts.TopicID, HighestRemote: kafka.NoOffset, LatestEpoch: kafka.NoEpoch, SizeBytes: -1}
+	st := State{TP: ld.l.opts.TP, TopicID: ld.l.opts.TopicID, HighestRemote: kafka.NoOffset, LatestEpoch: kafka.NoEpoch, SizeBytes: -1, ActiveBytes: -1}
 	if ld.known {
 		st = ld.state
 	}
@@ -323,11 +326,12 @@ func (ld *loader) install() {
 		ld.keepPromise()
 	}
 	l.w = writer{Log: l, producers: ld.producers, snapshotEnd: ld.snapshot, flushedMs: l.opts.nowMs(), expiredMs: l.opts.nowMs(),
-		dirty: ld.scanFrom < len(ld.segs)}
+		dirty: ld.scanFrom < len(ld.segs), quietEnd: -1, sealSnapshot: -1}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := &l.mu
 	m.loaded, m.segs, m.epochs = true, ld.segs, ld.epochs
+	m.sealed = m.sealed && ld.scanFrom == len(ld.segs) && ld.damage == nil
 	m.latest = ld.epochs.latest()
 	m.txns = slices.Clone(ld.producers.txns)
 	m.damage = ld.damage

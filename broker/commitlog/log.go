@@ -62,7 +62,8 @@ type Log struct {
 
 		logStart, localStart, highestRemote int64
 		recoveryPoint, durable, end         int64
-		coldSize                            int64 // of the segments, until the files are read; -1 = not known
+		cold                                State // what the checkpoint says, until the files are read
+		sealed                              bool  // see seal.go
 	}
 }
 
@@ -74,8 +75,13 @@ type writer struct {
 	snapshotEnd int64 // offset of the newest producer snapshot file
 	dirty       bool  // something was written, or recovered, since the files were closed in order
 	unflushed   int64 // records since the last flush
-	flushedMs   int64
-	expiredMs   int64
+
+	// quietEnd is the log's end when it was last looked at for sealing, sealSnapshot the
+	// offset of the snapshot that the last seal wrote.
+	quietEnd, sealSnapshot int64
+
+	flushedMs int64
+	expiredMs int64
 }
 
 // trash is a file that was renamed away and waits for its time to be removed.
@@ -97,14 +103,16 @@ func Open(o Options) (*Log, error) {
 	l.w.Log = l
 	m := &l.mu
 	m.config = o.Config
-	m.highestRemote, m.latest, m.coldSize = kafka.NoOffset, kafka.NoEpoch, -1
+	m.highestRemote, m.latest = kafka.NoOffset, kafka.NoEpoch
+	m.cold.SizeBytes, m.cold.ActiveBytes = -1, -1
 	if st := o.State; st != nil {
 		m.logStart, m.localStart, m.highestRemote = st.LogStart, st.LocalStart, st.HighestRemote
 		m.recoveryPoint, m.durable, m.end, m.latest = st.RecoveryPoint, st.End, st.End, st.LatestEpoch
-		m.coldSize = st.SizeBytes
+		m.cold = *st
 	}
 	m.suspect = !o.Fresh && o.State == nil || o.State != nil && o.State.Suspect || m.highestRemote >= m.end
 	if o.Clean && o.State != nil {
+		m.sealed = true
 		return l, nil
 	}
 	l.appendMu.Lock()
@@ -292,7 +300,7 @@ func (l *Log) LastStable(highWatermark int64) int64 {
 // order and not used since it is what its checkpoint says: no file is read.
 func (l *Log) Size() int64 {
 	l.mu.RLock()
-	loaded, cold := l.mu.loaded, l.mu.coldSize
+	loaded, cold := l.mu.loaded, l.mu.cold.SizeBytes
 	l.mu.RUnlock()
 	if !loaded && cold >= 0 {
 		return cold
@@ -301,14 +309,6 @@ func (l *Log) Size() int64 {
 		return 0
 	}
 	defer l.mu.RUnlock()
-	return sizeLocked(l)
-}
-
-// sizeLocked is the bytes of a log's segments. Its mu is held.
-func sizeLocked(l *Log) int64 {
-	if !l.mu.loaded {
-		return l.mu.coldSize
-	}
 	var n int64
 	for _, s := range l.mu.segs {
 		n += s.size
@@ -397,12 +397,22 @@ func (l *Log) State() State {
 	for i := len(l.mu.segs) - 2; i >= 0 && !l.mu.segs[i].synced; i-- {
 		point = min(point, l.mu.segs[i].base) // its batches may be synced, its indexes are not
 	}
-	return State{
+	st := State{
 		TP: l.opts.TP, TopicID: l.opts.TopicID,
 		RecoveryPoint: point, LogStart: l.mu.logStart, LocalStart: l.mu.localStart,
-		HighestRemote: l.mu.highestRemote, End: l.mu.end, LatestEpoch: l.mu.latest, SizeBytes: sizeLocked(l),
-		Suspect: l.mu.suspect,
+		HighestRemote: l.mu.highestRemote, End: l.mu.end, LatestEpoch: l.mu.latest,
+		SizeBytes: l.mu.cold.SizeBytes, ActiveBase: l.mu.cold.ActiveBase, ActiveBytes: l.mu.cold.ActiveBytes,
+		Suspect: l.mu.suspect, Sealed: l.mu.sealed,
 	}
+	if !l.mu.loaded {
+		return st
+	}
+	st.SizeBytes, st.ActiveBase, st.ActiveBytes = 0, 0, 0
+	for _, s := range l.mu.segs {
+		st.SizeBytes += s.size
+		st.ActiveBase, st.ActiveBytes = s.base, s.size
+	}
+	return st
 }
 
 // SetHighestRemote records the highest offset that a committed manifest holds, -1 = none.

@@ -117,6 +117,9 @@ type State struct {
 	End           int64
 	LatestEpoch   int32 // of the last batch, kafka.NoEpoch = none
 	SizeBytes     int64 // of the local segments, -1 = not known
+	ActiveBase    int64 // base offset of the active segment
+	ActiveBytes   int64 // its size, -1 = not known
+	Sealed        bool  // indexes and producer state are in files, synced or not: see Untouched
 	Suspect       bool  // see Log.Suspect: nobody has settled it yet
 	// Damaged says that damage was reported and not settled, or that the log could not be
 	// read: whatever a later start finds, it cuts nothing.

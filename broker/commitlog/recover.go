@@ -50,7 +50,7 @@ func (ld *loader) recover() error {
 		return err
 	}
 	if len(ld.segs) > 0 {
-		ld.l.opts.Logger.Info("recovered log", "partition", ld.l.opts.TP.String(), "dir", ld.l.opts.Dir,
+		ld.l.opts.Logger.Debug("recovered log", "partition", ld.l.opts.TP.String(), "dir", ld.l.opts.Dir,
 			"segments", len(ld.segs), "scanned", len(ld.segs)-ld.scanFrom, "end", end)
 	}
 	return nil
@@ -129,7 +129,8 @@ func (ld *loader) scan(i int) error {
 	defer f.Close()
 	s.size, s.next, s.indexedAt, s.hasTxns = 0, s.base, 0, false
 	s.offsets, s.times = index{entrySize: offsetEntrySize}, index{entrySize: timeEntrySize}
-	why, err := ld.chain(f, s, ld.sizes[i])
+	sc := newScanner(f, 0, ld.sizes[i], chunk(ld.sizes[i]))
+	why, err := ld.chain(sc, s, ld.survived(s))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
@@ -154,27 +155,43 @@ func (ld *loader) scan(i int) error {
 	return ld.l.w.writeIndexes(s)
 }
 
-// chain follows the batches of a segment and accounts for each. It answers why the chain
+// badCRC makes the answer of batch.CheckCRC one of a scanner.
+func badCRC(err error) error {
+	if err != nil {
+		return fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return nil
+}
+
+// survived is how many bytes of a segment the checkpoint speaks of, when nothing that was
+// written before it can be lost: of those the headers are read, and no CRC is checked.
+func (ld *loader) survived(s *segment) int64 {
+	if ld.known && !ld.l.opts.PowerLost && !ld.state.Damaged && s.base == ld.state.ActiveBase {
+		return ld.state.ActiveBytes
+	}
+	return 0
+}
+
+// chain follows the batches of a segment and accounts for each; the CRC of those in the first
+// survived bytes is not checked. It answers why the chain
 // ends before the file does; nil when it does not.
-func (ld *loader) chain(f vfs.File, s *segment, fileSize int64) (why, err error) {
-	sc := newScanner(f, 0, fileSize, ld.chunk())
+func (ld *loader) chain(sc *scanner, s *segment, survived int64) (why, err error) {
 	for {
 		h, err := sc.header()
 		if errors.Is(err, io.EOF) {
 			return nil, nil
 		}
 		var b []byte
-		if err == nil {
-			b, err = sc.body(h)
+		if err == nil && sc.pos+h.Size() > survived {
+			if b, err = sc.body(h); err == nil {
+				err = badCRC(batch.CheckCRC(b))
+			}
 		}
 		switch {
 		case errors.Is(err, errDamaged):
 			return err, nil
 		case err != nil:
 			return nil, err
-		}
-		if err := batch.CheckCRC(b); err != nil {
-			return err, nil
 		}
 		if h.BaseOffset != s.next && !(ld.c.Compact && h.BaseOffset > s.next) {
 			return fmt.Errorf("batch of offset %d where %d follows", h.BaseOffset, s.next), nil
@@ -184,7 +201,8 @@ func (ld *loader) chain(f vfs.File, s *segment, fileSize int64) (why, err error)
 	}
 }
 
-func (ld *loader) chunk() []byte { return make([]byte, recoverChunk) }
+// chunk is room for the recovery of a file of n bytes.
+func chunk(n int64) []byte { return make([]byte, min(recoverChunk, max(n, lookupChunk))) }
 
 // judge decides whether damage at the end of what is good of segment i may be cut off:
 // a torn last write may; so may, above the recovery point, what a power cut left with

@@ -21,6 +21,7 @@ type cutter struct{ *Log }
 func (l cutter) promiseLess(offset int64) error {
 	l.mu.Lock()
 	l.mu.recoveryPoint = min(l.mu.recoveryPoint, offset)
+	l.mu.sealed = false
 	l.mu.durable = min(l.mu.durable, offset)
 	l.mu.Unlock()
 	if l.opts.Checkpoint != nil {
@@ -206,7 +207,7 @@ func (l cutter) reset(offset int64) error {
 	if _, err := l.Log.w.firstSegment(offset, &c); err != nil {
 		return err
 	}
-	l.w = writer{Log: l.Log, producers: newProducerState(offset), snapshotEnd: -1, flushedMs: l.opts.nowMs(), expiredMs: l.opts.nowMs(), dirty: true}
+	l.w = writer{Log: l.Log, producers: newProducerState(offset), snapshotEnd: -1, flushedMs: l.opts.nowMs(), expiredMs: l.opts.nowMs(), dirty: true, quietEnd: -1, sealSnapshot: -1}
 	if err := errors.Join((syncer{l.Log}).writeEpochs(), (syncer{l.Log}).syncDir()); err != nil {
 		return err
 	}

@@ -18,11 +18,12 @@ const (
 
 const (
 	checkpointMagic   = "VLDC"
-	checkpointVersion = 2                        // 1 has no sizes
+	checkpointVersion = 2                        // 1 says nothing of sizes
 	entryFixedSize    = 2 + 16 + 4 + 1 + 5*8 + 4 // an entry of version 1 without its topic's name
 	entrySuspect      = 1 << 0
 	entryClosed       = 1 << 1
 	entryDamaged      = 1 << 2
+	entrySealed       = 1 << 4
 )
 
 // errNewer says that a file was written by a later version of this program.
@@ -73,12 +74,18 @@ func (e *checkpointEntry) append(dst []byte) []byte {
 	if e.Damaged {
 		flags |= entryDamaged
 	}
+	if e.Sealed {
+		flags |= entrySealed
+	}
 	dst = append(dst, flags)
 	for _, v := range []int64{e.RecoveryPoint, e.LogStart, e.LocalStart, e.HighestRemote, e.End} {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(v))
 	}
 	dst = binary.BigEndian.AppendUint32(dst, uint32(e.LatestEpoch))
-	return binary.BigEndian.AppendUint64(dst, uint64(e.SizeBytes))
+	for _, v := range []int64{e.SizeBytes, e.ActiveBase, e.ActiveBytes} {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(v))
+	}
+	return dst
 }
 
 func appendString(dst []byte, s string) []byte {
@@ -160,12 +167,13 @@ func (r *reader) entry(e *checkpointEntry, version uint16) {
 	e.TP.Partition = int32(r.u32())
 	if b := r.take(1); b != nil {
 		e.Suspect, e.closed, e.Damaged = b[0]&entrySuspect != 0, b[0]&entryClosed != 0, b[0]&entryDamaged != 0
+		e.Sealed = b[0]&entrySealed != 0
 	}
 	for _, v := range []*int64{&e.RecoveryPoint, &e.LogStart, &e.LocalStart, &e.HighestRemote, &e.End} {
 		*v = int64(r.u64())
 	}
 	e.LatestEpoch = int32(r.u32())
-	if e.SizeBytes = -1; version >= 2 {
-		e.SizeBytes = int64(r.u64())
+	if e.SizeBytes, e.ActiveBytes = -1, -1; version >= 2 {
+		e.SizeBytes, e.ActiveBase, e.ActiveBytes = int64(r.u64()), int64(r.u64()), int64(r.u64())
 	}
 }

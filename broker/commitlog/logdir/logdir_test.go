@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -484,6 +485,56 @@ func TestDeleteFreesTheName(t *testing.T) {
 	}
 	if l, ok := m.Log(tp("t", 0), id(2)); !ok || l.End() != 1 {
 		t.Error("the new log is not there")
+	}
+}
+
+// TestSealedLogsAreNotScanned: of a process that died, the logs that had no append for two
+// checkpoints open like after a clean stop; the others are scanned from where the checkpoint
+// ends.
+func TestSealedLogsAreNotScanned(t *testing.T) {
+	fsys := memfs.New()
+	m := mustOpen(t, options(fsys, "/a"))
+	quiet, busy, rolled := create(t, m, tp("quiet", 0), id(1)), create(t, m, tp("busy", 0), id(2)), create(t, m, tp("rolled", 0), id(3))
+	create(t, m, tp("empty", 0), id(4))
+	for _, l := range []*commitlog.Log{quiet, busy, rolled} {
+		appendTo(t, l, 15)
+	}
+	for range 2 {
+		if err := m.Checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	appendTo(t, busy, 1)
+	if err := rolled.Roll(); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, rolled, 2)
+	var opened, read atomic.Int64
+	after := errorfs.Wrap(kill(t, fsys), func(op errorfs.Op, name string) error {
+		if op == errorfs.OpenFile && strings.Contains(name, "/quiet-0/") && strings.HasSuffix(name, ".log") {
+			opened.Add(1)
+		}
+		if op == errorfs.FileReadAt && strings.Contains(name, "/busy-0/") {
+			read.Add(1)
+		}
+		return nil
+	})
+	m = mustOpen(t, options(after, "/a"))
+	if opened.Load() != 0 {
+		t.Errorf("the file of a sealed log was opened %d times", opened.Load())
+	}
+	if read.Load() == 0 {
+		t.Error("a log with an append behind the checkpoint was not read")
+	}
+	for i, want := range map[string]int64{"quiet": 15, "busy": 16, "rolled": 17, "empty": 0} {
+		l, ok := m.Log(tp(i, 0), map[string]kafka.UUID{"quiet": id(1), "busy": id(2), "rolled": id(3), "empty": id(4)}[i])
+		if !ok || l.End() != want || l.Err() != nil || l.Damage() != nil || l.Suspect() {
+			t.Fatalf("%s: there %v, ends at %d, want %d", i, ok, l.End(), want)
+		}
+		appendTo(t, l, 1)
+		if got := readAll(t, l); l.End() != want+1 || len(got) == 0 {
+			t.Errorf("%s ends at %d after an append", i, l.End())
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/kafka"
 )
 
@@ -88,6 +89,10 @@ func (m *Manager) knownLog(c *contents, e *checkpointEntry) job {
 	o := m.logOptions(c.dir, e.TP, e.TopicID, m.opts.Config(e.TP, e.TopicID))
 	st := e.State
 	o.State, o.PowerLost = &st, m.powerLost(c)
-	o.Clean = c.marked && e.closed && (there || e.End == 0)
+	if o.Clean = c.marked && e.closed && (there || e.End == 0); o.Clean {
+		st.Sealed = false // it is more than that
+	} else {
+		o.Clean = !o.PowerLost && commitlog.Untouched(m.opts.FS, filepath.Join(c.dir.path, e.TP.String()), &st)
+	}
 	return job{dir: c.dir, opts: o, moved: c.moved[e.TP]}
 }
