@@ -117,6 +117,24 @@ func (n *Node) undoLoops() {
 	n.undo("end the background loops", func(context.Context) error { n.cancel(); n.wg.Wait(); return nil })
 }
 
+// logConfigs answers the settings of logs found at start. A topic's are worked out once, and
+// those of topics without settings of their own once for all.
+func (n *Node) logConfigs(img *metadata.Image) func(kafka.TopicPartition, kafka.UUID) commitlog.Config {
+	usual := replica.LogConfig(n.config.Topic(nil))
+	var last kafka.UUID
+	var lastConfig commitlog.Config
+	return func(_ kafka.TopicPartition, id kafka.UUID) commitlog.Config {
+		t := img.TopicByID(id)
+		if t == nil || len(t.Config) == 0 {
+			return usual
+		}
+		if id != last { // partitions of a topic follow each other
+			last, lastConfig = id, replica.LogConfig(n.config.Topic(t.Config))
+		}
+		return lastConfig
+	}
+}
+
 // ownDirs are the directories beside the logs, which may lie in the first log directory.
 func (n *Node) ownDirs() []string {
 	return []string{filepath.Clean(n.config.MetadataDir), filepath.Clean(n.config.TierCacheDir)}
@@ -127,14 +145,8 @@ func (n *Node) openDirs(context.Context) error {
 	logFiles, _ := shareDescriptors(descriptorLimit())
 	o := logdir.Options{
 		FS: n.o.FS, Dirs: n.config.LogDirs, ClusterID: n.clusterID, NodeID: n.config.NodeID, Own: n.ownDirs(),
-		Config: func(_ kafka.TopicPartition, id kafka.UUID) commitlog.Config {
-			var overrides map[string]string
-			if t := img.TopicByID(id); t != nil {
-				overrides = t.Config
-			}
-			return replica.LogConfig(n.config.Topic(overrides))
-		},
-		Now: n.o.Now, Logger: n.logger, ProducerIDExpirationMs: n.config.ProducerIDExpirationMs, OpenFiles: logFiles,
+		Config: n.logConfigs(img),
+		Now:    n.o.Now, Logger: n.logger, ProducerIDExpirationMs: n.config.ProducerIDExpirationMs, OpenFiles: logFiles,
 		Cordoned: func() []string { return n.node().CordonedLogDirs },
 		Offline: func(d logdir.DirInfo) {
 			n.logger.Error("a log directory went offline", "dir", d.Path, "error", d.Offline)

@@ -69,7 +69,8 @@ func Untouched(fsys vfs.FS, dir string, st *State) bool {
 		return info.Size()
 	}
 	if st.End == 0 && st.ActiveBytes == 0 {
-		return size(0) <= 0 && size(0) >= -1
+		n := size(0)
+		return n == 0 || n == -1
 	}
 	return size(st.ActiveBase) == st.ActiveBytes && (st.End == st.ActiveBase || size(st.End) == -1)
 }

@@ -126,6 +126,10 @@ func (s *scale) restart(p *peer, how string) (*peer, error) {
 		return next, err
 	}
 	served := time.Since(next.begun)
+	cpu, err := next.cpuSeconds()
+	if err != nil {
+		return next, err
+	}
 	fetched := "-"
 	if s.records > 0 {
 		if err := s.fetchAll(next); err != nil {
@@ -133,8 +137,8 @@ func (s *scale) restart(p *peer, how string) (*peer, error) {
 		}
 		fetched = millis(time.Since(next.begun))
 	}
-	fmt.Printf("| %s (%s), from exec: ApiVersions · end offsets of all partitions · first record of each fetched | %s · %s · %s |\n",
-		how, millis(stopped), millis(next.ready), millis(served), fetched)
+	fmt.Printf("| %s (%s), from exec: ApiVersions · end offsets of all partitions · first record of each fetched · CPU until the second | %s · %s · %s · %.0f ms |\n",
+		how, millis(stopped), millis(next.ready), millis(served), fetched, 1000*cpu)
 	return next, nil
 }
 
@@ -196,23 +200,29 @@ func (s *scale) request(p *peer, req kmsg.Request, version int16, read func([]by
 	return read(b[4:])
 }
 
+// create makes the topics, fewer than 10,000 partitions to a request: more are refused, as by Kafka.
 func (s *scale) create(p *peer) error {
-	req := kmsg.NewPtrCreateTopicsRequest()
-	req.TimeoutMillis = 60_000
-	for i := range s.topics {
-		t := kmsg.NewCreateTopicsRequestTopic()
-		t.Topic, t.NumPartitions, t.ReplicationFactor = s.topic(i), int32(s.partitions), 1
-		req.Topics = append(req.Topics, t)
-	}
-	resp := kmsg.NewPtrCreateTopicsResponse()
-	resp.SetVersion(4)
-	err := s.request(p, req, 4, resp.ReadFrom)
-	for _, t := range resp.Topics {
-		if t.ErrorCode != 0 {
-			return fmt.Errorf("create %s: error %d", t.Topic, t.ErrorCode)
+	each := max(1, 9_999/s.partitions)
+	for next := 0; next < s.topics; next += each {
+		req := kmsg.NewPtrCreateTopicsRequest()
+		req.TimeoutMillis = 60_000
+		for i := next; i < min(s.topics, next+each); i++ {
+			t := kmsg.NewCreateTopicsRequestTopic()
+			t.Topic, t.NumPartitions, t.ReplicationFactor = s.topic(i), int32(s.partitions), 1
+			req.Topics = append(req.Topics, t)
+		}
+		resp := kmsg.NewPtrCreateTopicsResponse()
+		resp.SetVersion(4)
+		if err := s.request(p, req, 4, resp.ReadFrom); err != nil {
+			return err
+		}
+		for _, t := range resp.Topics {
+			if t.ErrorCode != 0 {
+				return fmt.Errorf("create %s: error %d", t.Topic, t.ErrorCode)
+			}
 		}
 	}
-	return err
+	return nil
 }
 
 // served waits until every partition answers with its end offset.

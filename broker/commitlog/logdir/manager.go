@@ -97,6 +97,8 @@ type dir struct {
 	lock io.Closer
 	room *commitlog.Room
 
+	partitions int // logs placed here; guarded by Manager.mu
+
 	settleMu sync.Mutex // one Settle
 	writeMu  sync.Mutex // one writer of the checkpoint
 	sequence uint64     // of the last one; guarded by writeMu
@@ -169,7 +171,7 @@ func (m *Manager) Create(tp kafka.TopicPartition, topicID kafka.UUID, c commitlo
 	if err != nil {
 		return nil, err
 	}
-	m.mu.logs[tp] = placed{log: l, dir: d}
+	m.put(tp, placed{log: l, dir: d})
 	return l, nil
 }
 
@@ -189,12 +191,11 @@ func (m *Manager) pick(want kafka.UUID) (*dir, error) {
 	if m.mu.closed {
 		return nil, fmt.Errorf("log dirs: %w: %w", kafka.KafkaStorageError, commitlog.ErrClosed)
 	}
-	count := m.count()
 	var best *dir
 	for _, d := range m.dirs {
 		switch {
 		case !want.IsZero() && d.id != want, d.offline() != nil, want.IsZero() && m.cordoned(d):
-		case best == nil || count[d] < count[best]:
+		case best == nil || d.partitions < best.partitions:
 			best = d
 		}
 	}
@@ -207,13 +208,17 @@ func (m *Manager) pick(want kafka.UUID) (*dir, error) {
 	return best, nil
 }
 
-// count is the partitions of each directory. m.mu is held.
-func (m *Manager) count() map[*dir]int {
-	n := make(map[*dir]int, len(m.dirs))
-	for _, p := range m.mu.logs {
-		n[p.dir]++
+// put places a log, nil takes it away. m.mu is held.
+func (m *Manager) put(tp kafka.TopicPartition, p placed) {
+	if old, ok := m.mu.logs[tp]; ok {
+		old.dir.partitions--
 	}
-	return n
+	if p.log == nil {
+		delete(m.mu.logs, tp)
+		return
+	}
+	p.dir.partitions++
+	m.mu.logs[tp] = p
 }
 
 // cordoned says whether a directory takes no new log. Source: KIP-1066.
@@ -255,7 +260,7 @@ func (m *Manager) Delete(tp kafka.TopicPartition, topicID kafka.UUID) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.mu.logs, tp) // only now: a new log of that name must not meet the old directory
+	m.put(tp, placed{}) // only now: a new log of that name must not meet the old directory
 	return nil
 }
 
@@ -309,11 +314,10 @@ func (m *Manager) logsIn(d *dir) []*commitlog.Log {
 // Dirs describes the log dirs in the order of Options.Dirs.
 func (m *Manager) Dirs() []DirInfo {
 	m.mu.Lock()
-	count := m.count()
-	m.mu.Unlock()
+	defer m.mu.Unlock()
 	out := make([]DirInfo, len(m.dirs))
 	for i, d := range m.dirs {
-		out[i] = DirInfo{Path: d.path, ID: d.id, Partitions: count[d], Offline: d.offline(), Cordoned: m.cordoned(d)}
+		out[i] = DirInfo{Path: d.path, ID: d.id, Partitions: d.partitions, Offline: d.offline(), Cordoned: m.cordoned(d)}
 	}
 	return out
 }

@@ -182,7 +182,7 @@ func (mv *Move) commit(st commitlog.State, c commitlog.Config) (*commitlog.Log, 
 		return nil, &commitlog.TargetError{Err: fmt.Errorf("move %s to %s: %w: %w", tp, mv.to.path, kafka.KafkaStorageError, err)}
 	}
 	m.mu.Lock()
-	m.mu.logs[tp] = placed{log: l, dir: mv.to, moved: v}
+	m.put(tp, placed{log: l, dir: mv.to, moved: v})
 	delete(m.mu.moves, tp)
 	delete(m.mu.futures, futureKey{tp, mv.to})
 	m.mu.Unlock()

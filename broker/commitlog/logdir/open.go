@@ -317,7 +317,7 @@ func (m *Manager) openLogs(jobs []job) error {
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.mu.logs[j.opts.TP] = placed{log: l, dir: j.dir, moved: j.moved}
+		m.put(j.opts.TP, placed{log: l, dir: j.dir, moved: j.moved})
 	})
 	return errors.Join(errs...)
 }

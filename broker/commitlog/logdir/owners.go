@@ -92,7 +92,8 @@ func (m *Manager) knownLog(c *contents, e *checkpointEntry) job {
 	if o.Clean = c.marked && e.closed && (there || e.End == 0); o.Clean {
 		st.Sealed = false // it is more than that
 	} else {
-		o.Clean = !o.PowerLost && commitlog.Untouched(m.opts.FS, filepath.Join(c.dir.path, e.TP.String()), &st)
+		o.Clean = !o.PowerLost && (there || e.End == 0) && (!there && e.Sealed && !e.Damaged ||
+			commitlog.Untouched(m.opts.FS, filepath.Join(c.dir.path, e.TP.String()), &st))
 	}
 	return job{dir: c.dir, opts: o, moved: c.moved[e.TP]}
 }
