@@ -20,6 +20,7 @@ type scale struct {
 	varve, work        string
 	topics, partitions int   // per topic
 	records            int   // in each partition; 0 leaves them empty
+	late               int   // more of them just before the kill -9
 	bytes              int64 // of each record
 	idle               time.Duration
 	kafka              string
@@ -40,6 +41,7 @@ func scaleMain(args []string) error {
 	fs.IntVar(&s.topics, "topics", 40, "topics")
 	fs.IntVar(&s.partitions, "partitions", 125, "partitions of each topic")
 	fs.IntVar(&s.records, "records", 1, "records in each partition; 0 leaves them empty")
+	fs.IntVar(&s.late, "late", 0, "records produced to each partition just before the kill -9")
 	fs.Int64Var(&s.bytes, "bytes", 100, "bytes of each record")
 	fs.DurationVar(&s.idle, "idle", 20*time.Second, "how long idle CPU is counted")
 	fs.StringVar(&s.kafka, "jars", "", "directory of Apache Kafka's jars: measure Kafka instead")
@@ -90,7 +92,7 @@ func (s *scale) run() error {
 	fmt.Printf("| created: answered · all have leaders and answer | %s · %s |\n", millis(answered), millis(time.Since(begun)))
 	if s.records > 0 {
 		begun = time.Now()
-		if err := s.fill(p); err != nil {
+		if err := s.fill(p, s.records); err != nil {
 			return err
 		}
 		fmt.Printf("| %d produced | %s |\n", s.records*s.topics*s.partitions, millis(time.Since(begun)))
@@ -112,6 +114,10 @@ func millis(d time.Duration) string { return fmt.Sprintf("%d ms", d.Milliseconds
 func (s *scale) restart(p *peer, how string) (*peer, error) {
 	begun := time.Now()
 	if how == "kill -9" {
+		if err := s.fill(p, s.late); err != nil {
+			return p, err
+		}
+		begun = time.Now()
 		_ = p.cmd.Process.Signal(syscall.SIGKILL)
 		_ = p.cmd.Wait()
 	} else {
@@ -264,9 +270,9 @@ func (s *scale) served(p *peer) error {
 }
 
 // fill produces the records, a request per topic.
-func (s *scale) fill(p *peer) error {
+func (s *scale) fill(p *peer, records int) error {
 	record := encodeBatch(int(s.bytes), int(s.bytes))
-	for range s.records {
+	for range records {
 		for i := range s.topics {
 			for from := 0; from < s.partitions; {
 				to := min(s.partitions, from+max(1, 64<<20/len(record)))
