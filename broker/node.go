@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -73,6 +74,8 @@ type Node struct {
 	cancel     context.CancelFunc
 	wg         sync.WaitGroup
 	failed     chan error
+	dirsFailed chan struct{}                  // some log directory went offline
+	placing    atomic.Pointer[logdir.Manager] // dirs, for the controller, which is there before them
 
 	// stops undo the steps of the start, the last one first.
 	stops []stop
@@ -103,7 +106,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	n := &Node{o: o, config: o.Config, logger: o.Logger, registry: prometheus.NewRegistry(), incarnation: kafka.NewUUID(), failed: make(chan error, 1)}
+	n := &Node{o: o, config: o.Config, logger: o.Logger, registry: prometheus.NewRegistry(), incarnation: kafka.NewUUID(), failed: make(chan error, 1), dirsFailed: make(chan struct{}, 1)}
 	n.metrics = newMetrics(n.registry)
 	n.background, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	steps := []step{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,6 +89,7 @@ func (n *Node) openController(ctx context.Context) error {
 	n.controller, err = controller.Open(controller.Options{
 		FS: n.o.FS, Dir: c.MetadataDir, NodeID: c.NodeID, ClusterID: cluster, ValidateConfig: c.ValidateTopic,
 		Defaults: func() (int32, int16) { return n.config.NumPartitions, n.config.DefaultReplicationFactor }, Logger: n.logger,
+		Dirs: n.dirState,
 	})
 	if errors.Is(err, kafka.InconsistentClusterID) {
 		return fmt.Errorf("%s%w", foreign, err)
@@ -135,6 +137,40 @@ func (n *Node) logConfigs(img *metadata.Image) func(kafka.TopicPartition, kafka.
 	}
 }
 
+// knownDirs are the log directories that the metadata has for a node: those it had online
+// when it last said so, and those that its partitions lie in.
+func knownDirs(img *metadata.Image, node int32) []kafka.UUID {
+	var ids []kafka.UUID
+	if b := img.Broker(node); b != nil {
+		ids = slices.Clone(b.LogDirs)
+	}
+	for t := range img.Topics() {
+		for i := range t.Partitions {
+			p := &t.Partitions[i]
+			k := slices.Index(p.Replicas, node)
+			if k >= 0 && k < len(p.Dirs) && !p.Dirs[k].IsZero() && !slices.Contains(ids, p.Dirs[k]) {
+				ids = append(ids, p.Dirs[k])
+			}
+		}
+	}
+	return ids
+}
+
+// dirState is what placement wants to know of a log directory of this node.
+func (n *Node) dirState(id kafka.UUID) (controller.DirState, bool) {
+	dirs := n.placing.Load()
+	if dirs == nil {
+		return controller.DirState{}, false
+	}
+	for _, d := range dirs.Dirs() {
+		if d.ID == id {
+			u, err := dirs.Usage(d.Path)
+			return controller.DirState{FreeBytes: u.Free, Cordoned: d.Cordoned}, err == nil
+		}
+	}
+	return controller.DirState{}, false
+}
+
 // ownDirs are the directories beside the logs, which may lie in the first log directory.
 func (n *Node) ownDirs() []string {
 	return []string{filepath.Clean(n.config.MetadataDir), filepath.Clean(n.config.TierCacheDir)}
@@ -148,17 +184,20 @@ func (n *Node) openDirs(context.Context) error {
 		Config: n.logConfigs(img),
 		Now:    n.o.Now, Logger: n.logger, ProducerIDExpirationMs: n.config.ProducerIDExpirationMs, OpenFiles: logFiles,
 		Cordoned: func() []string { return n.node().CordonedLogDirs },
-		Offline: func(d logdir.DirInfo) {
-			n.logger.Error("a log directory went offline", "dir", d.Path, "error", d.Offline)
+		Offline: func(logdir.DirInfo) {
+			select {
+			case n.dirsFailed <- struct{}{}:
+			default: // it is looked at already
+			}
 		},
 	}
-	if b := img.Broker(n.config.NodeID); b != nil {
-		o.KnownDirs = b.LogDirs
-	}
-	var err error
-	if n.dirs, err = logdir.Open(o); err != nil {
+	o.KnownDirs = knownDirs(img, n.config.NodeID)
+	dirs, err := logdir.Open(o)
+	if err != nil {
 		return err
 	}
+	n.dirs = dirs
+	n.placing.Store(dirs)
 	watchDirs(n.registry, n.dirs)
 	n.undo("close the log directories", func(context.Context) error { return n.dirs.Close() })
 	n.undoLoops()
@@ -225,8 +264,49 @@ func (n *Node) register(ctx context.Context) error {
 		}
 		r.Endpoints = append(r.Endpoints, metadata.Endpoint{Name: e.Name, Host: e.Host, Port: e.Port, Protocol: e.Protocol})
 	}
-	_, err := n.controller.RegisterBroker(ctx, r)
-	return err
+	if _, err := n.controller.RegisterBroker(ctx, r); err != nil {
+		return err
+	}
+	n.wg.Go(func() { n.watchFailures(r) })
+	return nil
+}
+
+// registerRetry is the time between two tries to tell the cluster of a lost directory.
+const registerRetry = 5 * time.Second
+
+// watchFailures tells the cluster's metadata of log directories that go offline, so that
+// clients learn which replicas are. Without any directory the node stops, as Kafka's does.
+func (n *Node) watchFailures(r controller.Registration) {
+	for {
+		select {
+		case <-n.background.Done():
+			return
+		case <-n.dirsFailed:
+		}
+		online := n.dirs.DirectoryIDs()
+		if len(online) == 0 {
+			var errs []error
+			for _, d := range n.dirs.Dirs() {
+				errs = append(errs, fmt.Errorf("%s: %w", d.Path, d.Offline))
+			}
+			n.fail(fmt.Errorf("all log directories have failed, the broker stops; repair the disks and start it again: %w", errors.Join(errs...)))
+			return
+		}
+		if slices.Equal(online, r.LogDirs) {
+			continue
+		}
+		r.LogDirs = online
+		if _, err := n.controller.RegisterBroker(n.background, r); err != nil {
+			n.logger.Error("the cluster's metadata does not know yet that a log directory is offline; it is told again", "error", err)
+			r.LogDirs = nil
+			time.AfterFunc(registerRetry, func() {
+				select {
+				case n.dirsFailed <- struct{}{}:
+				default:
+				}
+			})
+		}
+	}
 }
 
 func (n *Node) openPartitions(context.Context) error {

@@ -236,17 +236,26 @@ func (m metadataAsk) topic(img *metadata.Image, t *metadata.Topic) wire.Metadata
 			ReplicaNodes: p.Replicas, ISRNodes: p.ISR,
 		}
 		for _, id := range p.Replicas {
-			if _, ok := endpoint(img.Broker(id), m.listener); !ok {
+			if _, ok := endpoint(img.Broker(id), m.listener); !ok || dirOffline(img, p, id) {
 				q.OfflineReplicas = append(q.OfflineReplicas, id)
 			}
 		}
 		if _, ok := endpoint(img.Broker(p.Leader), m.listener); !ok {
 			q.ErrorCode = int16(m.unreachable(img, p.Leader))
 			q.LeaderID = -1
+		} else if dirOffline(img, p, p.Leader) {
+			q.ErrorCode, q.LeaderID = int16(kafka.LeaderNotAvailable), -1
 		}
 		out.Partitions = append(out.Partitions, q)
 	}
 	return out
+}
+
+// dirOffline says whether the log directory of a replica is one that its broker has, and has
+// lost. Source: KIP-858; the replica is offline, and leads nobody.
+func dirOffline(img *metadata.Image, p *metadata.Partition, id int32) bool {
+	b, i := img.Broker(id), slices.Index(p.Replicas, id)
+	return b != nil && i >= 0 && i < len(p.Dirs) && !p.Dirs[i].IsZero() && !slices.Contains(b.LogDirs, p.Dirs[i])
 }
 
 // unreachable is why the clients of this listener can't talk to a partition's leader.

@@ -49,6 +49,10 @@ type Options struct {
 	// Defaults are the counts that -1 stands for in CreateTopics; nil is one partition, one replica.
 	Defaults func() (partitions int32, replicationFactor int16)
 
+	// Dirs answers how much room a log directory has, as far as this node knows: of its own
+	// ones. nil knows of none.
+	Dirs func(id kafka.UUID) (DirState, bool)
+
 	Transport raft.Transport // nil: this node is the only one
 	Store     Store          // nil: files in Dir
 	// SnapshotEntries is how many log entries lie between two snapshots; 0 is DefaultSnapshotEntries.

@@ -12,15 +12,32 @@ import (
 // placement chooses brokers and log directories for the partitions of one request.
 type placement struct {
 	img    *metadata.Image
+	dirs   func(kafka.UUID) (DirState, bool)
 	active []int32 // brokers that may lead, by id
 	next   int     // where in active the next partition starts
 	inDir  map[kafka.UUID]int
 }
 
-func newPlacement(img *metadata.Image) *placement {
+// DirState is what is known of a log directory beside the image.
+type DirState struct {
+	FreeBytes int64 // of its file system
+	Cordoned  bool  // takes no new partition (KIP-1066)
+}
+
+func newPlacement(img *metadata.Image, dirs func(kafka.UUID) (DirState, bool)) *placement {
+	known := map[kafka.UUID]DirState{}
 	p := &placement{img: img}
+	p.dirs = func(id kafka.UUID) (DirState, bool) { // the disks are asked once per request
+		st, ok := known[id]
+		if !ok && dirs != nil {
+			if st, ok = dirs(id); ok {
+				known[id] = st
+			}
+		}
+		return st, ok
+	}
 	for b := range img.Brokers() {
-		if !b.Fenced {
+		if !b.Fenced && (len(b.LogDirs) == 0 || len(p.open(b)) > 0) {
 			p.active = append(p.active, b.ID)
 		}
 	}
@@ -37,7 +54,7 @@ func (p *placement) spread(partitions int32, factor int16) ([][]int32, error) {
 	case int(factor) > n:
 		return nil, fmt.Errorf("unable to replicate a partition %d times: only %d brokers are registered: %w", factor, n, kafka.InvalidReplicationFactor)
 	case len(p.active) < int(factor):
-		return nil, fmt.Errorf("unable to replicate a partition %d times: only %d of %d brokers are not fenced: %w", factor, len(p.active), n, kafka.InvalidReplicationFactor)
+		return nil, fmt.Errorf("unable to replicate a partition %d times: only %d of %d brokers are not fenced and have a log directory that is not cordoned: %w", factor, len(p.active), n, kafka.InvalidReplicationFactor)
 	}
 	all := make([][]int32, partitions)
 	for i := range all {
@@ -89,7 +106,10 @@ func (p *placement) partition(replicas []int32) (metadata.Partition, error) {
 		if !b.Fenced {
 			part.ISR = append(part.ISR, id)
 		}
-		part.Dirs[i] = p.directory(b)
+		var err error
+		if part.Dirs[i], err = p.directory(b); err != nil {
+			return part, err
+		}
 	}
 	if len(part.ISR) == 0 {
 		return part, fmt.Errorf("all brokers of a partition are fenced: %w", kafka.InvalidReplicaAssignment)
@@ -98,10 +118,27 @@ func (p *placement) partition(replicas []int32) (metadata.Partition, error) {
 	return part, nil
 }
 
-// directory is the broker's directory that has the fewest partitions; zero when it has told of none.
-func (p *placement) directory(b *metadata.Broker) kafka.UUID {
-	if len(b.LogDirs) <= 1 {
-		return slices.Concat(b.LogDirs, []kafka.UUID{{}})[0]
+// open are the broker's directories that take new partitions.
+func (p *placement) open(b *metadata.Broker) []kafka.UUID {
+	return slices.DeleteFunc(slices.Clone(b.LogDirs), func(id kafka.UUID) bool {
+		st, _ := p.dirs(id)
+		return st.Cordoned
+	})
+}
+
+// directory is the broker's directory with the fewest partitions for the room that it has:
+// free bytes divided by partitions, this one counted, are the most. Where the room is not
+// known, which is on other brokers, all have the same. Zero when the broker has told of none.
+func (p *placement) directory(b *metadata.Broker) (kafka.UUID, error) {
+	if len(b.LogDirs) == 0 {
+		return kafka.UUID{}, nil
+	}
+	open := p.open(b)
+	if len(open) == 0 {
+		return kafka.UUID{}, fmt.Errorf("all log directories of broker %d are cordoned: %w", b.ID, kafka.InvalidReplicaAssignment)
+	}
+	if len(open) == 1 {
+		return open[0], nil
 	}
 	if p.inDir == nil {
 		p.inDir = map[kafka.UUID]int{}
@@ -113,7 +150,19 @@ func (p *placement) directory(b *metadata.Broker) kafka.UUID {
 			}
 		}
 	}
-	dir := slices.MinFunc(b.LogDirs, func(x, y kafka.UUID) int { return p.inDir[x] - p.inDir[y] })
+	share := func(id kafka.UUID) float64 {
+		st, ok := p.dirs(id)
+		if !ok {
+			st.FreeBytes = 1
+		}
+		return float64(st.FreeBytes) / float64(p.inDir[id]+1)
+	}
+	dir := open[0]
+	for _, id := range open[1:] {
+		if share(id) > share(dir) {
+			dir = id
+		}
+	}
 	p.inDir[dir]++
-	return dir
+	return dir, nil
 }

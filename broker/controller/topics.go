@@ -85,7 +85,7 @@ func (c *Controller) planTopics(img *metadata.Image, topics []NewTopic, results 
 	for _, t := range topics {
 		seen[t.Name]++
 	}
-	place := newPlacement(img)
+	place := newPlacement(img, c.opts.Dirs)
 	tooMany := c.tooManyPartitions(topics)
 	for i, t := range topics {
 		if tooMany != nil {

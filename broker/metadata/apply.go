@@ -151,6 +151,7 @@ func (r RegisterBrokerRecord) apply(c *change) error {
 	}
 	brokers := slices.Clone(c.img.brokers)
 	i, found := c.img.brokerIndex(r.ID)
+	sameProcess := found && brokers[i].Incarnation == r.Incarnation
 	switch {
 	case !found:
 		brokers = slices.Insert(brokers, i, b)
@@ -161,6 +162,9 @@ func (r RegisterBrokerRecord) apply(c *change) error {
 	}
 	c.img.brokers = brokers
 	c.brokers = append(c.brokers, b)
+	if sameProcess {
+		return nil // news of its directories: what it leads it goes on leading
+	}
 	return c.newLeaderEpochs(r.ID)
 }
 
