@@ -16,8 +16,8 @@ import (
 //   - LOG_DIR_NOT_FOUND, KAFKA_STORAGE_ERROR while a directory is offline, and
 //     INVALID_REPLICA_ASSIGNMENT for a cordoned directory (KIP-1066).
 //
-// Gaps: a partition that is not on this broker gets REPLICA_NOT_AVAILABLE, as in Kafka, but
-// the directory is not remembered for the day when it comes.
+// Gaps: a partition of another broker gets REPLICA_NOT_AVAILABLE, as in Kafka, but the
+// directory is not remembered for the day when it comes.
 func (a *API) alterReplicaLogDirs(r *server.Request) error {
 	var req wire.AlterReplicaLogDirsRequest
 	if err := read(r, &req); err != nil {

@@ -39,7 +39,7 @@ type DirChange struct {
 //
 // Errors: InvalidTopic for a name that is too long, LogDirNotFound, KafkaStorageError for a
 // directory or log that is offline and while any directory is, InvalidReplicaAssignment for a
-// cordoned one, ReplicaNotAvailable for a partition that is not here. Source: KIP-113, KIP-1066.
+// cordoned one, ReplicaNotAvailable for a partition that is not here, UnknownTopicOrPartition. Source: KIP-113, KIP-1066.
 func (m *Manager) MoveLogs(changes []DirChange, done func([]error)) {
 	errs := make([]error, len(changes))
 	job := func() {
@@ -85,8 +85,10 @@ func (m *Manager) moveLog(c DirChange, resume bool) error {
 		return fmt.Errorf("log dir %s is cordoned: %w", dir.Path, kafka.InvalidReplicaAssignment)
 	}
 	p, err := m.Partition(c.Topic, c.Index)
-	if err != nil {
+	if errors.Is(err, kafka.NotLeaderOrFollower) {
 		return fmt.Errorf("%s has no replica here: %w", tp, kafka.ReplicaNotAvailable)
+	} else if err != nil {
+		return err
 	}
 	m.moves.Lock()
 	defer m.moves.Unlock()

@@ -98,7 +98,7 @@ func TestMovesAreRefusedAsByKafka(t *testing.T) {
 	k.produce(p, 1)
 	to := other(p.Log().Dir())
 	errs := k.move(DirChange{"t", 0, "/nowhere"}, DirChange{"none", 0, to}, DirChange{"t", 7, to}, DirChange{"t", 0, p.Log().Dir()})
-	for i, want := range []error{kafka.LogDirNotFound, kafka.ReplicaNotAvailable, kafka.ReplicaNotAvailable, nil} {
+	for i, want := range []error{kafka.LogDirNotFound, kafka.UnknownTopicOrPartition, kafka.UnknownTopicOrPartition, nil} {
 		if !errors.Is(errs[i], want) {
 			t.Errorf("%d: %v, want %v", i, errs[i], want)
 		}

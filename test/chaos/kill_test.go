@@ -55,15 +55,15 @@ func number(t *testing.T, name string, def int) int {
 
 // setup prepares a tiered one-partition topic whose segments roll, travel and go quickly.
 // extra is one more topic setting, or empty.
-func setup(t *testing.T, extra string) *kit.Broker {
+func setup(t *testing.T, extra string, args ...string) *kit.Broker {
 	t.Helper()
 	dir := t.TempDir()
-	b := kit.New(t, filepath.Join(dir, "node"), "--tier", "file://"+filepath.Join(dir, "store"),
+	b := kit.New(t, filepath.Join(dir, "node"), append(args, "--tier", "file://"+filepath.Join(dir, "store"),
 		"--set", "remote.log.manager.task.interval.ms=50", "--set", "log.retention.check.interval.ms=50", "--set", "varve.tier.delete.grace.ms=1000",
-		"--set", "varve.tier.clean.interval.ms=300", "--set", "varve.tier.orphan.grace.ms=500", "--set", "varve.tier.manifest.retention.ms=0")
+		"--set", "varve.tier.clean.interval.ms=300", "--set", "varve.tier.orphan.grace.ms=500", "--set", "varve.tier.manifest.retention.ms=0")...)
 	kit.Binary(t)
 	b.Start()
-	args := []string{"topic", "create", topic, "--partitions", "1", "--config", "segment.bytes=1048576", "--config", "remote.storage.enable=true",
+	args = []string{"topic", "create", topic, "--partitions", "1", "--config", "segment.bytes=1048576", "--config", "remote.storage.enable=true",
 		"--config", "local.retention.bytes=1", "--config", "retention.ms=-1", "--config", "file.delete.delay.ms=0"}
 	if extra != "" {
 		args = append(args, "--config", extra)

@@ -80,6 +80,10 @@ var expected = []row{
 	{"validate / * config remote.storage.enable=true / *", "*", "*", "a topic may be tiered wherever the broker has a tier"},
 	{"create / * config remote.storage.enable=true / *", "*", "*", "a topic may be tiered wherever the broker has a tier"},
 
+	// log dirs
+	{"brokerconfigs / * / *.Configs[cordoned.log.dirs].*", "*", "*", "`cordoned.log.dirs` is read at the start"},
+	{"brokerconfigs / * / *.Configs[replica.alter.log.dirs.io.max.bytes.per.second]*", "*", "*", "where Kafka only has it as a dynamic one"},
+
 	// malformed requests
 	{"connections / Metadata v1, topics -2 / outcome", "answer", "closed", "only -1 is the length of null"},
 	{"connections / client id length -2 / outcome", "answer", "closed", "only -1 is the length of null"},

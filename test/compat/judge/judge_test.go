@@ -43,6 +43,7 @@ func scripts() []script {
 		{"starts", startsScript},
 		{"epochs", epochsScript},
 		{"logdirs", logDirsScript},
+		{"movelogs", moveLogsScript},
 		{"producers", producersScript},
 		{"offsets", offsetsScript},
 		{"metadata", metadataScript},

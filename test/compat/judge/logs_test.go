@@ -125,6 +125,46 @@ func logDirsScript(s *side) {
 	}
 }
 
+// moveLogsScript: AlterReplicaLogDirs (KIP-113). Each broker has one directory, which it names.
+func moveLogsScript(s *side) {
+	c := s.conn()
+	defer c.close()
+	name := s.topic("t")
+	s.filled(c, name, 2, []string{"a", "b"})
+	dirs, ok := c.try(4, kmsg.NewPtrDescribeLogDirsRequest()).(*kmsg.DescribeLogDirsResponse)
+	if !ok || len(dirs.Dirs) != 1 {
+		s.must(fmt.Errorf("log dirs %+v", dirs))
+	}
+	here := dirs.Dirs[0].Dir
+	long := strings.Repeat("x", 220)
+	for v := int16(1); v <= 2; v++ {
+		for what, asked := range map[string][]kmsg.AlterReplicaLogDirsRequestDir{
+			"nothing":              nil,
+			"where it is":          {{Dir: here, Topics: []kmsg.AlterReplicaLogDirsRequestDirTopic{{Topic: name, Partitions: []int32{0, 1}}}}},
+			"no such directory":    {{Dir: "/nowhere", Topics: []kmsg.AlterReplicaLogDirsRequestDirTopic{{Topic: name, Partitions: []int32{0}}}}},
+			"a relative path":      {{Dir: ".", Topics: []kmsg.AlterReplicaLogDirsRequestDirTopic{{Topic: name, Partitions: []int32{0}}}}},
+			"no such partition":    {{Dir: here, Topics: []kmsg.AlterReplicaLogDirsRequestDirTopic{{Topic: name, Partitions: []int32{7, -1}}}}},
+			"no such topic":        {{Dir: here, Topics: []kmsg.AlterReplicaLogDirsRequestDirTopic{{Topic: s.topic("nowhere"), Partitions: []int32{0}}}}},
+			"a name that is long":  {{Dir: here, Topics: []kmsg.AlterReplicaLogDirsRequestDirTopic{{Topic: long, Partitions: []int32{0}}}}},
+			"a long one, nowhere":  {{Dir: "/nowhere", Topics: []kmsg.AlterReplicaLogDirsRequestDirTopic{{Topic: long, Partitions: []int32{0}}}}},
+			"unknown, and nowhere": {{Dir: "/nowhere", Topics: []kmsg.AlterReplicaLogDirsRequestDirTopic{{Topic: s.topic("nowhere"), Partitions: []int32{0}}}}},
+		} {
+			req := kmsg.NewPtrAlterReplicaLogDirsRequest()
+			req.Dirs = asked
+			resp, ok := c.try(v, req).(*kmsg.AlterReplicaLogDirsResponse)
+			f := newFields(s)
+			if f.put("outcome", fmt.Sprint(ok)); ok {
+				for _, t := range resp.Topics {
+					for _, p := range t.Partitions {
+						f.put(fmt.Sprintf("Topics[%s].Partitions[%d].ErrorCode", t.Topic, p.Partition), errorName(p.ErrorCode))
+					}
+				}
+			}
+			s.record(fmt.Sprintf("v%d %s", v, what), f)
+		}
+	}
+}
+
 // logDir takes a log dir apart.
 func logDir(f *fields, i int, d *kmsg.DescribeLogDirsResponseDir) {
 	at := fmt.Sprintf("Dirs[%d]", i)
