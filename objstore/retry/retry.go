@@ -2,8 +2,10 @@
 // retries are off: they differ in attempts, in what they repeat and in whether they listen to
 // Retry-After, and none knows which writes may be repeated.
 //
-// It owns when to try again and how long to wait; what a failure means is the provider's to
-// say, by the Kind of the *objstore.Error. A Retrier may be used from any goroutine.
+// It owns when to try again and how long to wait (Retrier), how long a request may be silent
+// (Watch), reads that go on where they broke off (Open, Fill), and the source of a write as a
+// transport reads it (Body); what a failure means is the provider's to say, by the Kind of the
+// *objstore.Error. A Retrier and a Client may be used from any goroutine.
 package retry
 
 import (

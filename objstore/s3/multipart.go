@@ -12,6 +12,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/varve-io/varve/objstore"
+	"github.com/varve-io/varve/objstore/retry"
 )
 
 // Sizes in bytes. Each part is a request that is paid for, so one request carries what a
@@ -146,18 +147,18 @@ func (u *upload) send(ctx context.Context, i int) error {
 	if !u.b.conf.NoChecksum {
 		crc, err := part.Checksum()
 		if err != nil {
-			return sourceError(u.key, err)
+			return retry.SourceError(u.key, err)
 		}
 		sum = u.b.sum(crc)
 	}
 	return u.b.do(ctx, "put part", u.key, u.b.conf.Write, func(ctx context.Context) error {
-		body := newBody(part)
+		body := retry.NewBody(u.key, part)
 		out, err := u.b.client.UploadPart(ctx, &s3.UploadPartInput{
 			Bucket: &u.b.conf.Bucket, Key: u.b.name(u.key), UploadId: u.id, PartNumber: number,
 			Body: body, ContentLength: aws.Int64(part.Size), ChecksumCRC32C: sum,
 		}, unsigned)
 		if err != nil {
-			return body.blame(u.key, err)
+			return body.Blame(err)
 		}
 		u.parts[i] = types.CompletedPart{PartNumber: number, ETag: out.ETag, ChecksumCRC32C: sum}
 		return nil
