@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -175,4 +176,16 @@ func wait(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// After reads the Retry-After header of an answer: seconds, or a date.
+func After(v string, now time.Time) time.Duration {
+	const most = 5 * time.Minute // nobody means more; the policy's deadline rules anyway
+	if s, err := strconv.ParseUint(v, 10, 16); err == nil {
+		return min(time.Duration(s)*time.Second, most)
+	}
+	if at, err := http.ParseTime(v); err == nil && at.After(now) {
+		return min(at.Sub(now), most)
+	}
+	return 0
 }

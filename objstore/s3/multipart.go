@@ -3,7 +3,6 @@ package s3
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -105,37 +104,11 @@ func (u *upload) create(ctx context.Context, o objstore.PutOpts) error {
 
 // sendAll uploads every part, some at once; the first failure ends the others.
 func (u *upload) sendAll(ctx context.Context, parallel int) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	u.parts = make([]types.CompletedPart, (u.src.Size+u.size-1)/u.size)
 	if parallel <= 0 {
 		parallel = parallelDefault
 	}
-	next := make(chan int)
-	var workers sync.WaitGroup
-	for range min(parallel, len(u.parts)) {
-		workers.Go(func() {
-			for i := range next {
-				if err := u.send(ctx, i); err != nil {
-					cancel(err)
-				}
-			}
-		})
-	}
-feed:
-	for i := range u.parts {
-		select {
-		case next <- i:
-		case <-ctx.Done():
-			break feed
-		}
-	}
-	close(next)
-	workers.Wait()
-	if ctx.Err() != nil {
-		return objstore.Wrap("put", u.key, context.Cause(ctx))
-	}
-	return nil
+	return objstore.Wrap("put", u.key, retry.Each(ctx, len(u.parts), parallel, u.send))
 }
 
 // send uploads part i, counted from 0.
