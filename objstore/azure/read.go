@@ -2,6 +2,7 @@ package azure
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 
@@ -208,11 +209,18 @@ func (b *Bucket) deleteOne(ctx context.Context, key string, ifv objstore.Version
 	})
 }
 
-// DeleteIf implements objstore.ConditionalDeleter. A delete whose reply was lost and whose
-// repetition finds nothing is ErrAmbiguous.
+// DeleteIf implements objstore.ConditionalDeleter. The service answers a missing object as it
+// does one at another version, so that is looked up then. A delete whose reply was lost and
+// whose repetition finds nothing is ErrAmbiguous.
 func (b *Bucket) DeleteIf(ctx context.Context, key string, v objstore.Version) error {
 	if err := b.checkKey("delete", key); err != nil {
 		return err
 	}
-	return b.deleteOne(ctx, key, v)
+	err := b.deleteOne(ctx, key, v)
+	if errors.Is(err, objstore.ErrPrecondition) {
+		if _, herr := b.Head(ctx, key); errors.Is(herr, objstore.ErrNotFound) {
+			return objstore.NewError(objstore.ErrNotFound, "delete", key, nil)
+		}
+	}
+	return err
 }

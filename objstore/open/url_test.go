@@ -37,7 +37,7 @@ func TestBadURLs(t *testing.T) {
 	for _, tt := range []struct{ url, says string }{
 		{"", "file:///dir"},
 		{"/var/lib/store", "file:///dir"},
-		{"ftp://host/x", "known are file:// mem:// s3://"},
+		{"ftp://host/x", "known are file:// mem:// s3:// azblob://"},
 		{"gs://bucket", "not supported yet"},
 		{"file://dir/sub", "three slashes"},
 		{"file:dir", "three slashes"},
@@ -57,6 +57,15 @@ func TestBadURLs(t *testing.T) {
 		{"s3://KEY:hunter2@bucket?region=%zz\x7f", "not shown"},
 		{"s3://bucket?endpoint=http://KEY:hunter2@host", "AWS_ACCESS_KEY_ID"},
 		{"s3://bucket#x", "'#'"},
+		{"azure://account/c", "azblob://account/container"},
+		{"azblob://Account_/c", "storage account"},
+		{"azblob://account", "container"},
+		{"azblob://account/C", "container"},
+		{"azblob://account/con/Upper", "prefix"},
+		{"azblob://account/con?endpoint=127.0.0.1:1", "http://host:port"},
+		{"azblob://account/con?endpoint=http://127.0.0.1:1/?sig=hunter2", "credentials"},
+		{"azblob://account/con?endpoint=http://127.0.0.1:1", "AZURE_STORAGE_KEY"},
+		{"azblob://account/con?checksum=md5", "crc64 or none"},
 	} {
 		b, err := open.Open(t.Context(), tt.url)
 		if b != nil || !errors.Is(err, objstore.ErrInvalid) || !strings.Contains(err.Error(), tt.says) {
