@@ -13,14 +13,14 @@ import (
 	"github.com/varve-io/varve/objstore/conformance"
 )
 
-// server is the configuration that VARVE_TEST_AZURE names, as `localstack/azurite start` prints
+// server is the configuration that VARVE_TEST_AZURE names, as `localstack/store start` prints
 // it, with the key in AZURE_STORAGE_KEY: without one the SDK's chain would ask the machine's
 // metadata service, and a test asks nobody but its server.
 func server(t *testing.T) Config {
 	t.Helper()
 	raw := os.Getenv("VARVE_TEST_AZURE")
 	if raw == "" {
-		t.Skip("VARVE_TEST_AZURE names no container; start one with localstack/azurite")
+		t.Skip("VARVE_TEST_AZURE names no container; start one with 'localstack/store run azurite'")
 	}
 	u, err := url.Parse(raw)
 	if err != nil || os.Getenv("AZURE_STORAGE_KEY") == "" {

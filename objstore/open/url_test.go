@@ -1,4 +1,4 @@
-//go:build !nos3
+//go:build !nos3 && !noazure && !nogcs
 
 package open_test
 
@@ -34,11 +34,17 @@ func TestOpen(t *testing.T) {
 
 // A bad URL is refused with what to write instead, and without what it may hold.
 func TestBadURLs(t *testing.T) {
+	t.Setenv("AZURE_STORAGE_KEY", "")
+	t.Setenv("AZURE_STORAGE_SAS_TOKEN", "")
 	for _, tt := range []struct{ url, says string }{
 		{"", "file:///dir"},
 		{"/var/lib/store", "file:///dir"},
-		{"ftp://host/x", "known are file:// mem:// s3:// azblob://"},
-		{"gs://bucket", "not supported yet"},
+		{"ftp://host/x", "known are file:// mem:// s3:// azblob:// gs://"},
+		{"gcs://bucket", "gs://bucket"},
+		{"gs://B", "bucket"},
+		{"gs://bucket/Upper", "prefix"},
+		{"gs://bucket?endpoint=localhost:4443", "http://host:port"},
+		{"gs://bucket?endpoint=http://user:hunter2@host", "GOOGLE_APPLICATION_CREDENTIALS"},
 		{"file://dir/sub", "three slashes"},
 		{"file:dir", "three slashes"},
 		{"file:///", "no directory"},
