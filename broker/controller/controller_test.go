@@ -289,6 +289,81 @@ func TestDirectoriesAreFilledEvenly(t *testing.T) {
 	}
 }
 
+// TestRoomOfDirectories: free bytes are shared out evenly, and a cordoned directory gets nothing.
+func TestRoomOfDirectories(t *testing.T) {
+	o := options(memfs.New())
+	dirs := []kafka.UUID{kafka.NewUUID(), kafka.NewUUID(), kafka.NewUUID()}
+	room := map[kafka.UUID]controller.DirState{dirs[0]: {FreeBytes: 100}, dirs[1]: {FreeBytes: 300}, dirs[2]: {FreeBytes: 1000, Cordoned: true}}
+	o.Dirs = func(id kafka.UUID) (controller.DirState, bool) { st, ok := room[id]; return st, ok }
+	c := open(t, o)
+	register(t, c, 1, dirs...)
+	a := create(t, c, controller.NewTopic{Name: "a", Partitions: 8, ReplicationFactor: 1})[0]
+	count := map[kafka.UUID]int{}
+	for _, p := range a.Partitions {
+		count[p.Dirs[0]]++
+	}
+	if count[dirs[0]] != 2 || count[dirs[1]] != 6 || count[dirs[2]] != 0 {
+		t.Errorf("partitions by directory: %v", count)
+	}
+	for i, d := range dirs {
+		room[d] = controller.DirState{FreeBytes: int64(i + 1), Cordoned: true}
+	}
+	for _, n := range []controller.NewTopic{{Name: "b", Partitions: 1, ReplicationFactor: 1}, {Name: "c", Partitions: -1, ReplicationFactor: -1, Assignments: map[int32][]int32{0: {1}}}} {
+		want := kafka.InvalidReplicationFactor
+		if n.Assignments != nil {
+			want = kafka.InvalidReplicaAssignment
+		}
+		if err := c.CreateTopics(t.Context(), []controller.NewTopic{n}, false)[0].Err; !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", n.Name, err, want)
+		}
+	}
+}
+
+// TestDirectoriesChange: a replica's directory after a move, and a broker that lost one goes on
+// leading.
+func TestDirectoriesChange(t *testing.T) {
+	c := open(t, options(memfs.New()))
+	dirs := []kafka.UUID{kafka.NewUUID(), kafka.NewUUID()}
+	r := controller.Registration{ID: 1, Incarnation: kafka.NewUUID(), LogDirs: dirs}
+	if _, err := c.RegisterBroker(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	a := create(t, c, controller.NewTopic{Name: "a", Partitions: 1, ReplicationFactor: 1})[0]
+	to := dirs[0]
+	if a.Partitions[0].Dirs[0] == to {
+		to = dirs[1]
+	}
+	for range 2 { // the second one changes nothing
+		if err := c.AssignDir(t.Context(), 1, a.ID, 0, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := c.Image().TopicByID(a.ID).Partitions[0]
+	if p.Dirs[0] != to || p.PartitionEpoch != a.Partitions[0].PartitionEpoch+1 || p.LeaderEpoch != a.Partitions[0].LeaderEpoch {
+		t.Errorf("after the move: %+v", p)
+	}
+	if err := c.AssignDir(t.Context(), 1, kafka.NewUUID(), 0, to); !errors.Is(err, kafka.UnknownTopicID) {
+		t.Errorf("unknown topic: %v", err)
+	}
+	if err := c.AssignDir(t.Context(), 2, a.ID, 0, to); !errors.Is(err, kafka.ReplicaNotAvailable) {
+		t.Errorf("another broker: %v", err)
+	}
+	r.LogDirs = dirs[:1]
+	if _, err := c.RegisterBroker(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if now := c.Image().TopicByID(a.ID).Partitions[0]; now.LeaderEpoch != p.LeaderEpoch || len(c.Image().Broker(1).LogDirs) != 1 {
+		t.Errorf("after a directory was lost: %+v", now)
+	}
+	r.Incarnation = kafka.NewUUID()
+	if _, err := c.RegisterBroker(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if now := c.Image().TopicByID(a.ID).Partitions[0]; now.LeaderEpoch != p.LeaderEpoch+1 {
+		t.Errorf("after a new process: %+v", now)
+	}
+}
+
 func TestDeleteAndConfigure(t *testing.T) {
 	c := open(t, options(memfs.New()))
 	register(t, c, 1)

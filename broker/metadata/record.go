@@ -35,8 +35,9 @@ type FeatureRecord struct {
 	Level int16
 }
 
-// RegisterBrokerRecord is the start of a broker's process. With it, every partition that the
-// broker leads gets a higher leader epoch and partition epoch.
+// RegisterBrokerRecord is the start of a broker's process, or, with the incarnation of the last
+// one, news of its log directories, after which it goes on leading. With a new process, every
+// partition that the broker leads gets a higher leader epoch and partition epoch.
 type RegisterBrokerRecord struct {
 	ID          int32
 	Incarnation kafka.UUID

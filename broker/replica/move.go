@@ -306,15 +306,19 @@ func (m *Manager) resumeMoves() {
 		}
 	}
 	for _, f := range m.dirs.Futures() {
-		p, err := m.Partition(f.TP.Topic, f.TP.Partition)
-		if err == nil && p.Log() != nil && p.Log().Dir() == f.Dir {
-			err = m.dirs.DropFuture(f)
-		} else if err == nil {
-			err = m.moveLog(DirChange{f.TP.Topic, f.TP.Partition, f.Dir}, true)
-		}
-		if err != nil {
-			m.logger.Warn("a copy that a move was making is left alone", "partition", f.TP.String(), "dir", f.Dir, "error", err)
-		}
+		m.disk.submit(func() { m.resumeMove(f) })
+	}
+}
+
+func (m *Manager) resumeMove(f logdir.Future) {
+	p, err := m.Partition(f.TP.Topic, f.TP.Partition)
+	if err == nil && p.Log() != nil && p.Log().Dir() == f.Dir {
+		err = m.dirs.DropFuture(f)
+	} else if err == nil {
+		err = m.moveLog(DirChange{f.TP.Topic, f.TP.Partition, f.Dir}, true)
+	}
+	if err != nil {
+		m.logger.Warn("a copy that a move was making is left alone", "partition", f.TP.String(), "dir", f.Dir, "error", err)
 	}
 }
 

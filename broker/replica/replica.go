@@ -215,7 +215,7 @@ func (m *Manager) Apply(img *metadata.Image, d *metadata.Delta) error {
 	if !m.applied {
 		m.applied = true
 		m.reportStrays(img)
-		defer m.disk.submit(m.resumeMoves)
+		defer m.resumeMoves()
 	}
 	var errs []error
 	for _, t := range d.Deleted {
