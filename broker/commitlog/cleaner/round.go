@@ -300,7 +300,7 @@ func (r *round) retain(b []byte, h batch.Header) (left []byte, entry *commitlog.
 	switch {
 	case !r.needed(h):
 		return nil, entry
-	case h.Count == 0:
+	case h.Count == 0, h.IsControl(): // of a marker the epoch counts, which is read with its record
 		return b, entry
 	}
 	r.out = batch.Hollow(r.out[:0], h)
