@@ -227,3 +227,57 @@ func TestBadSwapRecord(t *testing.T) {
 		t.Errorf("%v", l.Err())
 	}
 }
+
+// TestSwapUnderReader has a read that found its segment look again when the transaction
+// index, which it reads last, became another one: the aborted records that it holds are not
+// listed there.
+func TestSwapUnderReader(t *testing.T) {
+	fsys := newFS(t)
+	o := testOptions(fsys)
+	o.Config.Compact = true
+	l := open(t, o)
+	appendBatch(t, l, transactional(5, 0, 0, 1), 0)
+	appendBatch(t, l, batch.ControlBatch(batch.Abort, 0, 5, 0, testNowMs), 0)
+	if err := l.Roll(); err != nil {
+		t.Fatal(err)
+	}
+	appendBatch(t, l, records(1, 10, testNowMs), 0)
+	p, _, err := (finder{l}).locate(0, 0, l.End())
+	if err != nil || !p.hasTxns {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	if err := rewriteAll(t, l, []int64{0}, 0).Swap(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := p.read(l, 1<<20, true); !errors.Is(err, errSwapped) {
+		t.Errorf("a read across a swap answers %v", err)
+	}
+	r, err := l.Read(0, 1<<20, l.End(), true)
+	if err != nil || r.Base != 1 || len(r.Aborted) != 0 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	r.Range.Release()
+	for _, name := range names(t, fsys) {
+		if name == segmentName(0, txnIndexSuffix) || strings.HasSuffix(name, swapSuffix) {
+			t.Errorf("%s was left", name)
+		}
+	}
+}
+
+// TestSwapSnapshots removes the snapshots of what is rewritten, and no other.
+func TestSwapSnapshots(t *testing.T) {
+	fsys := newFS(t)
+	l := compactable(t, testOptions(fsys), 4)
+	if err := rewriteAll(t, l, []int64{1, 2}).Swap(); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, name := range names(t, fsys) {
+		if strings.HasSuffix(name, snapshotSuffix) {
+			got = append(got, strings.TrimLeft(name, "0"))
+		}
+	}
+	if fmt.Sprint(got) != "[3.snapshot 4.snapshot]" {
+		t.Errorf("snapshots %v", got)
+	}
+}
