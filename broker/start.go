@@ -329,6 +329,9 @@ func (n *Node) openPartitions(context.Context) error {
 			n.topics.apply(img, d)
 		}
 	})
+	if n.config.CleanerEnable {
+		n.wg.Go(func() { n.cleaner().Run(n.background) })
+	}
 	// What is only local has a loop of its own: a partition of a tiered topic may wait for
 	// the object store, and the disks must not fill up meanwhile.
 	n.retain(func(p lifecycle.Partition) bool { return p.Policy().Tiered })

@@ -35,6 +35,11 @@ func (l *Log) FlushClosed() error {
 	if err := (syncer{l}).flush(what); err != nil {
 		return err
 	}
+	l.mu.Lock()
+	if l.mu.gaps && l.mu.promise == nil {
+		l.mu.flushed = l.mu.recoveryPoint
+	}
+	l.mu.Unlock()
 	return (syncer{l}).seal()
 }
 

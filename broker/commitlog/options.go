@@ -121,6 +121,7 @@ type State struct {
 	ActiveBytes   int64 // its size, -1 = not known
 	Sealed        bool  // indexes and producer state are in files, synced or not: see Untouched
 	Suspect       bool  // see Log.Suspect: nobody has settled it yet
+	Gaps          bool  // the log is or was compacted: offsets may be missing
 	// Damaged says that damage was reported and not settled, or that the log could not be
 	// read: whatever a later start finds, it cuts nothing.
 	Damaged bool

@@ -23,6 +23,7 @@ const (
 	entrySuspect      = 1 << 0
 	entryClosed       = 1 << 1
 	entryDamaged      = 1 << 2
+	entryGaps         = 1 << 3
 	entrySealed       = 1 << 4
 )
 
@@ -73,6 +74,9 @@ func (e *checkpointEntry) append(dst []byte) []byte {
 	}
 	if e.Damaged {
 		flags |= entryDamaged
+	}
+	if e.Gaps {
+		flags |= entryGaps
 	}
 	if e.Sealed {
 		flags |= entrySealed
@@ -168,6 +172,7 @@ func (r *reader) entry(e *checkpointEntry, version uint16) {
 	if b := r.take(1); b != nil {
 		e.Suspect, e.closed, e.Damaged = b[0]&entrySuspect != 0, b[0]&entryClosed != 0, b[0]&entryDamaged != 0
 		e.Sealed = b[0]&entrySealed != 0
+		e.Gaps = b[0]&entryGaps != 0
 	}
 	for _, v := range []*int64{&e.RecoveryPoint, &e.LogStart, &e.LocalStart, &e.HighestRemote, &e.End} {
 		*v = int64(r.u64())
