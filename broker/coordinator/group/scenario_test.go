@@ -199,7 +199,7 @@ func (s *stage) play(f []string) {
 func (s *stage) playAdmin(verb, group string, w words) {
 	switch verb {
 	case "fetch": // all offsets of the group
-		s.c.FetchAll(group, func(offsets []PartitionOffset, code kafka.Error) {
+		s.c.FetchAll(group, Stranger(), func(offsets []PartitionOffset, code kafka.Error) {
 			lines := []string{}
 			for _, o := range offsets {
 				lines = append(lines, fmt.Sprintf("%s: %s", o.TopicPartition, o.Offset.text()))
@@ -208,7 +208,7 @@ func (s *stage) playAdmin(verb, group string, w words) {
 			s.say("<- %s", strings.Join(append([]string{code.Name()}, lines...), ", "))
 		})
 	case "fetch-one": // one partition
-		s.c.Fetch(group, []kafka.TopicPartition{partition(w["partition"])}, func(o []Offset, code kafka.Error) {
+		s.c.Fetch(group, Stranger(), []kafka.TopicPartition{partition(w["partition"])}, func(o []Offset, code kafka.Error) {
 			s.say("<- %s %s", code.Name(), o[0].text())
 		})
 	case "describe":
