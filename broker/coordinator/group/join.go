@@ -38,7 +38,7 @@ func (s *Shard) Join(nowMs int64, c Client, req *wire.JoinGroupRequest, reply fu
 	g, exists := s.groups.Get(req.GroupID)
 	if exists && g.modern != nil {
 		if !g.empty() {
-			e.joinModern(g, j)
+			e.on(g).joinModern(j)
 			return e.done()
 		}
 		if req.MemberID == "" && req.ProtocolType != "" && len(req.Protocols) > 0 {

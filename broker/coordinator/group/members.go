@@ -51,7 +51,7 @@ func (e *event) removeMember(g *group, m *member) {
 func (s *Shard) Sync(nowMs int64, req *wire.SyncGroupRequest, reply func(*wire.SyncGroupResponse)) coordinator.Step {
 	e := s.event(nowMs)
 	if g, ok := s.groups.Get(req.GroupID); ok && g.modern != nil && !g.empty() {
-		e.syncModern(g, req, reply)
+		e.on(g).syncModern(req, reply)
 		return e.done()
 	}
 	g, code := e.syncing(req)
@@ -149,7 +149,7 @@ func (e *event) heartbeat(req *wire.HeartbeatRequest) kafka.Error {
 		return kafka.UnknownMemberID
 	}
 	if g.modern != nil {
-		return e.heartbeatModern(g, req)
+		return e.on(g).heartbeatModern(req)
 	}
 	if code := g.validate(req.MemberID, req.GroupInstanceID); code != kafka.NoError {
 		return code
@@ -169,7 +169,7 @@ func (s *Shard) Leave(nowMs int64, groupID string, members []wire.LeaveGroupRequ
 	e := s.event(nowMs)
 	g, ok := s.groups.Get(groupID)
 	if ok && g.modern != nil {
-		out := e.leaveClassic(g, members)
+		out := e.on(g).leaveClassic(members)
 		e.after(func(_ *event, err error) { reply(out, codeOf(err)) })
 		return e.done()
 	}

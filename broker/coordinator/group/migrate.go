@@ -28,7 +28,7 @@ func (e *event) replaceEmpty(id string, old *group) *group {
 func (e *event) replaceEmptyModern(old *group) *group {
 	g := newGroup(e.s.versions, old.id, e.nowMs)
 	g.offsets = old.offsets
-	e.tombstones(old)
+	e.on(old).tombstones()
 	e.s.groups.Set(g.id, g)
 	e.record(groupRecord(g, nil))
 	return g
@@ -42,7 +42,7 @@ type upgrade struct {
 
 // prepareUpgrade reads the members of a classic group as those of a group of the consumer
 // protocol, or says why they can't be.
-func (e *event) prepareUpgrade(g *group, cfg ConsumerConfig) (*upgrade, error) {
+func (s *Shard) prepareUpgrade(g *group, cfg ConsumerConfig) (*upgrade, error) {
 	refuse := func(why string) error {
 		return fmt.Errorf("the classic group %q can't become one of the consumer protocol: %s: %w", g.id, why, kafka.GroupIDNotFound)
 	}
@@ -59,7 +59,7 @@ func (e *event) prepareUpgrade(g *group, cfg ConsumerConfig) (*upgrade, error) {
 		chosen := g.choose()
 		protocol = &chosen
 	}
-	img := e.s.env.Image()
+	img := s.env.Image()
 	up := &upgrade{from: g}
 	for _, m := range g.members {
 		_, sub, err := parseSubscription(m.metadata(protocol))
@@ -113,26 +113,26 @@ func (e *event) upgrade(up *upgrade) *group {
 	g := newModernGroup(e.s.versions, up.from.id, up.from)
 	e.s.groups.Set(g.id, g)
 	for _, m := range up.members {
-		e.putMember(g, m)
-		e.expectMember(g, m, int64(m.Classic.SessionTimeoutMs))
+		e.on(g).putMember(m)
+		e.on(g).expectMember(m, int64(m.Classic.SessionTimeoutMs))
 	}
 	now := epochs{group: up.from.generation, hash: g.modern.hash(e.s.env.Image())}
-	e.putEpochs(g, now)
+	e.on(g).putEpochs(now)
 	for _, m := range up.members {
-		e.putTarget(g, m.ID, m.Assigned)
+		e.on(g).putTarget(m.ID, m.Assigned)
 	}
 	now.assignment = now.group
-	e.putEpochs(g, now)
+	e.on(g).putEpochs(now)
 	for _, m := range up.members {
-		e.putAssigned(g, m)
+		e.on(g).putAssigned(m)
 	}
 	return g
 }
 
 // mayDowngrade says whether the group becomes classic when members leave: who is left speaks
 // the classic protocol alone.
-func (e *event) mayDowngrade(g *group, leaving []*consumer.Member) bool {
-	left := g.modern.members.Len() - len(leaving)
+func (e *turn) mayDowngrade(leaving []*consumer.Member) bool {
+	left := e.g.modern.members.Len() - len(leaving)
 	leavingClassics := 0
 	for _, m := range leaving {
 		if m.Classic != nil {
@@ -140,24 +140,24 @@ func (e *event) mayDowngrade(g *group, leaving []*consumer.Member) bool {
 		}
 	}
 	// Without a member of the consumer protocol that leaves, the group would have been classic before.
-	return left > 0 && leavingClassics < len(leaving) && g.modern.classics()-leavingClassics == left &&
-		left <= e.s.env.Config().MaxSize && e.s.env.Consumer(g.id).Downgrade
+	return left > 0 && leavingClassics < len(leaving) && e.g.modern.classics()-leavingClassics == left &&
+		left <= e.s.env.Config().MaxSize && e.s.env.Consumer(e.g.id).Downgrade
 }
 
 // downgrade makes the group a classic one of the members that are left, in its epoch as
 // generation, with their assignments. It rebalances, if what there is to assign has changed.
-func (e *event) downgrade(g *group, leaving []*consumer.Member, rebalance bool) {
-	e.tombstones(g)
+func (e *turn) downgrade(leaving []*consumer.Member, rebalance bool) {
+	e.tombstones()
 	img := e.s.env.Image()
 	gone := map[string]bool{}
 	for _, m := range leaving {
 		gone[m.ID] = true
 	}
-	next := newGroup(e.s.versions, g.id, e.nowMs)
-	next.offsets = g.offsets
-	next.state, next.generation = Stable, g.modern.now().group
-	for _, id := range g.modern.ids() {
-		m, _ := g.modern.members.Get(id)
+	next := newGroup(e.s.versions, e.g.id, e.nowMs)
+	next.offsets = e.g.offsets
+	next.state, next.generation = Stable, e.g.modern.now().group
+	for _, id := range e.g.modern.ids() {
+		m, _ := e.g.modern.members.Get(id)
 		if gone[id] {
 			continue
 		}
@@ -173,7 +173,7 @@ func (e *event) downgrade(g *group, leaving []*consumer.Member, rebalance bool) 
 	protocol := next.choose()
 	next.protocol = &protocol
 	next.subscribe()
-	e.s.groups.Set(g.id, next)
+	e.s.groups.Set(e.g.id, next)
 	e.record(groupRecord(next, (*member).assigned))
 	for _, m := range next.members {
 		e.expectHeartbeat(next, m)

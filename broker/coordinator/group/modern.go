@@ -49,6 +49,14 @@ type expression struct {
 	atMs     int64
 }
 
+// turn is an event in a group of the consumer protocol.
+type turn struct {
+	*event
+	g *group
+}
+
+func (e *event) on(g *group) *turn { return &turn{e, g} }
+
 // partitionID names a partition of a topic that may have been replaced by one of its name.
 type partitionID struct {
 	topic kafka.UUID

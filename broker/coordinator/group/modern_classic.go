@@ -3,6 +3,7 @@ package group
 import (
 	"github.com/varve-io/varve/broker/coordinator/group/consumer"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/wire"
 )
 
@@ -11,8 +12,8 @@ import (
 // they own, and are told in a heartbeat to join again when there is news.
 
 // joinModern has a classic member join the group, or join it again.
-func (e *event) joinModern(g *group, j joining) {
-	code := e.mayJoinModern(g, j)
+func (e *turn) joinModern(j joining) {
+	code := e.mayJoinModern(j)
 	if code != kafka.NoError {
 		e.refuseJoin(j, j.MemberID, code)
 		return
@@ -30,14 +31,14 @@ func (e *event) joinModern(g *group, j joining) {
 		e.refuseJoin(j, id, kafka.UnknownServerError)
 		return
 	}
-	old, code := g.modern.joiner(j, id)
+	old, code := e.g.modern.joiner(j, id)
 	if code != kafka.NoError {
 		e.refuseJoin(j, id, code)
 		return
 	}
-	down := j.GroupInstanceID != nil && g.modern.static(*j.GroupInstanceID) != nil && e.mayReplaceDown(g, g.modern.static(*j.GroupInstanceID))
-	old = e.takeClassicPlace(g, old, id)
-	img, cfg := e.s.env.Image(), e.s.env.Consumer(g.id)
+	down := j.GroupInstanceID != nil && e.g.modern.static(*j.GroupInstanceID) != nil && e.mayReplaceDown(e.g.modern.static(*j.GroupInstanceID))
+	old = e.takeClassicPlace(old, id)
+	img, cfg := e.s.env.Image(), e.s.env.Consumer(e.g.id)
 	next := *old
 	keep(&next.Instance, j.GroupInstanceID)
 	keep(&next.Rack, emptyAsNil(sub.RackID))
@@ -45,23 +46,24 @@ func (e *event) joinModern(g *group, j joining) {
 	next.RebalanceTimeoutMs, next.Topics, next.Regex = j.RebalanceTimeoutMs, ascending(sub.Topics), &none
 	next.ClientID, next.Host, next.Classic = j.Client.ID, j.Host, classicOf(j.SessionTimeoutMs, j.Protocols)
 
-	names, regex := e.tell(g, old, &next)
+	names, regex := e.tell(old, &next)
 	changed := names || regex != regexSame
-	e.bump(g, img, changed)
-	owned := reportedBy(&sub, e)
+	e.bump(img, changed)
+	owned := reportedBy(&sub, img)
 	m := &next
 	if down {
 		if !changed {
-			m = e.reconcile(g, m, img, owned, false)
+			m = e.reconcile(m, img, owned, false)
 		}
-		e.downgrade(g, nil, changed)
+		e.downgrade(nil, changed)
 	} else {
-		e.assign(g, img, cfg)
-		m = e.reconcile(g, m, img, owned, changed)
+		e.assign(img, cfg)
+		m = e.reconcile(m, img, owned, changed)
 	}
 	resp := &wire.JoinGroupResponse{
-		MemberID: m.ID, GenerationID: m.Epoch, ProtocolType: &g.protocolType, ProtocolName: &m.Classic.Protocols[0].Name,
+		MemberID: m.ID, GenerationID: m.Epoch, ProtocolType: &e.g.protocolType, ProtocolName: &m.Classic.Protocols[0].Name,
 	}
+	g := e.g
 	e.after(func(e *event, err error) {
 		if err != nil {
 			j.reply(joinError(m.ID, codeOf(err)))
@@ -71,22 +73,22 @@ func (e *event) joinModern(g *group, j joining) {
 		if now, _ := e.s.groups.Get(g.id); now == g && !down {
 			e.stopTimer(g, rejoinTimer+m.ID)
 			delete(g.modern.rejoining, m.ID)
-			e.expectMember(g, m, int64(m.Classic.SessionTimeoutMs))
-			e.expectBefore(g, resyncTimer, m.ID, int64(j.RebalanceTimeoutMs))
+			e.on(g).expectMember(m, int64(m.Classic.SessionTimeoutMs))
+			e.on(g).expectBefore(resyncTimer, m.ID, int64(j.RebalanceTimeoutMs))
 		}
 	})
 }
 
 // mayJoinModern says whether the group takes a classic member.
-func (e *event) mayJoinModern(g *group, j joining) kafka.Error {
-	cfg := e.s.env.Consumer(g.id)
-	_, known := g.modern.members.Get(j.MemberID)
+func (e *turn) mayJoinModern(j joining) kafka.Error {
+	cfg := e.s.env.Consumer(e.g.id)
+	_, known := e.g.modern.members.Get(j.MemberID)
 	switch {
 	case !cfg.Upgrade && !cfg.Downgrade:
 		return kafka.InconsistentGroupProtocol
-	case g.modern.members.Len() >= cfg.MaxSize && !known:
+	case e.g.modern.members.Len() >= cfg.MaxSize && !known:
 		return kafka.GroupMaxSizeReached
-	case !g.modern.supports(j.ProtocolType, j.Protocols):
+	case !e.g.modern.supports(j.ProtocolType, j.Protocols):
 		return kafka.InconsistentGroupProtocol
 	}
 	return kafka.NoError
@@ -138,26 +140,26 @@ func (m *modern) joiner(j joining, id string) (*consumer.Member, kafka.Error) {
 }
 
 // takeClassicPlace is takePlace for a classic member, whose epoch is no sign of having left.
-func (e *event) takeClassicPlace(g *group, m *consumer.Member, id string) *consumer.Member {
+func (e *turn) takeClassicPlace(m *consumer.Member, id string) *consumer.Member {
 	if m.ID == id {
 		return m
 	}
-	return e.takePlace(g, m, id)
+	return e.takePlace(m, id)
 }
 
 // mayReplaceDown says whether the group becomes classic when a classic member takes the place
 // of a static one: of the only one of the consumer protocol.
-func (e *event) mayReplaceDown(g *group, static *consumer.Member) bool {
-	return static.Classic == nil && g.modern.classics() == g.modern.members.Len()-1 &&
-		g.modern.members.Len() <= e.s.env.Config().MaxSize && e.s.env.Consumer(g.id).Downgrade
+func (e *turn) mayReplaceDown(static *consumer.Member) bool {
+	return static.Classic == nil && e.g.modern.classics() == e.g.modern.members.Len()-1 &&
+		e.g.modern.members.Len() <= e.s.env.Config().MaxSize && e.s.env.Consumer(e.g.id).Downgrade
 }
 
 // reportedBy is what a classic consumer says it owns. A client that can't say so owns nothing,
 // because it gives up everything before it joins.
-func reportedBy(sub *wire.ConsumerProtocolSubscription, e *event) *consumer.Assignment {
+func reportedBy(sub *wire.ConsumerProtocolSubscription, img *metadata.Image) *consumer.Assignment {
 	var topics []consumer.TopicPartitions
 	for _, t := range sub.OwnedPartitions {
-		topics = append(topics, namedPartitions(e.s.env.Image(), t.Topic, t.Partitions, 0)...)
+		topics = append(topics, namedPartitions(img, t.Topic, t.Partitions, 0)...)
 	}
 	out := consumer.Normal(topics)
 	return &out
@@ -181,9 +183,9 @@ func (m *modern) classicMember(id string, instance *string, generation int32) (*
 }
 
 // syncModern tells a classic member what it owns.
-func (e *event) syncModern(g *group, req *wire.SyncGroupRequest, reply func(*wire.SyncGroupResponse)) {
+func (e *turn) syncModern(req *wire.SyncGroupRequest, reply func(*wire.SyncGroupResponse)) {
 	refuse := func(code kafka.Error) { e.reply(func() { reply(&wire.SyncGroupResponse{ErrorCode: int16(code)}) }) }
-	m, code := g.modern.classicMember(req.MemberID, req.GroupInstanceID, req.GenerationID)
+	m, code := e.g.modern.classicMember(req.MemberID, req.GroupInstanceID, req.GenerationID)
 	if code != kafka.NoError {
 		refuse(code)
 		return
@@ -193,13 +195,14 @@ func (e *event) syncModern(g *group, req *wire.SyncGroupRequest, reply func(*wir
 	case req.ProtocolType != nil && *req.ProtocolType != consumerProtocol, req.ProtocolName != nil && *req.ProtocolName != protocol:
 		refuse(kafka.InconsistentGroupProtocol)
 		return
-	case g.modern.now().group > m.Epoch && m.State != consumer.Unrevoked:
+	case e.g.modern.now().group > m.Epoch && m.State != consumer.Unrevoked:
 		// There is news already. One that has to give something up does that first.
-		e.expectRejoin(g, m)
+		e.expectRejoin(m)
 		refuse(kafka.RebalanceInProgress)
 		return
 	}
 	resp := &wire.SyncGroupResponse{ProtocolType: req.ProtocolType, ProtocolName: req.ProtocolName, Assignment: classicAssignment(m, e.s.env.Image())}
+	g := e.g
 	e.after(func(e *event, err error) {
 		if err != nil {
 			reply(&wire.SyncGroupResponse{ErrorCode: int16(codeOf(err))})
@@ -208,21 +211,21 @@ func (e *event) syncModern(g *group, req *wire.SyncGroupRequest, reply func(*wir
 		reply(resp)
 		if now, _ := e.s.groups.Get(g.id); now == g {
 			e.stopTimer(g, resyncTimer+m.ID)
-			e.expectMember(g, m, int64(m.Classic.SessionTimeoutMs))
+			e.on(g).expectMember(m, int64(m.Classic.SessionTimeoutMs))
 		}
 	})
 }
 
 // heartbeatModern keeps a classic member's session, and tells it whether to join again: when
 // the group is ahead of it, when it has to give something up, or when what it waits for is free.
-func (e *event) heartbeatModern(g *group, req *wire.HeartbeatRequest) kafka.Error {
-	m, code := g.modern.classicMember(req.MemberID, req.GroupInstanceID, req.GenerationID)
+func (e *turn) heartbeatModern(req *wire.HeartbeatRequest) kafka.Error {
+	m, code := e.g.modern.classicMember(req.MemberID, req.GroupInstanceID, req.GenerationID)
 	if code != kafka.NoError {
 		return code
 	}
-	e.expectMember(g, m, int64(m.Classic.SessionTimeoutMs))
-	if m.Epoch < g.modern.now().group || m.State == consumer.Unrevoked || m.State == consumer.Unreleased && !g.modern.waits(m) {
-		e.expectRejoin(g, m)
+	e.expectMember(m, int64(m.Classic.SessionTimeoutMs))
+	if m.Epoch < e.g.modern.now().group || m.State == consumer.Unrevoked || m.State == consumer.Unreleased && !e.g.modern.waits(m) {
+		e.expectRejoin(m)
 		return kafka.RebalanceInProgress
 	}
 	return kafka.NoError
@@ -240,28 +243,28 @@ func (m *modern) waits(member *consumer.Member) bool {
 }
 
 // expectRejoin begins the time in which a classic member has to join again, when it is first told so.
-func (e *event) expectRejoin(g *group, m *consumer.Member) {
-	if g.modern.rejoining[m.ID] {
+func (e *turn) expectRejoin(m *consumer.Member) {
+	if e.g.modern.rejoining[m.ID] {
 		return
 	}
-	if g.modern.rejoining == nil {
-		g.modern.rejoining = map[string]bool{}
+	if e.g.modern.rejoining == nil {
+		e.g.modern.rejoining = map[string]bool{}
 	}
-	g.modern.rejoining[m.ID] = true
-	e.expectBefore(g, rejoinTimer, m.ID, int64(max(0, m.RebalanceTimeoutMs)))
+	e.g.modern.rejoining[m.ID] = true
+	e.expectBefore(rejoinTimer, m.ID, int64(max(0, m.RebalanceTimeoutMs)))
 }
 
 // leaveClassic takes members out, of whatever protocol, by id or instance.
-func (e *event) leaveClassic(g *group, members []wire.LeaveGroupRequestMember) []wire.LeaveGroupResponseMember {
+func (e *turn) leaveClassic(members []wire.LeaveGroupRequestMember) []wire.LeaveGroupResponseMember {
 	out := make([]wire.LeaveGroupResponseMember, len(members))
 	var leaving []*consumer.Member
 	seen := map[string]bool{}
 	for i, who := range members {
 		out[i] = wire.LeaveGroupResponseMember{MemberID: who.MemberID, GroupInstanceID: who.GroupInstanceID}
-		m, ok := g.modern.members.Get(who.MemberID)
+		m, ok := e.g.modern.members.Get(who.MemberID)
 		code := kafka.NoError
 		if who.GroupInstanceID != nil {
-			m = g.modern.static(*who.GroupInstanceID)
+			m = e.g.modern.static(*who.GroupInstanceID)
 			if ok = m != nil; ok && who.MemberID != "" && m.ID != who.MemberID {
 				code = kafka.FencedInstanceID
 			}
@@ -275,6 +278,6 @@ func (e *event) leaveClassic(g *group, members []wire.LeaveGroupRequestMember) [
 			leaving = append(leaving, m)
 		}
 	}
-	e.fenceMembers(g, leaving)
+	e.fenceMembers(leaving)
 	return out
 }

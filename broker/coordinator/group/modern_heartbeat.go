@@ -29,7 +29,7 @@ func (s *Shard) ConsumerHeartbeat(nowMs int64, c Client, req *wire.ConsumerGroup
 	if req.MemberEpoch < 0 {
 		resp, err = e.leaveModern(req)
 	} else {
-		resp, err = e.beat(c, req)
+		resp, err = (&heartbeat{e, c, req, s.env.Consumer(req.GroupID)}).beat()
 	}
 	if err != nil {
 		resp = refusedHeartbeat(err)
@@ -52,17 +52,26 @@ func refusedHeartbeat(err error) *wire.ConsumerGroupHeartbeatResponse {
 	return resp
 }
 
-// beat is the heartbeat of a member that joins or stays.
-func (e *event) beat(c Client, req *wire.ConsumerGroupHeartbeatRequest) (*wire.ConsumerGroupHeartbeatResponse, error) {
+// heartbeat is one ConsumerGroupHeartbeat of a member that joins or stays.
+type heartbeat struct {
+	*event
+	from Client
+	req  *wire.ConsumerGroupHeartbeatRequest
+	cfg  ConsumerConfig
+}
+
+func (h *heartbeat) beat() (*wire.ConsumerGroupHeartbeatResponse, error) {
+	req, cfg, c := h.req, h.cfg, h.from
 	id := req.MemberID
 	if id == "" {
-		id = e.s.env.NewID()
+		id = h.s.env.NewID()
 	}
-	cfg, img := e.s.env.Consumer(req.GroupID), e.s.env.Image()
-	g, old, err := e.admit(req, id, cfg)
+	img := h.s.env.Image()
+	g, old, err := h.admit(id)
 	if err != nil {
 		return nil, err
 	}
+	e := h.on(g)
 	next := *old
 	next.ClientID, next.Host, next.Classic = c.ID, c.Host, nil
 	keep(&next.Instance, req.InstanceID)
@@ -75,12 +84,12 @@ func (e *event) beat(c Client, req *wire.ConsumerGroupHeartbeatRequest) (*wire.C
 	if req.SubscribedTopicNames != nil {
 		next.Topics = ascending(req.SubscribedTopicNames)
 	}
-	names, regex := e.tell(g, old, &next)
-	e.refreshExpressions(g, cfg)
-	e.bump(g, img, names || regex == regexResolved)
-	e.assign(g, img, cfg)
-	m := e.reconcile(g, &next, img, assignmentOf(req.TopicPartitions), names || regex != regexSame)
-	e.expectMember(g, m, cfg.SessionTimeoutMs)
+	names, regex := e.tell(old, &next)
+	e.refreshExpressions(cfg)
+	e.bump(img, names || regex == regexResolved)
+	e.assign(img, cfg)
+	m := e.reconcile(&next, img, assignmentOf(req.TopicPartitions), names || regex != regexSame)
+	e.expectMember(m, cfg.SessionTimeoutMs)
 
 	resp := &wire.ConsumerGroupHeartbeatResponse{MemberID: &m.ID, MemberEpoch: m.Epoch, HeartbeatIntervalMs: cfg.HeartbeatIntervalMs}
 	full := req.RebalanceTimeoutMs != -1 && (req.SubscribedTopicNames != nil || req.SubscribedTopicRegex != nil) && req.TopicPartitions != nil
@@ -103,7 +112,8 @@ func keep(to **string, said *string) {
 
 // admit finds the group and the member of a heartbeat, and makes them where it joins; or it
 // says why it is refused, and has changed nothing.
-func (e *event) admit(req *wire.ConsumerGroupHeartbeatRequest, id string, cfg ConsumerConfig) (*group, *consumer.Member, error) {
+func (h *heartbeat) admit(id string) (*group, *consumer.Member, error) {
+	e, req, cfg := h.event, h.req, h.cfg
 	g, ok := e.s.groups.Get(req.GroupID)
 	join := req.MemberEpoch == consumer.JoinEpoch
 	size, known := 0, false
@@ -116,7 +126,7 @@ func (e *event) admit(req *wire.ConsumerGroupHeartbeatRequest, id string, cfg Co
 	case !join:
 		return nil, nil, fmt.Errorf("there is no group %q of the consumer protocol: %w", req.GroupID, kafka.GroupIDNotFound)
 	case ok && !g.empty():
-		if up, err = e.prepareUpgrade(g, cfg); err != nil {
+		if up, err = e.s.prepareUpgrade(g, cfg); err != nil {
 			return nil, nil, err
 		}
 		_, known = g.byID[id]
@@ -151,7 +161,7 @@ func (e *event) admit(req *wire.ConsumerGroupHeartbeatRequest, id string, cfg Co
 	case !ok || g.modern == nil:
 		g = e.replaceEmpty(req.GroupID, g)
 	}
-	return g, e.takePlace(g, m, id), nil
+	return g, e.on(g).takePlace(m, id), nil
 }
 
 // who is the member of a heartbeat; a static one that joins is the member whose place it takes.
@@ -218,17 +228,17 @@ func checkEpoch(m *consumer.Member, req *wire.ConsumerGroupHeartbeatRequest) err
 
 // takePlace gives a static member's place to the one that joins under a new id, with all that
 // it was assigned. Any other member is what it was.
-func (e *event) takePlace(g *group, m *consumer.Member, id string) *consumer.Member {
+func (e *turn) takePlace(m *consumer.Member, id string) *consumer.Member {
 	if m.ID == id && m.Epoch != consumer.StaticLeaveEpoch {
 		return m
 	}
 	next := *m
 	next.ID, next.Epoch, next.Previous = id, 0, 0
-	target, _ := g.modern.targets.Get(m.ID)
-	e.dropMember(g, m.ID) // its timers go off in vain
-	e.putMember(g, &next)
-	e.putTarget(g, id, target)
-	e.putAssigned(g, &next)
+	target, _ := e.g.modern.targets.Get(m.ID)
+	e.dropMember(m.ID) // its timers go off in vain
+	e.putMember(&next)
+	e.putTarget(id, target)
+	e.putAssigned(&next)
 	return &next
 }
 
@@ -242,16 +252,16 @@ const (
 )
 
 // tell takes over what a member says of itself, and answers whether its subscription has changed.
-func (e *event) tell(g *group, old, next *consumer.Member) (names bool, regex regexChange) {
-	if _, ok := g.modern.members.Get(old.ID); !ok || !next.Said(old) {
-		e.putMember(g, next)
+func (e *turn) tell(old, next *consumer.Member) (names bool, regex regexChange) {
+	if _, ok := e.g.modern.members.Get(old.ID); !ok || !next.Said(old) {
+		e.putMember(next)
 	}
 	names = !slices.Equal(old.Topics, next.Topics)
 	if old.Expression() == next.Expression() {
 		return names, regexSame
 	}
-	e.dropExpressions(g)
-	x, _ := g.modern.expressions.Get(next.Expression())
+	e.dropExpressions()
+	x, _ := e.g.modern.expressions.Get(next.Expression())
 	if x.resolved || next.Expression() == "" {
 		return names, regexResolved
 	}
@@ -259,43 +269,43 @@ func (e *event) tell(g *group, old, next *consumer.Member) (names bool, regex re
 }
 
 // bump gives the group a new epoch if it must have one, or what it is subscribed to has changed.
-func (e *event) bump(g *group, img *metadata.Image, must bool) {
-	now := g.modern.now()
+func (e *turn) bump(img *metadata.Image, must bool) {
+	now := e.g.modern.now()
 	must = must || now.group == 0
-	if !must && g.modern.checked == img {
+	if !must && e.g.modern.checked == img {
 		return
 	}
-	g.modern.checked = img
+	e.g.modern.checked = img
 	e.after(func(_ *event, err error) {
 		if err != nil {
-			g.modern.checked = nil // what it led to was taken back
+			e.g.modern.checked = nil // what it led to was taken back
 		}
 	})
-	hash := g.modern.hash(img)
+	hash := e.g.modern.hash(img)
 	now.legacy = false
 	if must || hash != now.hash {
 		now.group, now.hash = now.group+1, hash
 	}
-	e.putEpochs(g, now)
+	e.putEpochs(now)
 }
 
 // assign makes a new target assignment if the last one is older than the group. Not at once,
 // if that one was made just now: others may be about to join.
-func (e *event) assign(g *group, img *metadata.Image, cfg ConsumerConfig) {
-	now := g.modern.now()
+func (e *turn) assign(img *metadata.Image, cfg ConsumerConfig) {
+	now := e.g.modern.now()
 	if now.group <= now.assignment || now.assignmentMs != 0 && e.nowMs < now.assignmentMs+cfg.AssignmentIntervalMs {
 		return
 	}
-	assignor, _ := consumer.Assignors(g.modern.assignor(cfg))
-	spec := g.modern.spec(img)
+	assignor, _ := consumer.Assignors(e.g.modern.assignor(cfg))
+	spec := e.g.modern.spec(img)
 	for i, target := range assignor(spec) {
 		id := spec.Members[i].ID
-		if before, ok := g.modern.targets.Get(id); !ok || !before.Same(target) {
-			e.putTarget(g, id, target)
+		if before, ok := e.g.modern.targets.Get(id); !ok || !before.Same(target) {
+			e.putTarget(id, target)
 		}
 	}
 	now.assignment, now.assignmentMs = now.group, e.nowMs
-	e.putEpochs(g, now)
+	e.putEpochs(now)
 }
 
 // assignor is the name of the assignor that most members prefer, as far as they say; of equals
@@ -349,47 +359,47 @@ func (m *modern) spec(img *metadata.Image) *consumer.Spec {
 }
 
 // reconcile takes a member a step towards its target.
-func (e *event) reconcile(g *group, m *consumer.Member, img *metadata.Image, reported *consumer.Assignment, changed bool) *consumer.Member {
-	now := g.modern.now()
-	target, _ := g.modern.targets.Get(m.ID)
+func (e *turn) reconcile(m *consumer.Member, img *metadata.Image, reported *consumer.Assignment, changed bool) *consumer.Member {
+	now := e.g.modern.now()
+	target, _ := e.g.modern.targets.Get(m.ID)
 	next := consumer.Reconcile(m, consumer.Target{
-		Epoch: now.assignment, Assignment: target, Subscribed: g.modern.subscribed(m, img), Reported: reported, SubscriptionChanged: changed,
-		Owned: func(id kafka.UUID, p int32) bool { _, ok := g.modern.owners.Get(partitionID{id, p}); return ok },
+		Epoch: now.assignment, Assignment: target, Subscribed: e.g.modern.subscribed(m, img), Reported: reported, SubscriptionChanged: changed,
+		Owned: func(id kafka.UUID, p int32) bool { _, ok := e.g.modern.owners.Get(partitionID{id, p}); return ok },
 	})
 	if next == m {
 		return m
 	}
-	e.putAssigned(g, next)
+	e.putAssigned(next)
 	if next.Classic == nil { // the others have a timer for the join that follows
-		e.expectRevocation(g, next)
+		e.expectRevocation(next)
 	}
 	return next
 }
 
 // expectRevocation begins the time in which a member has to give up what it must, if it must.
-func (e *event) expectRevocation(g *group, m *consumer.Member) {
+func (e *turn) expectRevocation(m *consumer.Member) {
 	id, epoch := m.ID, m.Epoch
 	if m.State != consumer.Unrevoked {
-		e.stopTimer(g, rebalanceTimer+id)
+		e.stopTimer(e.g, rebalanceTimer+id)
 		return
 	}
-	e.timer(g, rebalanceTimer+id, int64(max(0, m.RebalanceTimeoutMs)), func(e *event, g *group) {
+	e.timer(e.g, rebalanceTimer+id, int64(max(0, m.RebalanceTimeoutMs)), func(e *event, g *group) {
 		if m, ok := g.modern.members.Get(id); ok && m.Epoch == epoch {
-			e.fenceMembers(g, []*consumer.Member{m})
+			e.on(g).fenceMembers([]*consumer.Member{m})
 		}
 	})
 }
 
 // expectMember begins the member's session anew.
-func (e *event) expectMember(g *group, m *consumer.Member, withinMs int64) {
-	e.expectBefore(g, sessionTimer, m.ID, withinMs)
+func (e *turn) expectMember(m *consumer.Member, withinMs int64) {
+	e.expectBefore(sessionTimer, m.ID, withinMs)
 }
 
 // expectBefore fences a member when a time is over.
-func (e *event) expectBefore(g *group, timer, id string, withinMs int64) {
-	e.timer(g, timer+id, withinMs, func(e *event, g *group) {
+func (e *turn) expectBefore(timer, id string, withinMs int64) {
+	e.timer(e.g, timer+id, withinMs, func(e *event, g *group) {
 		if m, ok := g.modern.members.Get(id); ok {
-			e.fenceMembers(g, []*consumer.Member{m})
+			e.on(g).fenceMembers([]*consumer.Member{m})
 		}
 	})
 }
@@ -416,44 +426,50 @@ func (e *event) leaveModern(req *wire.ConsumerGroupHeartbeatRequest) (*wire.Cons
 	if req.MemberEpoch == consumer.StaticLeaveEpoch && req.InstanceID != nil {
 		next := *m
 		next.Epoch, next.Revoking = consumer.StaticLeaveEpoch, nil
-		e.putAssigned(g, &next)
+		e.on(g).putAssigned(&next)
 	} else {
-		e.fenceMembers(g, []*consumer.Member{m})
+		e.on(g).fenceMembers([]*consumer.Member{m})
 	}
 	return &wire.ConsumerGroupHeartbeatResponse{MemberID: &id, MemberEpoch: req.MemberEpoch}, nil
 }
 
 // fenceMembers takes members out. If only classic ones are left, the group becomes classic.
-func (e *event) fenceMembers(g *group, members []*consumer.Member) {
+func (e *turn) fenceMembers(members []*consumer.Member) {
 	if len(members) == 0 {
 		return
 	}
-	if e.mayDowngrade(g, members) {
-		e.downgrade(g, members, true)
+	if e.mayDowngrade(members) {
+		e.downgrade(members, true)
 		return
 	}
-	for _, m := range members {
-		e.dropMember(g, m.ID)
-		for _, t := range []string{sessionTimer, rebalanceTimer, rejoinTimer, resyncTimer} {
-			e.stopTimer(g, t+m.ID)
+	g := e.g
+	e.after(func(e *event, err error) { // they are back if that was not written, and silent perhaps
+		if now, _ := e.s.groups.Get(g.id); err != nil && now == g {
+			e.on(g).loadedModern()
 		}
-		delete(g.modern.rejoining, m.ID)
+	})
+	for _, m := range members {
+		e.dropMember(m.ID)
+		for _, t := range []string{sessionTimer, rebalanceTimer, rejoinTimer, resyncTimer} {
+			e.stopTimer(e.g, t+m.ID)
+		}
+		delete(e.g.modern.rejoining, m.ID)
 	}
-	e.dropExpressions(g)
-	now := g.modern.now()
-	now.group, now.hash = now.group+1, g.modern.hash(e.s.env.Image())
-	e.putEpochs(g, now)
+	e.dropExpressions()
+	now := e.g.modern.now()
+	now.group, now.hash = now.group+1, e.g.modern.hash(e.s.env.Image())
+	e.putEpochs(now)
 }
 
 // loadedModern begins the sessions of a group's members anew, when the shard is loaded.
-func (e *event) loadedModern(g *group) {
-	timeoutMs := e.s.env.Consumer(g.id).SessionTimeoutMs
-	for _, m := range g.modern.members.All() {
+func (e *turn) loadedModern() {
+	timeoutMs := e.s.env.Consumer(e.g.id).SessionTimeoutMs
+	for _, m := range e.g.modern.members.All() {
 		if m.Classic != nil {
-			e.expectMember(g, m, int64(m.Classic.SessionTimeoutMs))
+			e.expectMember(m, int64(m.Classic.SessionTimeoutMs))
 			continue
 		}
-		e.expectMember(g, m, timeoutMs)
-		e.expectRevocation(g, m)
+		e.expectMember(m, timeoutMs)
+		e.expectRevocation(m)
 	}
 }

@@ -22,29 +22,29 @@ const (
 )
 
 // putEpochs sets the epochs of the group and of its target, and writes down what has changed.
-func (e *event) putEpochs(g *group, now epochs) {
-	before := g.modern.now()
-	g.modern.set(now)
+func (e *turn) putEpochs(now epochs) {
+	before := e.g.modern.now()
+	e.g.modern.set(now)
 	if before.group != now.group || before.hash != now.hash {
 		e.record(coordinator.Record{
-			Key:   message(&wire.ConsumerGroupMetadataKey{GroupID: g.id}, modernGroupKey),
+			Key:   message(&wire.ConsumerGroupMetadataKey{GroupID: e.g.id}, modernGroupKey),
 			Value: message(&wire.ConsumerGroupMetadataValue{Epoch: now.group, MetadataHash: now.hash}, 0),
 		})
 	}
 	if before.assignment != now.assignment || before.assignmentMs != now.assignmentMs {
 		e.record(coordinator.Record{
-			Key:   message(&wire.ConsumerGroupTargetAssignmentMetadataKey{GroupID: g.id}, modernTargetKey),
+			Key:   message(&wire.ConsumerGroupTargetAssignmentMetadataKey{GroupID: e.g.id}, modernTargetKey),
 			Value: message(&wire.ConsumerGroupTargetAssignmentMetadataValue{AssignmentEpoch: now.assignment, AssignmentTimestamp: now.assignmentMs}, 0),
 		})
 	}
 	if before.legacy && !now.legacy {
-		e.record(coordinator.Record{Key: message(&wire.ConsumerGroupPartitionMetadataKey{GroupID: g.id}, legacyTopicsKey)})
+		e.record(coordinator.Record{Key: message(&wire.ConsumerGroupPartitionMetadataKey{GroupID: e.g.id}, legacyTopicsKey)})
 	}
 }
 
 // putMember takes over what a member says of itself.
-func (e *event) putMember(g *group, m *consumer.Member) {
-	g.modern.put(m)
+func (e *turn) putMember(m *consumer.Member) {
+	e.g.modern.put(m)
 	v := &wire.ConsumerGroupMemberMetadataValue{
 		InstanceID: m.Instance, RackID: m.Rack, ClientID: m.ClientID, ClientHost: m.Host, SubscribedTopicNames: m.Topics,
 		SubscribedTopicRegex: m.Regex, RebalanceTimeoutMs: m.RebalanceTimeoutMs, ServerAssignor: m.Assignor,
@@ -56,13 +56,13 @@ func (e *event) putMember(g *group, m *consumer.Member) {
 				wire.ConsumerGroupMemberMetadataValueClassicProtocol{Name: p.Name, Metadata: p.Metadata})
 		}
 	}
-	e.record(coordinator.Record{Key: memberKey(g.id, m.ID), Value: message(v, 0)})
+	e.record(coordinator.Record{Key: memberKey(e.g.id, m.ID), Value: message(v, 0)})
 }
 
 // putAssigned takes over what a member owns and which epoch it is in.
-func (e *event) putAssigned(g *group, m *consumer.Member) {
-	g.modern.put(m)
-	e.record(coordinator.Record{Key: assignedKey(g.id, m.ID), Value: message(&wire.ConsumerGroupCurrentMemberAssignmentValue{
+func (e *turn) putAssigned(m *consumer.Member) {
+	e.g.modern.put(m)
+	e.record(coordinator.Record{Key: assignedKey(e.g.id, m.ID), Value: message(&wire.ConsumerGroupCurrentMemberAssignmentValue{
 		MemberEpoch: m.Epoch, PreviousMemberEpoch: m.Previous, State: int8(m.State),
 		AssignedPartitions: storedAssignment(m.Assigned), PartitionsPendingRevocation: storedAssignment(m.Revoking),
 	}, 0)})
@@ -77,75 +77,75 @@ func storedAssignment(a consumer.Assignment) []wire.ConsumerGroupCurrentMemberAs
 }
 
 // putTarget sets what a member is to own.
-func (e *event) putTarget(g *group, id string, a consumer.Assignment) {
-	g.modern.targets.Set(id, a)
+func (e *turn) putTarget(id string, a consumer.Assignment) {
+	e.g.modern.targets.Set(id, a)
 	v := &wire.ConsumerGroupTargetAssignmentMemberValue{}
 	for _, t := range a {
 		v.TopicPartitions = append(v.TopicPartitions, wire.ConsumerGroupTargetAssignmentMemberValueTopicPartition{TopicID: t.ID, Partitions: t.Partitions})
 	}
-	e.record(coordinator.Record{Key: targetKey(g.id, id), Value: message(v, 0)})
+	e.record(coordinator.Record{Key: targetKey(e.g.id, id), Value: message(v, 0)})
 }
 
 // putExpression sets what a regular expression has matched.
-func (e *event) putExpression(g *group, text string, x expression) {
-	g.modern.expressions.Set(text, x)
+func (e *turn) putExpression(text string, x expression) {
+	e.g.modern.expressions.Set(text, x)
 	e.record(coordinator.Record{
-		Key:   message(&wire.ConsumerGroupRegularExpressionKey{GroupID: g.id, RegularExpression: text}, expressionKey),
+		Key:   message(&wire.ConsumerGroupRegularExpressionKey{GroupID: e.g.id, RegularExpression: text}, expressionKey),
 		Value: message(&wire.ConsumerGroupRegularExpressionValue{Topics: x.topics, Version: x.version, Timestamp: x.atMs}, 0),
 	})
 }
 
 // dropExpressions deletes what is kept of regular expressions that nobody subscribes with any more.
-func (e *event) dropExpressions(g *group) {
+func (e *turn) dropExpressions() {
 	var gone []string
-	for text, x := range g.modern.expressions.All() {
+	for text, x := range e.g.modern.expressions.All() {
 		if x.members == 0 {
 			gone = append(gone, text)
 		}
 	}
 	slices.Sort(gone)
 	for _, text := range gone {
-		g.modern.expressions.Delete(text)
-		e.record(coordinator.Record{Key: message(&wire.ConsumerGroupRegularExpressionKey{GroupID: g.id, RegularExpression: text}, expressionKey)})
+		e.g.modern.expressions.Delete(text)
+		e.record(coordinator.Record{Key: message(&wire.ConsumerGroupRegularExpressionKey{GroupID: e.g.id, RegularExpression: text}, expressionKey)})
 	}
 }
 
 // dropMember takes a member out. The order of the records matters to Kafka.
-func (e *event) dropMember(g *group, id string) {
-	g.modern.remove(id)
-	e.record(coordinator.Record{Key: assignedKey(g.id, id)})
-	e.record(coordinator.Record{Key: targetKey(g.id, id)})
-	e.record(coordinator.Record{Key: memberKey(g.id, id)})
+func (e *turn) dropMember(id string) {
+	e.g.modern.remove(id)
+	e.record(coordinator.Record{Key: assignedKey(e.g.id, id)})
+	e.record(coordinator.Record{Key: targetKey(e.g.id, id)})
+	e.record(coordinator.Record{Key: memberKey(e.g.id, id)})
 }
 
 // tombstones deletes the records of a group of the consumer protocol, but not those of its
 // offsets. The order matters to Kafka.
-func (e *event) tombstones(g *group) {
-	ids := g.modern.ids()
+func (e *turn) tombstones() {
+	ids := e.g.modern.ids()
 	for _, id := range ids {
-		e.record(coordinator.Record{Key: assignedKey(g.id, id)})
+		e.record(coordinator.Record{Key: assignedKey(e.g.id, id)})
 	}
 	for _, id := range ids {
-		e.record(coordinator.Record{Key: targetKey(g.id, id)})
+		e.record(coordinator.Record{Key: targetKey(e.g.id, id)})
 	}
-	e.record(coordinator.Record{Key: message(&wire.ConsumerGroupTargetAssignmentMetadataKey{GroupID: g.id}, modernTargetKey)})
+	e.record(coordinator.Record{Key: message(&wire.ConsumerGroupTargetAssignmentMetadataKey{GroupID: e.g.id}, modernTargetKey)})
 	for _, id := range ids {
-		e.record(coordinator.Record{Key: memberKey(g.id, id)})
+		e.record(coordinator.Record{Key: memberKey(e.g.id, id)})
 	}
 	var texts []string
-	for text, x := range g.modern.expressions.All() {
+	for text, x := range e.g.modern.expressions.All() {
 		if x.resolved {
 			texts = append(texts, text)
 		}
 	}
 	slices.Sort(texts)
 	for _, text := range texts {
-		e.record(coordinator.Record{Key: message(&wire.ConsumerGroupRegularExpressionKey{GroupID: g.id, RegularExpression: text}, expressionKey)})
+		e.record(coordinator.Record{Key: message(&wire.ConsumerGroupRegularExpressionKey{GroupID: e.g.id, RegularExpression: text}, expressionKey)})
 	}
-	if g.modern.now().legacy {
-		e.record(coordinator.Record{Key: message(&wire.ConsumerGroupPartitionMetadataKey{GroupID: g.id}, legacyTopicsKey)})
+	if e.g.modern.now().legacy {
+		e.record(coordinator.Record{Key: message(&wire.ConsumerGroupPartitionMetadataKey{GroupID: e.g.id}, legacyTopicsKey)})
 	}
-	e.record(coordinator.Record{Key: message(&wire.ConsumerGroupMetadataKey{GroupID: g.id}, modernGroupKey)})
+	e.record(coordinator.Record{Key: message(&wire.ConsumerGroupMetadataKey{GroupID: e.g.id}, modernGroupKey)})
 }
 
 func memberKey(group, id string) []byte {

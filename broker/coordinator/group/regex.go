@@ -41,8 +41,8 @@ func Match(img *metadata.Image, expressions []string, nowMs int64) Matches {
 
 // refreshExpressions has the topics of the group's regular expressions looked for, all of them
 // together, if one is new, there are new topics, or it was long ago.
-func (e *event) refreshExpressions(g *group, cfg ConsumerConfig) {
-	m := g.modern
+func (e *turn) refreshExpressions(cfg ConsumerConfig) {
+	m := e.g.modern
 	if m.expressions.Len() == 0 || m.resolving {
 		return
 	}
@@ -62,7 +62,7 @@ func (e *event) refreshExpressions(g *group, cfg ConsumerConfig) {
 	}
 	m.resolving = true
 	slices.Sort(texts)
-	id := g.id
+	id := e.g.id
 	e.reply(func() { e.s.env.Match(id, texts) })
 }
 
@@ -88,8 +88,8 @@ func (s *Shard) Matched(nowMs int64, groupID string, found Matches) coordinator.
 		}
 		news = news || !slices.Equal(x.topics, found.Topics[text])
 		x.resolved, x.topics, x.version, x.atMs = true, found.Topics[text], found.Version, found.AtMs
-		e.putExpression(g, text, x)
+		e.on(g).putExpression(text, x)
 	}
-	e.bump(g, s.env.Image(), news)
+	e.on(g).bump(s.env.Image(), news)
 	return e.done()
 }

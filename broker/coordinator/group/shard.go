@@ -112,7 +112,7 @@ func (e *event) deleteGroup(g *group) {
 	}
 	e.s.groups.Delete(g.id)
 	if g.modern != nil {
-		e.tombstones(g)
+		e.on(g).tombstones()
 		return
 	}
 	e.record(coordinator.Record{Key: groupRecordKey(g.id)})
@@ -142,7 +142,7 @@ func (s *Shard) Loaded(nowMs int64) coordinator.Step {
 	e := s.event(nowMs)
 	for _, g := range s.groups.All() {
 		if g.modern != nil {
-			e.loadedModern(g)
+			e.on(g).loadedModern()
 			continue
 		}
 		for _, m := range g.members {
