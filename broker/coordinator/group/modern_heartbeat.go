@@ -445,7 +445,11 @@ func (e *turn) fenceMembers(members []*consumer.Member) {
 	g := e.g
 	e.after(func(e *event, err error) { // they are back if that was not written, and silent perhaps
 		if now, _ := e.s.groups.Get(g.id); err != nil && now == g {
-			e.on(g).loadedModern()
+			for _, m := range members {
+				if m, ok := g.modern.members.Get(m.ID); ok {
+					e.on(g).beginSession(m)
+				}
+			}
 		}
 	})
 	for _, m := range members {
@@ -463,13 +467,17 @@ func (e *turn) fenceMembers(members []*consumer.Member) {
 
 // loadedModern begins the sessions of a group's members anew, when the shard is loaded.
 func (e *turn) loadedModern() {
-	timeoutMs := e.s.env.Consumer(e.g.id).SessionTimeoutMs
 	for _, m := range e.g.modern.members.All() {
-		if m.Classic != nil {
-			e.expectMember(m, int64(m.Classic.SessionTimeoutMs))
-			continue
-		}
-		e.expectMember(m, timeoutMs)
-		e.expectRevocation(m)
+		e.beginSession(m)
 	}
+}
+
+// beginSession sets the timers of a member by what it is.
+func (e *turn) beginSession(m *consumer.Member) {
+	if m.Classic != nil {
+		e.expectMember(m, int64(m.Classic.SessionTimeoutMs))
+		return
+	}
+	e.expectMember(m, e.s.env.Consumer(e.g.id).SessionTimeoutMs)
+	e.expectRevocation(m)
 }
