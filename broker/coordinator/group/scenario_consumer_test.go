@@ -283,3 +283,65 @@ func modernMemberRecordText(kind int16, key, value []byte, line func(string) str
 	}
 	return fmt.Sprintf("? %d", kind)
 }
+
+// classicSubscription is what a classic consumer tells: TOPIC;TOPIC/OWNED, where owned
+// partitions are written T=0+1;U=0.
+func classicSubscription(text string) []byte {
+	topics, owned, _ := strings.Cut(text, "/")
+	sub := &wire.ConsumerProtocolSubscription{Topics: strings.Split(topics, ";"), GenerationID: -1}
+	eachNamed(owned, func(topic string, p []int32) {
+		sub.OwnedPartitions = append(sub.OwnedPartitions, wire.ConsumerProtocolSubscriptionTopicPartition{Topic: topic, Partitions: p})
+	})
+	return message(sub, 3)
+}
+
+// classicShare is what a leader tells a classic consumer: own=T=0+1;U=0, or any other text as it is.
+func classicShare(text string) []byte {
+	own, ok := strings.CutPrefix(text, "own=")
+	if !ok {
+		return []byte(text)
+	}
+	v := &wire.ConsumerProtocolAssignment{}
+	eachNamed(own, func(topic string, p []int32) {
+		v.AssignedPartitions = append(v.AssignedPartitions, wire.ConsumerProtocolAssignmentTopicPartition{Topic: topic, Partitions: p})
+	})
+	return message(v, 3)
+}
+
+// shareText is the reverse of classicShare.
+func shareText(b []byte) string {
+	if len(b) < 2 || b[0] != 0 {
+		return string(b)
+	}
+	var v wire.ConsumerProtocolAssignment
+	if err := read(&v, int16(b[1]), b[2:]); err != nil {
+		return "garbage"
+	}
+	var parts []string
+	for _, t := range v.AssignedPartitions {
+		var list []string
+		for _, p := range t.Partitions {
+			list = append(list, fmt.Sprint(p))
+		}
+		parts = append(parts, t.Topic+"="+strings.Join(list, "+"))
+	}
+	return "own=" + strings.Join(parts, ";")
+}
+
+func eachNamed(text string, f func(string, []int32)) {
+	for _, one := range strings.Split(text, ";") {
+		topic, list, ok := strings.Cut(one, "=")
+		if !ok {
+			continue
+		}
+		var p []int32
+		for _, n := range strings.Split(list, "+") {
+			i, err := strconv.Atoi(n)
+			if err != nil {
+				panic(err)
+			}
+			p = append(p, int32(i))
+		}
+		f(topic, p)
+	}
+}

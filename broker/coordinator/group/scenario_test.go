@@ -224,7 +224,7 @@ func (s *stage) playAdmin(verb, group string, w words) {
 		s.c.Describe(group, func(g wire.DescribeGroupsResponseGroup) {
 			s.say("<- %s %s type=%s protocol=%s", kafka.Error(g.ErrorCode).Name(), g.GroupState, g.ProtocolType, g.ProtocolData)
 			for _, m := range g.Members {
-				s.say("     %s%s client=%s%s metadata=%s assignment=%s", m.MemberID, instance(m.GroupInstanceID), m.ClientID, m.ClientHost, plain(m.MemberMetadata), m.MemberAssignment)
+				s.say("     %s%s client=%s%s metadata=%s assignment=%s", m.MemberID, instance(m.GroupInstanceID), m.ClientID, m.ClientHost, plain(m.MemberMetadata), shareText(m.MemberAssignment))
 			}
 		})
 	case "list":
@@ -306,11 +306,11 @@ func (s *stage) sync(w words) {
 	}
 	for _, a := range strings.Split(w["assign"], ",") {
 		if id, text, ok := strings.Cut(a, ":"); ok {
-			req.Assignments = append(req.Assignments, wire.SyncGroupRequestAssignment{MemberID: id, Assignment: []byte(text)})
+			req.Assignments = append(req.Assignments, wire.SyncGroupRequestAssignment{MemberID: id, Assignment: classicShare(text)})
 		}
 	}
 	s.c.Sync(req, func(r *wire.SyncGroupResponse) {
-		s.say("<- %s %s assignment=%s", w["as"], kafka.Error(r.ErrorCode).Name(), r.Assignment)
+		s.say("<- %s %s assignment=%s", w["as"], kafka.Error(r.ErrorCode).Name(), shareText(r.Assignment))
 	})
 }
 
@@ -377,6 +377,9 @@ func instance(id *string) string {
 
 // subscription is metadata as the file writes it.
 func subscription(s string) []byte {
+	if told, ok := strings.CutPrefix(s, "sub="); ok {
+		return classicSubscription(told)
+	}
 	topics, ok := strings.CutPrefix(s, "topics:")
 	if !ok {
 		return []byte(s)
@@ -535,7 +538,7 @@ func recordText(r batch.Record) string {
 			line += " leader=" + *v.Leader
 		}
 		for _, m := range v.Members {
-			line += fmt.Sprintf(" [%s%s %s %s]", m.MemberID, instance(m.GroupInstanceID), plain(m.Subscription), m.Assignment)
+			line += fmt.Sprintf(" [%s%s %s %s]", m.MemberID, instance(m.GroupInstanceID), plain(m.Subscription), shareText(m.Assignment))
 		}
 		return line
 	}
