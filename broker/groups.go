@@ -9,6 +9,10 @@ import (
 // newMemberJoinTimeout is how long a member's first JoinGroup may wait, as in Kafka.
 const newMemberJoinTimeout = 5 * time.Minute
 
+// regexRefresh is how often subscriptions by regular expression are looked at when there are no
+// new topics, as in Kafka.
+const regexRefresh = 10 * time.Minute
+
 // groupCoordinator builds the group coordinator. It leads nothing before it is given an image.
 func (n *Node) groupCoordinator() *group.Coordinator {
 	return group.New(group.Options{
@@ -33,7 +37,7 @@ func (n *Node) consumerGroupConfig(string) group.ConsumerConfig {
 	c := n.node()
 	return group.ConsumerConfig{
 		SessionTimeoutMs: c.GroupConsumerSessionTimeoutMs, HeartbeatIntervalMs: c.GroupConsumerHeartbeatMs,
-		AssignmentIntervalMs: c.GroupConsumerAssignmentMs, RegexRefreshMs: c.GroupConsumerRegexRefreshMs,
+		AssignmentIntervalMs: c.GroupConsumerAssignmentMs, RegexRefreshMs: regexRefresh.Milliseconds(),
 		MaxSize: c.GroupConsumerMaxSize, Assignors: c.GroupConsumerAssignors,
 		Upgrade: c.GroupConsumerUpgrade, Downgrade: c.GroupConsumerDowngrade,
 	}

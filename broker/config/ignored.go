@@ -54,6 +54,7 @@ var ignoredNames = []struct{ prefix, reason string }{
 	{"replication.quota.", "one node has no replication"},
 	{"quota.", "Varve " + Version + " has no quotas"},
 	{"client.quota.", "Varve " + Version + " has no quotas"},
+	{"group.consumer.regex.refresh.", "subscriptions by regular expression are looked at again when there are new topics, and every ten minutes"},
 	{"group.consumer.assignor.offload.enable", "an assignment is made in a few milliseconds where it is needed"},
 	{"group.share.", "Varve " + Version + " has no share groups"},
 	{"group.streams.", "Varve " + Version + " has no streams groups"},

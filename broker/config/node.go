@@ -49,7 +49,6 @@ type Node struct {
 	GroupConsumerSessionTimeoutMs   int64
 	GroupConsumerHeartbeatMs        int32
 	GroupConsumerAssignmentMs       int64
-	GroupConsumerRegexRefreshMs     int64
 	GroupConsumerLimits             ConsumerGroupLimits
 	GroupConsumerMaxSize            int
 	GroupConsumerAssignors          []string // at least one
@@ -153,7 +152,6 @@ func newNode(l layers) (*Node, error) {
 		GroupConsumerSessionTimeoutMs: l.int("group.consumer.session.timeout.ms"),
 		GroupConsumerHeartbeatMs:      int32(l.int("group.consumer.heartbeat.interval.ms")),
 		GroupConsumerAssignmentMs:     l.int("group.consumer.assignment.interval.ms"),
-		GroupConsumerRegexRefreshMs:   l.int("group.consumer.regex.refresh.interval.ms"),
 		GroupConsumerLimits: ConsumerGroupLimits{
 			Session:    Limits{l.int("group.consumer.min.session.timeout.ms"), l.int("group.consumer.max.session.timeout.ms")},
 			Heartbeat:  Limits{l.int("group.consumer.min.heartbeat.interval.ms"), l.int("group.consumer.max.heartbeat.interval.ms")},

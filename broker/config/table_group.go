@@ -44,7 +44,7 @@ var groupSettings = []Setting{
 		Importance: Medium, Since: "Kafka 4.0 (KIP-848)",
 		Doc: "The most that `group.consumer.heartbeat.interval.ms` may be.",
 	}, {
-		Name: "group.consumer.assignment.interval.ms", Type: Int, Unit: Milliseconds, Default: "1000", Valid: atLeast(0), Scope: NodeScope,
+		Name: "group.consumer.assignment.interval.ms", Type: Int, Unit: Milliseconds, Default: "1000", Valid: atLeast(0), Scope: NodeScope, Update: ClusterWide,
 		Importance: Medium, Since: "Kafka 4.3 (KIP-1263)",
 		Doc: "How long a group of the consumer protocol keeps an assignment at least before it makes another one, so that members that come together are assigned together.",
 	}, {
@@ -59,10 +59,6 @@ var groupSettings = []Setting{
 		Name: "group.consumer.max.size", Type: Int, Default: "2147483647", Valid: atLeast(1), Scope: NodeScope,
 		Importance: Medium, Since: "Kafka 4.0 (KIP-848)",
 		Doc: "The most members that a group of the consumer protocol may have.",
-	}, {
-		Name: "group.consumer.regex.refresh.interval.ms", Type: Int, Unit: Milliseconds, Default: "600000", Valid: atLeast(10000), Scope: NodeScope,
-		Importance: Medium, Since: "Kafka 4.0 (KIP-848)",
-		Doc: "How often the topics of subscriptions by regular expression are looked for, beside when there are new topics.",
 	}, {
 		Name: "group.consumer.assignors", Type: List, Default: "uniform,range", Valid: assignorList, Scope: NodeScope, Importance: Medium,
 		Since: "Kafka 4.0 (KIP-848)",

@@ -122,9 +122,9 @@ func (m *modern) put(member *consumer.Member) {
 		m.countNames(old.Topics, -1)
 		m.countNames(member.Topics, 1)
 	}
-	if old.Expression() != member.Expression() {
-		m.countExpression(old.Expression(), -1)
-		m.countExpression(member.Expression(), 1)
+	if old.Regex != member.Regex {
+		m.countExpression(old.Regex, -1)
+		m.countExpression(member.Regex, 1)
 	}
 	for _, had := range []consumer.Assignment{old.Assigned, old.Revoking} {
 		for id, p := range had.All() {
@@ -162,7 +162,7 @@ func (m *modern) remove(id string) {
 		}
 	}
 	m.countNames(old.Topics, -1)
-	m.countExpression(old.Expression(), -1)
+	m.countExpression(old.Regex, -1)
 	for _, had := range []consumer.Assignment{old.Assigned, old.Revoking} {
 		for topic, p := range had.All() {
 			m.disown(id, partitionID{topic, p})
@@ -246,7 +246,7 @@ func (x expression) has(topic string) bool {
 
 // subscribed says whether a member is subscribed to a topic, which exists.
 func (m *modern) subscribed(member *consumer.Member, img *metadata.Image) func(kafka.UUID) bool {
-	x, _ := m.expressions.Get(member.Expression())
+	x, _ := m.expressions.Get(member.Regex)
 	return func(id kafka.UUID) bool {
 		t := img.TopicByID(id)
 		if t == nil {

@@ -34,11 +34,8 @@ func (s *Shard) DescribeConsumer(id string) wire.ConsumerGroupDescribeResponseGr
 		target, _ := m.targets.Committed(member.ID)
 		d := wire.ConsumerGroupDescribeResponseMember{
 			MemberID: member.ID, InstanceID: member.Instance, RackID: member.Rack, MemberEpoch: member.Epoch,
-			ClientID: member.ClientID, ClientHost: member.Host, SubscribedTopicNames: member.Topics,
+			ClientID: member.ClientID, ClientHost: member.Host, SubscribedTopicNames: member.Topics, SubscribedTopicRegex: &member.Regex,
 			Assignment: described(member.Assigned, img), TargetAssignment: described(target, img), MemberType: 1,
-		}
-		if text := member.Expression(); text != "" {
-			d.SubscribedTopicRegex = &text
 		}
 		if member.Classic != nil {
 			d.MemberType = 0

@@ -42,8 +42,7 @@ func (e *turn) joinModern(j joining) {
 	next := *old
 	keep(&next.Instance, j.GroupInstanceID)
 	keep(&next.Rack, emptyAsNil(sub.RackID))
-	none := ""
-	next.RebalanceTimeoutMs, next.Topics, next.Regex = j.RebalanceTimeoutMs, ascending(sub.Topics), &none
+	next.RebalanceTimeoutMs, next.Topics, next.Regex = j.RebalanceTimeoutMs, ascending(sub.Topics), ""
 	next.ClientID, next.Host, next.Classic = j.Client.ID, j.Host, classicOf(j.SessionTimeoutMs, j.Protocols)
 
 	names, regex := e.tell(old, &next)

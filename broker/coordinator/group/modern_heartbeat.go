@@ -77,7 +77,9 @@ func (h *heartbeat) beat() (*wire.ConsumerGroupHeartbeatResponse, error) {
 	keep(&next.Instance, req.InstanceID)
 	keep(&next.Rack, req.RackID)
 	keep(&next.Assignor, req.ServerAssignor)
-	keep(&next.Regex, req.SubscribedTopicRegex)
+	if req.SubscribedTopicRegex != nil {
+		next.Regex = *req.SubscribedTopicRegex
+	}
 	if req.RebalanceTimeoutMs != -1 {
 		next.RebalanceTimeoutMs = req.RebalanceTimeoutMs
 	}
@@ -257,16 +259,19 @@ func (e *turn) tell(old, next *consumer.Member) (names bool, regex regexChange) 
 		e.putMember(next)
 	}
 	names = !slices.Equal(old.Topics, next.Topics)
-	if old.Expression() == next.Expression() {
+	if old.Regex == next.Regex {
 		return names, regexSame
 	}
 	e.dropExpressions()
-	x, _ := e.g.modern.expressions.Get(next.Expression())
-	if x.resolved || next.Expression() == "" {
+	x, _ := e.g.modern.expressions.Get(next.Regex)
+	if x.resolved || next.Regex == "" {
 		return names, regexResolved
 	}
 	return names, regexNew
 }
+
+// firstEpoch is that of a new group, as in Kafka.
+const firstEpoch = 2
 
 // bump gives the group a new epoch if it must have one, or what it is subscribed to has changed.
 func (e *turn) bump(img *metadata.Image, must bool) {
@@ -284,7 +289,7 @@ func (e *turn) bump(img *metadata.Image, must bool) {
 	hash := e.g.modern.hash(img)
 	now.legacy = false
 	if must || hash != now.hash {
-		now.group, now.hash = now.group+1, hash
+		now.group, now.hash = max(firstEpoch, now.group+1), hash
 	}
 	e.putEpochs(now)
 }
@@ -342,7 +347,7 @@ func (m *modern) spec(img *metadata.Image) *consumer.Spec {
 	for _, id := range m.ids() {
 		member, _ := m.members.Get(id)
 		target, _ := m.targets.Get(id)
-		x, _ := m.expressions.Get(member.Expression())
+		x, _ := m.expressions.Get(member.Regex)
 		sub := consumer.Subscriber{ID: id, Instance: member.Instance, Current: target}
 		for _, names := range [][]string{member.Topics, x.topics} {
 			for _, name := range names {

@@ -47,7 +47,7 @@ func (e *turn) putMember(m *consumer.Member) {
 	e.g.modern.put(m)
 	v := &wire.ConsumerGroupMemberMetadataValue{
 		InstanceID: m.Instance, RackID: m.Rack, ClientID: m.ClientID, ClientHost: m.Host, SubscribedTopicNames: m.Topics,
-		SubscribedTopicRegex: m.Regex, RebalanceTimeoutMs: m.RebalanceTimeoutMs, ServerAssignor: m.Assignor,
+		SubscribedTopicRegex: &m.Regex, RebalanceTimeoutMs: m.RebalanceTimeoutMs, ServerAssignor: m.Assignor,
 	}
 	if m.Classic != nil {
 		v.ClassicMemberMetadata = &wire.ConsumerGroupMemberMetadataValueClassicMemberMetadata{SessionTimeoutMs: m.Classic.SessionTimeoutMs}
@@ -268,8 +268,11 @@ func (s *Shard) replayMember(key, value []byte) error {
 	}
 	m := g.modern.loading(k.MemberID)
 	m.Instance, m.Rack, m.ClientID, m.Host = v.InstanceID, v.RackID, v.ClientID, v.ClientHost
-	m.Topics, m.Regex, m.RebalanceTimeoutMs, m.Assignor = ascending(v.SubscribedTopicNames), v.SubscribedTopicRegex, v.RebalanceTimeoutMs, v.ServerAssignor
-	m.Classic = nil
+	m.Topics, m.RebalanceTimeoutMs, m.Assignor = ascending(v.SubscribedTopicNames), v.RebalanceTimeoutMs, v.ServerAssignor
+	m.Regex, m.Classic = "", nil
+	if v.SubscribedTopicRegex != nil {
+		m.Regex = *v.SubscribedTopicRegex
+	}
 	if c := v.ClassicMemberMetadata; c != nil {
 		m.Classic = &consumer.Classic{SessionTimeoutMs: c.SessionTimeoutMs}
 		for _, p := range c.SupportedProtocols {

@@ -167,7 +167,7 @@ func (s *stage) sayConsumerGroup(g wire.ConsumerGroupDescribeResponseGroup) {
 	}
 	for _, m := range g.Members {
 		regex := ""
-		if m.SubscribedTopicRegex != nil {
+		if *m.SubscribedTopicRegex != "" {
 			regex = " regex=" + *m.SubscribedTopicRegex
 		}
 		s.say("     %s%s epoch=%d type=%d topics=%s%s assigned %s target %s", m.MemberID, instance(m.InstanceID), m.MemberEpoch, m.MemberType,
@@ -211,7 +211,7 @@ func modernRecordText(kind int16, key, value []byte) string {
 			var v wire.ConsumerGroupMemberMetadataValue
 			must(replayValue(&v, value))
 			out += instance(v.InstanceID) + " topics=" + strings.Join(v.SubscribedTopicNames, ",")
-			if v.SubscribedTopicRegex != nil {
+			if *v.SubscribedTopicRegex != "" {
 				out += " regex=" + *v.SubscribedTopicRegex
 			}
 			if v.ServerAssignor != nil {

@@ -74,6 +74,13 @@ func (f *fields) walk(path string, v reflect.Value) {
 func (f *fields) value(parent, name string, v reflect.Value) {
 	path := strings.TrimPrefix(parent+"."+name, ".")
 	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() && v.Elem().Kind() == reflect.Struct {
+			f.put(path, "struct")
+			f.walk(path, v.Elem())
+			return
+		}
+		f.put(path, f.scalar(name, v))
 	case reflect.Struct:
 		f.walk(path, v)
 	case reflect.Slice:

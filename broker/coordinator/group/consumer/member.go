@@ -43,7 +43,7 @@ type Member struct {
 	ClientID, Host     string
 	RebalanceTimeoutMs int32    // -1: not known
 	Topics             []string // subscribed by name: ascending, each once
-	Regex              *string  // subscribed by regular expression; empty or nil for none
+	Regex              string   // subscribed by regular expression; empty for none
 	Assignor           *string  // the assignor that it prefers
 	Classic            *Classic // nil for a member of the consumer protocol
 
@@ -53,18 +53,10 @@ type Member struct {
 	Revoking        Assignment // what it owned and must give up; nobody else may have it yet
 }
 
-// Expression is the regular expression that the member subscribes with, "" for none.
-func (m *Member) Expression() string {
-	if m.Regex == nil {
-		return ""
-	}
-	return *m.Regex
-}
-
 // Said says whether both say the same of themselves; what they own and their epochs do not count.
 func (m *Member) Said(o *Member) bool {
 	return m.ID == o.ID && same(m.Instance, o.Instance) && same(m.Rack, o.Rack) && m.ClientID == o.ClientID && m.Host == o.Host &&
-		m.RebalanceTimeoutMs == o.RebalanceTimeoutMs && slices.Equal(m.Topics, o.Topics) && same(m.Regex, o.Regex) &&
+		m.RebalanceTimeoutMs == o.RebalanceTimeoutMs && slices.Equal(m.Topics, o.Topics) && m.Regex == o.Regex &&
 		same(m.Assignor, o.Assignor) && m.Classic.equal(o.Classic)
 }
 
