@@ -38,11 +38,9 @@ func (a *API) apiVersions(r *server.Request) error {
 		})
 	}
 	// group.version 1 says that groups of the consumer protocol are served (KIP-848).
-	least := int16(0)
-	if r.Header.Version < 4 {
-		least = 1 // such a client takes 0 for a mistake
+	if r.Header.Version >= 4 { // before, a client takes the least level 0 for a mistake
+		resp.SupportedFeatures = append(resp.SupportedFeatures, wire.ApiVersionsResponseSupportedFeature{Name: "group.version", MinVersion: 0, MaxVersion: 1})
 	}
-	resp.SupportedFeatures = append(resp.SupportedFeatures, wire.ApiVersionsResponseSupportedFeature{Name: "group.version", MinVersion: least, MaxVersion: 1})
 	resp.FinalizedFeatures = append(resp.FinalizedFeatures, wire.ApiVersionsResponseFinalizedFeature{Name: "group.version", MinVersionLevel: 1, MaxVersionLevel: 1})
 	resp.FinalizedFeaturesEpoch = int64(img.Version())
 	reply(r, &resp)

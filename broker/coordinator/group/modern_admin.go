@@ -60,8 +60,9 @@ func described(a consumer.Assignment, img *metadata.Image) wire.ConsumerGroupDes
 	return out
 }
 
-// mayCommit says whether a member, or somebody who is none, may commit to the group. Whether
-// a member that is behind its epoch may, depends on the partition: see consumer.Member.MayCommit.
+// mayCommit says whether a member, or somebody who is none, may commit to the group. A member
+// that comes with an epoch from before its own may if it may for each partition, see
+// consumer.Member.MayCommit.
 func (m *modern) mayCommit(c Commit) kafka.Error {
 	if c.Generation < 0 && m.members.Len() == 0 {
 		return kafka.NoError
@@ -75,16 +76,12 @@ func (m *modern) mayCommit(c Commit) kafka.Error {
 	case c.Generation > member.Epoch:
 		return behind(member)
 	}
-	return kafka.NoError
-}
-
-// mayCommitTo says whether a member may commit an offset of a partition. It follows mayCommit.
-func (m *modern) mayCommitTo(c Commit, o PartitionOffset) kafka.Error {
-	member, ok := m.members.Get(c.MemberID)
-	if !ok || member.MayCommit(c.Generation, o.TopicID, o.Partition) {
-		return kafka.NoError
+	for _, o := range c.Offsets {
+		if !member.MayCommit(c.Generation, o.TopicID, o.Partition) {
+			return behind(member)
+		}
 	}
-	return behind(member)
+	return kafka.NoError
 }
 
 // behind is the error for a member with an epoch that is not its own.

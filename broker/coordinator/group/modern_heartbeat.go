@@ -270,14 +270,13 @@ func (e *turn) tell(old, next *consumer.Member) (names bool, regex regexChange) 
 	return names, regexNew
 }
 
-// firstEpoch is that of a new group, as in Kafka.
-const firstEpoch = 2
+// firstEpoch is that of a new group, as in Kafka. Its first subscription gives it the next one.
+const firstEpoch = 1
 
 // bump gives the group a new epoch if it must have one, or what it is subscribed to has changed.
 func (e *turn) bump(img *metadata.Image, must bool) {
 	now := e.g.modern.now()
-	must = must || now.group == 0
-	if !must && e.g.modern.checked == img {
+	if !must && now.group != 0 && e.g.modern.checked == img {
 		return
 	}
 	e.g.modern.checked = img
@@ -288,8 +287,9 @@ func (e *turn) bump(img *metadata.Image, must bool) {
 	})
 	hash := e.g.modern.hash(img)
 	now.legacy = false
+	now.group = max(firstEpoch, now.group)
 	if must || hash != now.hash {
-		now.group, now.hash = max(firstEpoch, now.group+1), hash
+		now.group, now.hash = now.group+1, hash
 	}
 	e.putEpochs(now)
 }
@@ -430,7 +430,7 @@ func (e *event) leaveModern(req *wire.ConsumerGroupHeartbeatRequest) (*wire.Cons
 	id := m.ID
 	if req.MemberEpoch == consumer.StaticLeaveEpoch && req.InstanceID != nil {
 		next := *m
-		next.Epoch, next.Revoking = consumer.StaticLeaveEpoch, nil
+		next.Epoch, next.Assigned, next.Revoking = consumer.StaticLeaveEpoch, m.Assigned.Since(0), nil
 		e.on(g).putAssigned(&next)
 	} else {
 		e.on(g).fenceMembers([]*consumer.Member{m})

@@ -62,11 +62,6 @@ func (s *Shard) Commit(nowMs int64, c Commit, reply func(CommitResult)) coordina
 	res := CommitResult{Errors: make([]kafka.Error, len(c.Offsets))}
 	limit := s.env.Config().OffsetMetadataMaxBytes
 	for i, o := range c.Offsets {
-		if g.modern != nil {
-			if res.Errors[i] = g.modern.mayCommitTo(c, o); res.Errors[i] != kafka.NoError {
-				continue
-			}
-		}
 		if len(o.Metadata) > limit {
 			res.Errors[i] = kafka.OffsetMetadataTooLarge
 			continue

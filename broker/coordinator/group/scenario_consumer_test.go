@@ -345,3 +345,11 @@ func eachNamed(text string, f func(string, []int32)) {
 		f(topic, p)
 	}
 }
+
+// topicID is the id of the topic of a partition, if there is such a topic.
+func (s *stage) topicID(text string) kafka.UUID {
+	if t := s.img.Topic(partition(text).Topic); t != nil {
+		return t.ID
+	}
+	return kafka.UUID{}
+}

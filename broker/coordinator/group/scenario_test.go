@@ -342,7 +342,7 @@ func (s *stage) commit(group string, w words) {
 	for _, o := range strings.Split(w["offsets"], ",") {
 		f := strings.Split(o+"::", ":")
 		at, _ := strconv.Atoi(f[1])
-		c.Offsets = append(c.Offsets, PartitionOffset{TopicPartition: partition(f[0]), Offset: Offset{At: int64(at), LeaderEpoch: 3, Metadata: f[2]}})
+		c.Offsets = append(c.Offsets, PartitionOffset{TopicPartition: partition(f[0]), TopicID: s.topicID(f[0]), Offset: Offset{At: int64(at), LeaderEpoch: 3, Metadata: f[2]}})
 	}
 	s.c.Commit(c, s.sayCommit)
 }

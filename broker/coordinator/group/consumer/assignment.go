@@ -61,6 +61,15 @@ func (a Assignment) Epoch(id kafka.UUID, partition int32) (int32, bool) {
 	return a[i].Epochs[j], true
 }
 
+// Since is the set as it would be, had all of it been assigned in an epoch.
+func (a Assignment) Since(epoch int32) Assignment {
+	out := slices.Clone(a)
+	for i := range out {
+		out[i].Epochs = slices.Repeat([]int32{epoch}, len(out[i].Partitions))
+	}
+	return out
+}
+
 // All walks over the partitions, in order.
 func (a Assignment) All() iter.Seq2[kafka.UUID, int32] {
 	return func(yield func(kafka.UUID, int32) bool) {
