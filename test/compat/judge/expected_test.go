@@ -24,7 +24,8 @@ var expected = []row{
 	{"* / * / ApiKeys[18].MaxVersion", "4", "5", "The basis is Apache Kafka 4.4."},
 	{"* / * / ApiKeys[42].MaxVersion", "2", "3", "The basis is Apache Kafka 4.4."},
 	{"versions / * / FinalizedFeatures[*]", "element", absent, "`group.version` is the only feature"},
-	{"versions / * / SupportedFeatures[*]", "element", absent, "`group.version` is the only feature"},
+	{"versions / v3 * / SupportedFeatures", "list", "null", "`group.version` is the only feature"},
+	{"versions / v4 * / SupportedFeatures[*]", "element", absent, "`group.version` is the only feature"},
 
 	// settings
 	{"* / * / *Configs[*]", "element", absent, "The broker's list holds the settings that have an effect"},

@@ -178,6 +178,9 @@ func (f *fields) foreign(e reflect.Value) bool {
 		return false
 	}
 	name, ok := stringOf(e.FieldByName(field))
+	if ok && name == "" && field == "Group" {
+		return true // several scripts commit under the empty id
+	}
 	own := strings.TrimPrefix(name, "__")
 	return ok && scriptName(own) && !strings.HasPrefix(own, f.s.name+".")
 }
