@@ -42,7 +42,7 @@ func (s *Shard) Join(nowMs int64, c Client, req *wire.JoinGroupRequest, reply fu
 			return e.done()
 		}
 		if req.MemberID == "" && req.ProtocolType != "" && len(req.Protocols) > 0 {
-			g = e.replaceEmptyModern(g)
+			g = e.on(g).toEmptyClassic()
 		} else {
 			exists = false // as if it were not there: it is refused
 		}

@@ -23,12 +23,11 @@ func (e *event) replaceEmpty(id string, old *group) *group {
 	return g
 }
 
-// replaceEmptyModern makes a classic group in the place of one of the consumer protocol that has
-// no members. The offsets stay.
-func (e *event) replaceEmptyModern(old *group) *group {
-	g := newGroup(e.s.versions, old.id, e.nowMs)
-	g.offsets = old.offsets
-	e.on(old).tombstones()
+// toEmptyClassic makes a classic group in the place of one that has no members. The offsets stay.
+func (e *turn) toEmptyClassic() *group {
+	g := newGroup(e.s.versions, e.g.id, e.nowMs)
+	g.offsets = e.g.offsets
+	e.tombstones()
 	e.s.groups.Set(g.id, g)
 	e.record(groupRecord(g, nil))
 	return g

@@ -173,7 +173,7 @@ func (m *modern) classicMember(id string, instance *string, generation int32) (*
 		}
 	}
 	switch {
-	case !ok || member.Classic == nil:
+	case !ok || member.Classic == nil || len(member.Classic.Protocols) == 0:
 		return nil, kafka.UnknownMemberID
 	case member.Epoch != generation:
 		return nil, kafka.IllegalGeneration
