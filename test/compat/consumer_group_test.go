@@ -23,7 +23,7 @@ func TestConsumerProtocolTools(t *testing.T) {
 	b.Kcat(strings.NewReader("one\ntwo\nthree\n"), "-P", "-t", "read")
 	console := func(args ...string) string {
 		return b.Tool("org.apache.kafka.tools.consumer.ConsoleConsumer", append([]string{"--bootstrap-server", b.Addr,
-			"--consumer-property", "group.protocol=consumer", "--consumer-property", "auto.offset.reset=earliest"}, args...)...)
+			"--command-property", "group.protocol=consumer", "--command-property", "auto.offset.reset=earliest"}, args...)...)
 	}
 	groups := func(args ...string) string { return b.Tool(groupTool, append(args, "--bootstrap-server", b.Addr)...) }
 	if out := console("--topic", "read", "--group", "readers", "--max-messages", "2"); out != "one\ntwo\n" {
@@ -32,7 +32,7 @@ func TestConsumerProtocolTools(t *testing.T) {
 	if out := console("--topic", "read", "--group", "readers", "--max-messages", "1"); out != "three\n" {
 		t.Errorf("the console consumer printed %q the second time", out)
 	}
-	if out := console("--include", "re.d", "--group", "matchers", "--max-messages", "3", "--consumer-property", "group.remote.assignor=range"); out != "one\ntwo\nthree\n" {
+	if out := console("--include", "re.d", "--group", "matchers", "--max-messages", "3", "--command-property", "group.remote.assignor=range"); out != "one\ntwo\nthree\n" {
 		t.Errorf("with the range assignor the console consumer printed %q", out)
 	}
 	mentions(t, "--list", groups("--list", "--type"), "readers", "matchers", "Consumer")
@@ -91,7 +91,7 @@ func (r *readers) await(ctx context.Context, words map[string]bool) {
 // TestConsumerProtocolMigration has franz-go clients of both protocols in one group: it is
 // upgraded, the broker is killed, clients come and go, and it is downgraded; all records are read.
 func TestConsumerProtocolMigration(t *testing.T) {
-	b := kit.Start(t, filepath.Join(t.TempDir(), "node"), "--set", "group.initial.rebalance.delay.ms=0",
+	b := kit.Start(t, filepath.Join(t.TempDir(), "node"), "--set", "group.initial.rebalance.delay.ms=0", "--set", "offsets.topic.num.partitions=1",
 		"--set", "group.consumer.min.heartbeat.interval.ms=100", "--set", "group.consumer.heartbeat.interval.ms=300",
 		"--set", "group.consumer.assignment.interval.ms=100")
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
@@ -147,4 +147,7 @@ func TestConsumerProtocolMigration(t *testing.T) {
 	stopThird()
 	<-r3
 	b.Stop()
+	log := b.Tool("org.apache.kafka.tools.DumpLogSegments", "--offsets-decoder", "--files",
+		filepath.Join(b.Dir, "logs", "__consumer_offsets-0", "00000000000000000000.log"))
+	mentions(t, "the offsets decoder", log, `"classicMemberMetadata":{"sessionTimeoutMs":`, `"supportedProtocols":[{"name":"cooperative-sticky"`)
 }
