@@ -56,6 +56,7 @@ func otherValue(t *testing.T, s Setting) string {
 		"varve.tier.delete.grace.ms":     "7",
 		"queued.max.request.bytes":       "104857601",
 		"group.max.session.timeout.ms":   "6000",
+		"log.cleaner.dedupe.buffer.size": "2097152",
 
 		"group.consumer.session.timeout.ms":         "46000",
 		"group.consumer.min.session.timeout.ms":     "44000",
@@ -131,6 +132,7 @@ var stricter = []string{
 	"log.flush.scheduler.interval.ms", "log.retention.hours", "log.retention.minutes", "log.retention.ms", "log.roll.jitter.ms",
 	"log.roll.ms", "default.replication.factor", "socket.receive.buffer.bytes", "socket.send.buffer.bytes",
 	"group.consumer.assignors", "group.consumer.migration.policy",
+	"log.cleaner.io.buffer.load.factor", "log.cleaner.io.max.bytes.per.second",
 	"group.initial.rebalance.delay.ms", "group.max.session.timeout.ms", "group.min.session.timeout.ms", "offset.metadata.max.bytes",
 }
 
