@@ -60,7 +60,7 @@ func otherValue(t *testing.T, s Setting) string {
 	if v, ok := special[s.Name]; ok {
 		return v
 	}
-	candidates := []string{"true", "compact", "LogAppendTime", "zstd", "/elsewhere", "0.25", "1", "7", "2097152"}
+	candidates := []string{"true", "compact", "LogAppendTime", "zstd", "full", "/elsewhere", "0.25", "1", "7", "2097152"}
 	for _, c := range candidates {
 		if v, err := s.canonical(c); err == nil && v != s.Default {
 			return v

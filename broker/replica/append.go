@@ -106,7 +106,7 @@ func rules(cfg *config.Topic, o AppendOptions, nowMs int64) batch.Rules {
 		Codec:       cfg.CompressionType,
 		Level:       level(cfg),
 		ZstdOK:      o.ZstdOK,
-		Full:        true,
+		Full:        cfg.ProduceFull || cfg.CleanupCompact,
 	}
 }
 
