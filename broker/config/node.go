@@ -40,6 +40,9 @@ type Node struct {
 	LogRetentionCheckIntervalMs        int64
 	LogFlushSchedulerIntervalMs        int64
 	LogFlushOffsetCheckpointIntervalMs int64
+	DiskEvictPercent                   int64 // of a log dir's disk in use; 100: never
+	DiskThrottlePercent                int64
+	DiskRefusePercent                  int64
 	ProducerIDExpirationMs             int64
 
 	GroupInitialRebalanceDelayMs    int64
@@ -135,6 +138,9 @@ func newNode(l layers) (*Node, error) {
 		LogRetentionCheckIntervalMs:        l.int("log.retention.check.interval.ms"),
 		LogFlushSchedulerIntervalMs:        l.int("log.flush.scheduler.interval.ms"),
 		LogFlushOffsetCheckpointIntervalMs: l.int("log.flush.offset.checkpoint.interval.ms"),
+		DiskEvictPercent:                   l.int("varve.disk.evict.percent"),
+		DiskThrottlePercent:                l.int("varve.disk.throttle.percent"),
+		DiskRefusePercent:                  l.int("varve.disk.refuse.percent"),
 		ProducerIDExpirationMs:             l.int("producer.id.expiration.ms"),
 
 		GroupInitialRebalanceDelayMs:    l.int("group.initial.rebalance.delay.ms"),
@@ -182,6 +188,11 @@ func (n *Node) check() error {
 	if n.GroupMinSessionTimeoutMs > n.GroupMaxSessionTimeoutMs {
 		errs = append(errs, refuse("group.min.session.timeout.ms",
 			"group.min.session.timeout.ms (%d) must be at most group.max.session.timeout.ms (%d)", n.GroupMinSessionTimeoutMs, n.GroupMaxSessionTimeoutMs))
+	}
+	if n.DiskEvictPercent > n.DiskThrottlePercent || n.DiskThrottlePercent > n.DiskRefusePercent {
+		errs = append(errs, refuse("varve.disk.throttle.percent",
+			"varve.disk.evict.percent (%d), varve.disk.throttle.percent (%d) and varve.disk.refuse.percent (%d) must not fall",
+			n.DiskEvictPercent, n.DiskThrottlePercent, n.DiskRefusePercent))
 	}
 	t := n.Topic(nil)
 	names := func(s string) string { return row(s).Synonyms[0] }

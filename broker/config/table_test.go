@@ -56,6 +56,8 @@ func otherValue(t *testing.T, s Setting) string {
 		"varve.tier.delete.grace.ms":     "7",
 		"queued.max.request.bytes":       "104857601",
 		"group.max.session.timeout.ms":   "6000",
+		"varve.disk.throttle.percent":    "91",
+		"varve.disk.refuse.percent":      "96",
 	}
 	if v, ok := special[s.Name]; ok {
 		return v

@@ -81,7 +81,7 @@ func (k *kit) restart(between func(), topics ...*metadata.Topic) []*Partition {
 func (k *kit) openDirs() {
 	k.t.Helper()
 	dirs, err := logdir.Open(logdir.Options{
-		FS: k.fs, Dirs: []string{"/data"}, ClusterID: "c", NodeID: testNode, Now: k.now,
+		FS: k.fs, Dirs: []string{"/data"}, Marks: commitlog.Watermarks{EvictPercent: 85, ThrottlePercent: 90, RefusePercent: 95}, ClusterID: "c", NodeID: testNode, Now: k.now,
 		Logger: slog.New(slog.DiscardHandler), ProducerIDExpirationMs: 86_400_000, BootID: "boot",
 		Config: func(kafka.TopicPartition, kafka.UUID) commitlog.Config { return commitlog.DefaultConfig() },
 	})

@@ -23,6 +23,8 @@ type logDirs interface {
 	Dirs() []logdir.DirInfo
 	Usage(dir string) (vfs.Usage, error)
 	CheckpointDir(dir string) error
+	Pressure() []logdir.DirPressure
+	Room(dir string) *commitlog.Room
 	OnOffline(func(logdir.DirInfo))
 }
 

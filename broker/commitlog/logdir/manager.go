@@ -49,6 +49,10 @@ type Options struct {
 	// BootID names the machine's run; a start in another run may have lost un-synced
 	// writes. "" asks the operating system.
 	BootID string
+	// Marks are the watermarks of each directory's disk.
+	Marks commitlog.Watermarks
+	// Pressed is told when the pressure on a disk grows. It must not block, nor call the Manager. May be nil.
+	Pressed func()
 	// Offline is told once of each directory that fails while in use. May be nil.
 	Offline func(DirInfo)
 }
@@ -208,7 +212,7 @@ func (m *Manager) count() map[*dir]int {
 
 func (m *Manager) logOptions(d *dir, tp kafka.TopicPartition, topicID kafka.UUID, c commitlog.Config) commitlog.Options {
 	return commitlog.Options{
-		FS: m.opts.FS, Dir: d.path, TP: tp, TopicID: topicID, Config: c, Files: m.files, Room: d.room,
+		FS: m.opts.FS, Dir: d.path, TP: tp, TopicID: topicID, Config: c, Files: m.files, Room: d.room, Own: kafka.InternalTopic(tp.Topic),
 		Now: m.opts.Now, Logger: m.opts.Logger, ProducerIDExpirationMs: m.opts.ProducerIDExpirationMs,
 		Checkpoint: func() error { return m.writeCheckpoint(d, nil) },
 		Failed:     func(err error) { m.fence(d, err) },
@@ -317,28 +321,36 @@ func (m *Manager) DirectoryIDs() []kafka.UUID {
 func (m *Manager) Checkpoint() error {
 	var errs []error
 	for _, d := range m.dirs {
-		if d.offline() != nil {
-			continue
-		}
-		for _, l := range m.logsIn(d) {
-			if l.Err() != nil {
-				continue
-			}
-			if err := l.FlushClosed(); err != nil && !errors.Is(err, commitlog.ErrClosed) {
-				errs = append(errs, err)
-			}
-		}
-		if err := m.writeCheckpoint(d, nil); errors.Is(err, commitlog.ErrClosed) {
-			continue // closed meanwhile, with a checkpoint of its own
-		} else if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		for _, l := range m.logsIn(d) {
-			l.Reap()
-		}
+		errs = append(errs, m.checkpointDir(d))
 	}
 	m.files.Trim()
+	return errors.Join(errs...)
+}
+
+// checkpointDir is Checkpoint of one directory. On a disk that fills, what was evicted goes
+// at once.
+func (m *Manager) checkpointDir(d *dir) error {
+	if d.offline() != nil {
+		return nil
+	}
+	var errs []error
+	for _, l := range m.logsIn(d) {
+		if l.Err() != nil {
+			continue
+		}
+		if err := l.FlushClosed(); err != nil && !errors.Is(err, commitlog.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if err := m.writeCheckpoint(d, nil); errors.Is(err, commitlog.ErrClosed) {
+		return errors.Join(errs...) // closed meanwhile, with a checkpoint of its own
+	} else if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	now := d.room.Pressure() != commitlog.Calm
+	for _, l := range m.logsIn(d) {
+		l.Reap(now)
+	}
 	return errors.Join(errs...)
 }
 
@@ -369,8 +381,10 @@ func (m *Manager) writeCheckpoint(d *dir, closed map[kafka.TopicPartition]bool) 
 	})
 	if err := vfs.WriteFileAtomic(m.opts.FS, filepath.Join(d.path, checkpointName), c.append(nil)); err != nil {
 		err = fmt.Errorf("checkpoint of %s: %w: %w", d.path, kafka.KafkaStorageError, err)
-		m.fence(d, err)
-		return err
+		if !full(err) {
+			m.fence(d, err)
+		}
+		return err // of a full disk the checkpoint before it still holds, and the next call tries again
 	}
 	d.sequence++
 	d.sealed = closed != nil
