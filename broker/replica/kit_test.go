@@ -27,13 +27,13 @@ const testNode int32 = 7
 // kit is a Manager over logs in memory, with the image in the test's hands.
 type kit struct {
 	*Manager
-	t     *testing.T
+	t     testing.TB
 	fs    *memfs.FS
 	dirs  *logdir.Manager
 	nowMs int64
 }
 
-func newKit(t *testing.T) *kit {
+func newKit(t testing.TB) *kit {
 	t.Helper()
 	k := &kit{t: t, nowMs: 1_000_000, fs: memfs.New()}
 	k.openDirs()
@@ -150,7 +150,7 @@ func ask(p *Partition, off int64) FetchPartition {
 
 // fetching is a fetch under way.
 type fetching struct {
-	t    *testing.T
+	t    testing.TB
 	done chan []FetchResult
 }
 
@@ -186,7 +186,7 @@ func (f *fetching) pending() {
 }
 
 // offsets lists the base offsets of the batches of a result, and releases it.
-func offsets(t *testing.T, res FetchResult) []int64 {
+func offsets(t testing.TB, res FetchResult) []int64 {
 	t.Helper()
 	defer res.release()
 	var all bytes.Buffer
