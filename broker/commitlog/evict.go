@@ -39,6 +39,7 @@ func (l *Log) EvictBelow(offset int64) (int, error) {
 	n = (cutter{l}).evictable(offset)
 	gone := l.mu.segs[:n:n]
 	l.mu.segs = slices.Clone(l.mu.segs[n:])
+	l.mu.swaps++
 	for _, s := range gone {
 		(cutter{l}).forget(s)
 	}
@@ -105,6 +106,9 @@ func (l *Log) Reap(now bool) {
 	if now {
 		at = math.MaxInt64
 	}
+	l.mu.Lock()
+	l.mu.vouched = l.mu.flushed
+	l.mu.Unlock()
 	(cutter{l}).reap(at, false)
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/commitlog/logdir"
@@ -51,7 +50,7 @@ func (m *Manager) relieve(ctx context.Context, d logdir.DirPressure) error {
 		parts, spares = append(parts, r), append(spares, lifecycle.SpareOf(r.Policy(), s))
 	}
 	below, freed := lifecycle.Relieve(spares, d.WantBytes)
-	var evicted []*retained
+	var evicted []*commitlog.Log
 	for i, r := range parts {
 		if below[i] == 0 {
 			continue
@@ -60,7 +59,7 @@ func (m *Manager) relieve(ctx context.Context, d logdir.DirPressure) error {
 			errs = append(errs, fmt.Errorf("partition %s: %w", r, err))
 			continue
 		}
-		evicted = append(evicted, r)
+		evicted = append(evicted, r.log)
 	}
 	if freed < d.WantBytes {
 		for _, r := range parts {
@@ -68,7 +67,7 @@ func (m *Manager) relieve(ctx context.Context, d logdir.DirPressure) error {
 		}
 	}
 	if len(evicted) > 0 {
-		errs = append(errs, m.reap(d.Path, evicted))
+		errs = append(errs, m.dirs.Reclaim(d.Path, evicted))
 		m.logger.Info("local segments were evicted early, because the disk fills", "dir", d.Path, "partitions", len(evicted), "bytes", freed)
 	}
 	return errors.Join(errs...)
@@ -84,22 +83,4 @@ func (r *retained) giveMore() error {
 	}
 	r.remote.Wake()
 	return nil
-}
-
-// reap removes the files of evicted segments without their delay. The checkpoint in between
-// is what tells a recovery that they were evicted, and not lost.
-func (m *Manager) reap(dir string, evicted []*retained) error {
-	var errs []error
-	evicted = slices.DeleteFunc(evicted, func(r *retained) bool {
-		err := r.log.FlushClosed()
-		errs = append(errs, err)
-		return err != nil
-	})
-	if err := m.dirs.CheckpointDir(dir); err != nil {
-		return errors.Join(append(errs, err)...)
-	}
-	for _, r := range evicted {
-		r.log.Reap(true)
-	}
-	return errors.Join(errs...)
 }

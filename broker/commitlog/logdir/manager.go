@@ -92,6 +92,7 @@ type dir struct {
 	lock io.Closer
 	room *commitlog.Room
 
+	roundMu  sync.Mutex // one round of flush, checkpoint and removal; taken before writeMu
 	writeMu  sync.Mutex // one writer of the checkpoint
 	sequence uint64     // of the last one; guarded by writeMu
 	sealed   bool       // the last one was written at the close; guarded by writeMu
@@ -333,8 +334,18 @@ func (m *Manager) checkpointDir(d *dir) error {
 	if d.offline() != nil {
 		return nil
 	}
+	now := d.room.Pressure() != commitlog.Calm
+	return m.round(d, m.logsIn(d), now)
+}
+
+// round flushes some logs of a directory, writes its checkpoint, and has the logs remove what
+// that one vouches for. Rounds of a directory do not overlap: another one's flush must not
+// pass for what this one's checkpoint holds.
+func (m *Manager) round(d *dir, logs []*commitlog.Log, now bool) error {
+	d.roundMu.Lock()
+	defer d.roundMu.Unlock()
 	var errs []error
-	for _, l := range m.logsIn(d) {
+	for _, l := range logs {
 		if l.Err() != nil {
 			continue
 		}
@@ -347,8 +358,7 @@ func (m *Manager) checkpointDir(d *dir) error {
 	} else if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	now := d.room.Pressure() != commitlog.Calm
-	for _, l := range m.logsIn(d) {
+	for _, l := range logs {
 		l.Reap(now)
 	}
 	return errors.Join(errs...)

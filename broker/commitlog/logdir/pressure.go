@@ -33,6 +33,16 @@ func (m *Manager) Pressure() []DirPressure {
 	return out
 }
 
+// Reclaim removes what was evicted from some logs of a directory now, behind a checkpoint that
+// says so, and without file.delete.delay.ms. Errors are those of Usage and of Checkpoint.
+func (m *Manager) Reclaim(path string, logs []*commitlog.Log) error {
+	d, err := m.find(path)
+	if err != nil {
+		return err
+	}
+	return m.round(d, logs, true)
+}
+
 // Room is the room on the disk of a log dir, nil for a directory that is none.
 func (m *Manager) Room(path string) *commitlog.Room {
 	for _, d := range m.dirs {
