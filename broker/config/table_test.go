@@ -56,6 +56,8 @@ func otherValue(t *testing.T, s Setting) string {
 		"varve.tier.delete.grace.ms":     "7",
 		"queued.max.request.bytes":       "104857601",
 		"group.max.session.timeout.ms":   "6000",
+		"varve.disk.throttle.percent":    "91",
+		"varve.disk.refuse.percent":      "96",
 		"log.cleaner.dedupe.buffer.size": "2097152",
 
 		"group.consumer.session.timeout.ms":         "46000",
@@ -72,7 +74,7 @@ func otherValue(t *testing.T, s Setting) string {
 	if v, ok := special[s.Name]; ok {
 		return v
 	}
-	candidates := []string{"true", "compact", "LogAppendTime", "zstd", "/elsewhere", "0.25", "1", "7", "2097152"}
+	candidates := []string{"true", "compact", "LogAppendTime", "zstd", "full", "/elsewhere", "0.25", "1", "7", "2097152"}
 	for _, c := range candidates {
 		if v, err := s.canonical(c); err == nil && v != s.Default {
 			return v
