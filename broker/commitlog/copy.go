@@ -292,7 +292,7 @@ func (c *Copy) chunks(ctx context.Context, src *source, f vfs.File, from, size i
 				continue
 			}
 		}
-		if err := c.room.take(n); err != nil {
+		if err := c.room.take(n, false); err != nil {
 			return c.target(segmentName(src.base, logSuffix), err)
 		}
 		if _, err := f.WriteAt(b, off); err != nil {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/varve-io/varve/broker/vfs"
 )
@@ -31,7 +30,7 @@ func (l syncer) seal() error {
 	}
 	old := w.snapshotEnd
 	if err := w.writeState(); err != nil {
-		if outOfDescriptors(err) || errors.Is(err, syscall.ENOSPC) {
+		if outOfDescriptors(err) || diskFull(err) {
 			return nil // later, or never: a start scans the log then
 		}
 		return l.fail(err)

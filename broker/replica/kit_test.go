@@ -27,7 +27,7 @@ const testNode int32 = 7
 // kit is a Manager over logs in memory, with the image in the test's hands.
 type kit struct {
 	*Manager
-	t     *testing.T
+	t     testing.TB
 	fs    *memfs.FS
 	dirs  *logdir.Manager
 	paths []string
@@ -35,10 +35,10 @@ type kit struct {
 	nowMs int64
 }
 
-func newKit(t *testing.T) *kit { return newKitIn(t, "/data") }
+func newKit(t testing.TB) *kit { return newKitIn(t, "/data") }
 
 // newKitIn is a kit with these log directories.
-func newKitIn(t *testing.T, paths ...string) *kit {
+func newKitIn(t testing.TB, paths ...string) *kit {
 	t.Helper()
 	k := &kit{t: t, nowMs: 1_000_000, fs: memfs.New(), paths: paths}
 	k.openDirs()
@@ -87,6 +87,7 @@ func (k *kit) openDirs() {
 	k.t.Helper()
 	dirs, err := logdir.Open(logdir.Options{
 		FS: k.fs, Dirs: k.paths, KnownDirs: k.known, ClusterID: "c", NodeID: testNode, Now: k.now,
+		Marks:  commitlog.Watermarks{EvictPercent: 85, ThrottlePercent: 90, RefusePercent: 95},
 		Logger: slog.New(slog.DiscardHandler), ProducerIDExpirationMs: 86_400_000, BootID: "boot",
 		Config: func(kafka.TopicPartition, kafka.UUID) commitlog.Config { return commitlog.DefaultConfig() },
 	})
@@ -155,7 +156,7 @@ func ask(p *Partition, off int64) FetchPartition {
 
 // fetching is a fetch under way.
 type fetching struct {
-	t    *testing.T
+	t    testing.TB
 	done chan []FetchResult
 }
 
@@ -191,7 +192,7 @@ func (f *fetching) pending() {
 }
 
 // offsets lists the base offsets of the batches of a result, and releases it.
-func offsets(t *testing.T, res FetchResult) []int64 {
+func offsets(t testing.TB, res FetchResult) []int64 {
 	t.Helper()
 	defer res.release()
 	var all bytes.Buffer

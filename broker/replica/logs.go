@@ -24,6 +24,9 @@ type logDirs interface {
 	Dirs() []logdir.DirInfo
 	Usage(dir string) (vfs.Usage, error)
 	CheckpointDir(dir string) error
+	Pressure() []logdir.DirPressure
+	Reclaim(dir string, logs []*commitlog.Log) error
+	Room(dir string) *commitlog.Room
 	OnOffline(func(logdir.DirInfo))
 	DirOf(tp kafka.TopicPartition) kafka.UUID
 	StartMove(tp kafka.TopicPartition, topicID kafka.UUID, path string, pace func(context.Context, int64) error) (*logdir.Move, error)

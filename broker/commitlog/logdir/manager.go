@@ -54,6 +54,10 @@ type Options struct {
 	BootID string
 	// Cordoned answers the paths in Dirs that take no new log, "*" for all. May be nil.
 	Cordoned func() []string
+	// Marks are the watermarks of each directory's disk.
+	Marks commitlog.Watermarks
+	// Pressed is told when the pressure on a disk grows. It must not block, nor call the Manager. May be nil.
+	Pressed func()
 	// Offline is told once of each directory that fails while in use. May be nil.
 	Offline func(DirInfo)
 }
@@ -100,6 +104,7 @@ type dir struct {
 	partitions int // logs placed here; guarded by Manager.mu
 
 	settleMu sync.Mutex // one Settle
+	roundMu  sync.Mutex // one round of flush, checkpoint and removal; taken before writeMu
 	writeMu  sync.Mutex // one writer of the checkpoint
 	sequence uint64     // of the last one; guarded by writeMu
 	sealed   bool       // the last one was written at the close; guarded by writeMu
@@ -171,7 +176,7 @@ func (m *Manager) Create(tp kafka.TopicPartition, topicID kafka.UUID, c commitlo
 	if err != nil {
 		return nil, err
 	}
-	m.put(tp, placed{log: l, dir: d})
+	put(m, tp, placed{log: l, dir: d})
 	return l, nil
 }
 
@@ -194,7 +199,7 @@ func (m *Manager) pick(want kafka.UUID) (*dir, error) {
 	var best *dir
 	for _, d := range m.dirs {
 		switch {
-		case !want.IsZero() && d.id != want, d.offline() != nil, want.IsZero() && m.cordoned(d):
+		case !want.IsZero() && d.id != want, d.offline() != nil, want.IsZero() && cordoned(m, d):
 		case best == nil || d.partitions < best.partitions:
 			best = d
 		}
@@ -209,7 +214,7 @@ func (m *Manager) pick(want kafka.UUID) (*dir, error) {
 }
 
 // put places a log, nil takes it away. m.mu is held.
-func (m *Manager) put(tp kafka.TopicPartition, p placed) {
+func put(m *Manager, tp kafka.TopicPartition, p placed) {
 	if old, ok := m.mu.logs[tp]; ok {
 		old.dir.partitions--
 	}
@@ -222,7 +227,7 @@ func (m *Manager) put(tp kafka.TopicPartition, p placed) {
 }
 
 // cordoned says whether a directory takes no new log. Source: KIP-1066.
-func (m *Manager) cordoned(d *dir) bool {
+func cordoned(m *Manager, d *dir) bool {
 	if m.opts.Cordoned == nil {
 		return false
 	}
@@ -231,7 +236,7 @@ func (m *Manager) cordoned(d *dir) bool {
 
 func (m *Manager) logOptions(d *dir, tp kafka.TopicPartition, topicID kafka.UUID, c commitlog.Config) commitlog.Options {
 	return commitlog.Options{
-		FS: m.opts.FS, Dir: d.path, TP: tp, TopicID: topicID, Config: c, Files: m.files, Room: d.room,
+		FS: m.opts.FS, Dir: d.path, TP: tp, TopicID: topicID, Config: c, Files: m.files, Room: d.room, Own: kafka.InternalTopic(tp.Topic),
 		Now: m.opts.Now, Logger: m.opts.Logger, ProducerIDExpirationMs: m.opts.ProducerIDExpirationMs,
 		Checkpoint: func() error { return m.writeCheckpoint(d, nil) },
 		Failed:     func(err error) { m.fence(d, err) },
@@ -260,7 +265,7 @@ func (m *Manager) Delete(tp kafka.TopicPartition, topicID kafka.UUID) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.put(tp, placed{}) // only now: a new log of that name must not meet the old directory
+	put(m, tp, placed{}) // only now: a new log of that name must not meet the old directory
 	return nil
 }
 
@@ -317,7 +322,7 @@ func (m *Manager) Dirs() []DirInfo {
 	defer m.mu.Unlock()
 	out := make([]DirInfo, len(m.dirs))
 	for i, d := range m.dirs {
-		out[i] = DirInfo{Path: d.path, ID: d.id, Partitions: d.partitions, Offline: d.offline(), Cordoned: m.cordoned(d)}
+		out[i] = DirInfo{Path: d.path, ID: d.id, Partitions: d.partitions, Offline: d.offline(), Cordoned: cordoned(m, d)}
 	}
 	return out
 }
@@ -349,28 +354,45 @@ func (m *Manager) DirectoryIDs() []kafka.UUID {
 func (m *Manager) Checkpoint() error {
 	var errs []error
 	for _, d := range m.dirs {
-		if d.offline() != nil {
-			continue
-		}
-		for _, l := range m.logsIn(d) {
-			if l.Err() != nil {
-				continue
-			}
-			if err := l.FlushClosed(); err != nil && !errors.Is(err, commitlog.ErrClosed) {
-				errs = append(errs, err)
-			}
-		}
-		if err := m.writeCheckpoint(d, nil); errors.Is(err, commitlog.ErrClosed) {
-			continue // closed meanwhile, with a checkpoint of its own
-		} else if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		for _, l := range m.logsIn(d) {
-			l.Reap()
-		}
+		errs = append(errs, m.checkpointDir(d))
 	}
 	m.files.Trim()
+	return errors.Join(errs...)
+}
+
+// checkpointDir is Checkpoint of one directory. On a disk that fills, what was evicted goes
+// at once.
+func (m *Manager) checkpointDir(d *dir) error {
+	if d.offline() != nil {
+		return nil
+	}
+	now := d.room.Pressure() != commitlog.Calm
+	return m.round(d, m.logsIn(d), now)
+}
+
+// round flushes some logs of a directory, writes its checkpoint, and has the logs remove what
+// that one vouches for. Rounds of a directory do not overlap: another one's flush must not
+// pass for what this one's checkpoint holds.
+func (m *Manager) round(d *dir, logs []*commitlog.Log, now bool) error {
+	d.roundMu.Lock()
+	defer d.roundMu.Unlock()
+	var errs []error
+	for _, l := range logs {
+		if l.Err() != nil {
+			continue
+		}
+		if err := l.FlushClosed(); err != nil && !errors.Is(err, commitlog.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if err := m.writeCheckpoint(d, nil); errors.Is(err, commitlog.ErrClosed) {
+		return errors.Join(errs...) // closed meanwhile, with a checkpoint of its own
+	} else if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	for _, l := range logs {
+		l.Reap(now)
+	}
 	return errors.Join(errs...)
 }
 
@@ -401,8 +423,10 @@ func (m *Manager) writeCheckpoint(d *dir, closed map[kafka.TopicPartition]bool) 
 	})
 	if err := vfs.WriteFileAtomic(m.opts.FS, filepath.Join(d.path, checkpointName), c.append(nil)); err != nil {
 		err = fmt.Errorf("checkpoint of %s: %w: %w", d.path, kafka.KafkaStorageError, err)
-		m.fence(d, err)
-		return err
+		if !full(err) {
+			m.fence(d, err)
+		}
+		return err // of a full disk the checkpoint before it still holds, and the next call tries again
 	}
 	d.sequence++
 	d.sealed = closed != nil

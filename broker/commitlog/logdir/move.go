@@ -131,7 +131,7 @@ func (mv *Move) forget() {
 // failed takes the target directory offline when err is of its disk, a full one apart.
 func (mv *Move) failed(err error) error {
 	var target *commitlog.TargetError
-	if errors.As(err, &target) && !errors.Is(err, commitlog.ErrDiskFull) && !errors.Is(err, syscall.ENOSPC) {
+	if errors.As(err, &target) && !errors.Is(err, commitlog.ErrDiskFull) && !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
 		mv.m.fence(mv.to, err)
 	}
 	return err
@@ -182,7 +182,7 @@ func (mv *Move) commit(st commitlog.State, c commitlog.Config) (*commitlog.Log, 
 		return nil, &commitlog.TargetError{Err: fmt.Errorf("move %s to %s: %w: %w", tp, mv.to.path, kafka.KafkaStorageError, err)}
 	}
 	m.mu.Lock()
-	m.put(tp, placed{log: l, dir: mv.to, moved: v})
+	put(m, tp, placed{log: l, dir: mv.to, moved: v})
 	delete(m.mu.moves, tp)
 	delete(m.mu.futures, futureKey{tp, mv.to})
 	m.mu.Unlock()
@@ -277,7 +277,7 @@ func (m *Manager) Settle(tp kafka.TopicPartition, topicID kafka.UUID) error {
 		return err
 	}
 	for _, id := range p.moved.former {
-		if err := m.settleIn(id, tp); err != nil {
+		if err := settleIn(m, id, tp); err != nil {
 			return err
 		}
 	}
@@ -296,7 +296,7 @@ func (m *Manager) Settle(tp kafka.TopicPartition, topicID kafka.UUID) error {
 }
 
 // settleIn removes the old copy of tp in one directory.
-func (m *Manager) settleIn(id kafka.UUID, tp kafka.TopicPartition) error {
+func settleIn(m *Manager, id kafka.UUID, tp kafka.TopicPartition) error {
 	i := slices.IndexFunc(m.dirs, func(d *dir) bool { return d.id == id })
 	if i < 0 || m.dirs[i].offline() != nil {
 		return fmt.Errorf("log dir %s, which holds an old copy of %s, is not online: %w", id, tp, kafka.KafkaStorageError)

@@ -100,7 +100,7 @@ func parseMoved(b []byte) (*moved, error) {
 
 // readMoved reads a moved file; nil for one that a crash cut short, or that is void because
 // the future directory never got the partition's name.
-func (m *Manager) readMoved(d *dir, name string, c *contents) error {
+func (m opener) readMoved(d *dir, name string, c *contents) error {
 	tp, unique, _ := parseMoveName(name, movedSuffix)
 	path := filepath.Join(d.path, name)
 	b, err := vfs.ReadFile(m.opts.FS, path)

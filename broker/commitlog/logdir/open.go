@@ -180,7 +180,7 @@ func lookEmpty(o *Options, d *inspected) error {
 func (m *Manager) lockAll(found []inspected) error {
 	online := 0
 	for _, in := range found {
-		d := &dir{path: in.path, id: in.meta.directoryID, room: commitlog.NewRoom(m.opts.FS, in.path)}
+		d := &dir{path: in.path, id: in.meta.directoryID, room: m.watch(in.path)}
 		d.mu.offline = in.offline
 		m.dirs = append(m.dirs, d)
 		if in.offline != nil {
@@ -276,7 +276,7 @@ func (m *Manager) openAll() error {
 	var jobs []job
 	at := map[kafka.TopicPartition]*dir{}
 	for _, c := range all {
-		for _, j := range m.jobs(c) {
+		for _, j := range (opener{m}).jobs(c) {
 			if other := at[j.opts.TP]; other != nil {
 				return fmt.Errorf("%s and %s both hold partition %s; move one away: %w", other.path, c.dir.path, j.opts.TP, ErrForeign)
 			}
@@ -291,7 +291,7 @@ func (m *Manager) openAll() error {
 		return err
 	}
 	for _, c := range all {
-		if d := c.dir; (!c.marked || m.powerLost(c)) && d.offline() == nil {
+		if d := c.dir; (!c.marked || (opener{m}).powerLost(c)) && d.offline() == nil {
 			if err := m.writeCheckpoint(d, nil); err != nil && d.offline() == nil {
 				return err
 			}
@@ -317,7 +317,7 @@ func (m *Manager) openLogs(jobs []job) error {
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.put(j.opts.TP, placed{log: l, dir: j.dir, moved: j.moved})
+		put(m, j.opts.TP, placed{log: l, dir: j.dir, moved: j.moved})
 	})
 	return errors.Join(errs...)
 }
@@ -390,7 +390,7 @@ func (m *Manager) listPartitions(c *contents) error {
 		return fmt.Errorf("list %s: %w: %w", d.path, kafka.KafkaStorageError, err)
 	}
 	trusted := map[kafka.TopicPartition]kafka.UUID{}
-	if c.marked && !m.powerLost(c) {
+	if c.marked && !(opener{m}).powerLost(c) {
 		for i := range c.checkpoint.entries {
 			if e := &c.checkpoint.entries[i]; e.closed {
 				trusted[e.TP] = e.TopicID
@@ -433,7 +433,7 @@ func (m *Manager) listPartitions(c *contents) error {
 		c.partitions[tp] = id
 	}
 	for _, name := range moves {
-		if err := m.readMoved(d, name, c); err != nil {
+		if err := (opener{m}).readMoved(d, name, c); err != nil {
 			return err
 		}
 	}

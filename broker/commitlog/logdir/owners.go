@@ -35,13 +35,16 @@ func settleOwners(all []*contents) {
 	}
 }
 
+// opener turns what log dirs hold into logs, at start.
+type opener struct{ *Manager }
+
 // powerLost says that un-synced writes may be lost since the checkpoint.
-func (m *Manager) powerLost(c *contents) bool {
+func (m opener) powerLost(c *contents) bool {
 	return c.checkpoint == nil || m.boot == "" || c.checkpoint.bootID != m.boot
 }
 
 // jobs answers the logs of a directory to open.
-func (m *Manager) jobs(c *contents) []job {
+func (m opener) jobs(c *contents) []job {
 	var jobs []job
 	known := map[kafka.TopicPartition]bool{}
 	if c.checkpoint != nil {
@@ -79,7 +82,7 @@ func (m *Manager) jobs(c *contents) []job {
 
 // knownLog prepares a log that the checkpoint names. Its directory may hold another topic
 // of the same name by now, whose deletion and creation came after the checkpoint.
-func (m *Manager) knownLog(c *contents, e *checkpointEntry) job {
+func (m opener) knownLog(c *contents, e *checkpointEntry) job {
 	id, there := c.partitions[e.TP]
 	if there && !id.IsZero() && id != e.TopicID {
 		o := m.logOptions(c.dir, e.TP, id, m.opts.Config(e.TP, id))
