@@ -56,6 +56,7 @@ func otherValue(t *testing.T, s Setting) string {
 		"varve.tier.delete.grace.ms":     "7",
 		"queued.max.request.bytes":       "104857601",
 		"group.max.session.timeout.ms":   "6000",
+		"match":                          "client_id=x",
 	}
 	if v, ok := special[s.Name]; ok {
 		return v
@@ -102,6 +103,9 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 		if s.Scope&TopicScope != 0 && reflect.DeepEqual(base.Topic(nil), base.Topic(map[string]string{s.Name: value})) {
 			t.Errorf("%s=%s changes nothing on a topic", s.Name, value)
 		}
+		if s.Scope&ClientMetricsScope != 0 && reflect.DeepEqual(NewClientMetrics(nil), NewClientMetrics(map[string]string{s.Name: value})) {
+			t.Errorf("%s=%s changes nothing on a subscription", s.Name, value)
+		}
 	}
 }
 
@@ -119,7 +123,7 @@ var stricter = []string{
 	"advertised.listeners", "listeners", "listener.security.protocol.map", "log.dirs", "log.flush.interval.ms",
 	"log.flush.scheduler.interval.ms", "log.retention.hours", "log.retention.minutes", "log.retention.ms", "log.roll.jitter.ms",
 	"log.roll.ms", "default.replication.factor", "socket.receive.buffer.bytes", "socket.send.buffer.bytes",
-	"group.initial.rebalance.delay.ms", "group.max.session.timeout.ms", "group.min.session.timeout.ms", "offset.metadata.max.bytes",
+	"interval.ms", "group.initial.rebalance.delay.ms", "group.max.session.timeout.ms", "group.min.session.timeout.ms", "offset.metadata.max.bytes",
 }
 
 // TestTableIsKafkas compares the table with what Apache Kafka 4.3.1 says of itself.
