@@ -42,6 +42,7 @@ type kit struct {
 	api     *API
 	node    atomic.Pointer[config.Node]
 	cluster Cluster
+	level   slog.LevelVar
 
 	replicas *replica.Manager
 	dirs     *logdir.Manager
@@ -75,7 +76,7 @@ func newKitOn(t *testing.T, cluster Cluster, settings ...string) *kit {
 	dirs := k.openDirs()
 	k.dirs = dirs
 	if cluster == nil {
-		cluster = newController(t, srv.Endpoints(), dirs.DirectoryIDs())
+		cluster = newController(t, srv.Endpoints(), dirs.DirectoryIDs(), k.node.Load)
 	}
 	k.cluster = cluster
 	k.replicas = replica.New(replica.Options{
@@ -96,6 +97,7 @@ func newKitOn(t *testing.T, cluster Cluster, settings ...string) *kit {
 	}
 	k.api = New(Options{
 		NodeID: testNode, Cluster: cluster, Replicas: k.replicas, Groups: groups, Node: k.node.Load, Logger: slog.New(slog.DiscardHandler),
+		LogLevel: &k.level,
 	})
 	srv.Start()
 	t.Cleanup(func() { srv.Close() })
@@ -139,10 +141,10 @@ func (k *kit) configure(settings ...string) {
 }
 
 // newController starts the only controller of a cluster, in memory, and registers the broker.
-func newController(t *testing.T, endpoints []server.Endpoint, dirs []kafka.UUID) Cluster {
+func newController(t *testing.T, endpoints []server.Endpoint, dirs []kafka.UUID, settings func() *config.Node) Cluster {
 	t.Helper()
 	c, err := controller.Open(controller.Options{
-		FS: memfs.New(), Dir: "/metadata", NodeID: testNode, ValidateConfig: config.ValidateTopic,
+		FS: memfs.New(), Dir: "/metadata", NodeID: testNode, ValidateConfig: config.ValidateTopic, Settings: settings,
 	})
 	if err != nil {
 		t.Fatal(err)

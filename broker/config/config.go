@@ -67,10 +67,10 @@ type Scope uint8
 
 // The scopes; a setting may have several.
 const (
-	NodeScope  Scope = 1 << iota // on a broker: file, environment, command line
-	TopicScope                   // on a topic
-	GroupScope                   // on a group
-	ClientMetricsScope           // on a subscription to metrics of clients
+	NodeScope          Scope = 1 << iota // on a broker: file, environment, command line
+	TopicScope                           // on a topic
+	GroupScope                           // on a group
+	ClientMetricsScope                   // on a subscription to metrics of clients
 )
 
 // Update says how a broker-level setting may change while the broker runs.
