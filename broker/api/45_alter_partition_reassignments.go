@@ -37,6 +37,9 @@ func (a admin) alterPartitionReassignments(r *server.Request) error {
 		var resp wire.AlterPartitionReassignmentsResponse
 		resp.Default()
 		resp.AllowReplicationFactorChange = req.AllowReplicationFactorChange
+		if len(req.Topics) == 0 {
+			resp.ErrorMessage = new(string) // Kafka's is empty where others are null
+		}
 		errs := a.o.Cluster.Reassign(ctx, moves, req.AllowReplicationFactorChange)
 		for i := range req.Topics {
 			out := wire.AlterPartitionReassignmentsResponseTopic{Name: req.Topics[i].Name}

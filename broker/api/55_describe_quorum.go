@@ -26,13 +26,14 @@ func (a admin) describeQuorum(r *server.Request) error {
 	}
 	var resp wire.DescribeQuorumResponse
 	resp.Default()
+	resp.ErrorMessage = new(string) // Kafka's is empty where others are null
 	if len(req.Topics) != 1 || req.Topics[0].TopicName != metadataTopic || len(req.Topics[0].Partitions) != 1 || req.Topics[0].Partitions[0].PartitionIndex != 0 {
 		for i := range req.Topics {
 			out := wire.DescribeQuorumResponseTopic{TopicName: req.Topics[i].TopicName}
 			for _, p := range req.Topics[i].Partitions {
-				out.Partitions = append(out.Partitions, wire.DescribeQuorumResponsePartition{
-					PartitionIndex: p.PartitionIndex, ErrorCode: int16(kafka.UnknownTopicOrPartition),
-				})
+				part := wire.DescribeQuorumResponsePartition{PartitionIndex: p.PartitionIndex}
+				part.ErrorCode, part.ErrorMessage = a.failure(kafka.UnknownTopicOrPartition)
+				out.Partitions = append(out.Partitions, part)
 			}
 			resp.Topics = append(resp.Topics, out)
 		}
@@ -76,6 +77,6 @@ func (a admin) quorum(resp *wire.DescribeQuorumResponse) {
 		return list
 	}
 	resp.Topics = []wire.DescribeQuorumResponseTopic{{TopicName: metadataTopic, Partitions: []wire.DescribeQuorumResponsePartition{{
-		LeaderID: q.LeaderID, LeaderEpoch: q.Term, HighWatermark: q.CommittedEnd, CurrentVoters: replicas(q.Voters), Observers: replicas(q.Observers),
+		ErrorMessage: new(string), LeaderID: q.LeaderID, LeaderEpoch: q.Term, HighWatermark: q.CommittedEnd, CurrentVoters: replicas(q.Voters), Observers: replicas(q.Observers),
 	}}}}
 }

@@ -2,11 +2,9 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/varve-io/varve/broker/controller"
-	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/wire"
 )
@@ -24,27 +22,18 @@ func (a admin) updateFeatures(r *server.Request) error {
 		return err
 	}
 	updates := make([]controller.FeatureUpdate, len(req.FeatureUpdates))
-	named := make(map[string]bool, len(updates))
-	var twice error
 	for i, u := range req.FeatureUpdates {
 		updates[i] = controller.FeatureUpdate{Name: u.Feature, Level: u.MaxVersionLevel, Upgrade: controller.Upgrade(u.UpgradeType)}
 		if r.Header.Version == 0 && u.AllowDowngrade {
 			updates[i].Upgrade = controller.SafeDowngrade
 		}
-		if named[u.Feature] {
-			twice = fmt.Errorf("feature %q is named more than once: %w", u.Feature, kafka.InvalidRequest)
-		}
-		named[u.Feature] = true
 	}
 	r.Go(func() {
 		ctx, cancel := context.WithTimeout(r.Ctx, time.Duration(max(req.TimeoutMs, 0))*time.Millisecond)
 		defer cancel()
 		var resp wire.UpdateFeaturesResponse
 		resp.Default()
-		err := twice
-		if err == nil {
-			_, err = a.o.Cluster.UpdateFeatures(ctx, updates, req.ValidateOnly)
-		}
+		_, err := a.o.Cluster.UpdateFeatures(ctx, updates, req.ValidateOnly)
 		if resp.ErrorCode, resp.ErrorMessage = a.failure(err); err == nil {
 			for i := range updates {
 				resp.Results = append(resp.Results, wire.UpdateFeaturesResponseResult{Feature: updates[i].Name})

@@ -178,5 +178,5 @@ func (a admin) loggers() []config.Entry {
 	if i < 0 {
 		i = len(logLevels) - 1
 	}
-	return []config.Entry{{Name: rootLogger, Value: &logLevels[i].name, Source: config.DynamicLogger, Doc: "The level of the broker's log."}}
+	return []config.Entry{{Name: rootLogger, Value: &logLevels[i].name, Source: config.DynamicLogger}}
 }

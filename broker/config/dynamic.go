@@ -27,12 +27,13 @@ func IsList(name string, scope Scope) (builtin string, ok bool) {
 
 // ValidateBroker checks the dynamic settings that are to take the place of this broker's own,
 // or, with cluster, of those of all brokers: their names, types and ranges, and what they make
-// of this broker together with all others. Errors wrap kafka.InvalidConfig, in one line.
+// of this broker together with all others. Errors wrap kafka.InvalidRequest, as in Kafka
+// (KAFKA-13609), in one line.
 func (n *Node) ValidateBroker(cluster bool, values map[string]string) error {
 	next := n.layers
 	checked, err := dynamicValues(values)
 	if err != nil {
-		return err
+		return recoded(err)
 	}
 	if cluster {
 		next.cluster = checked
@@ -40,13 +41,17 @@ func (n *Node) ValidateBroker(cluster bool, values map[string]string) error {
 		next.broker = checked
 	}
 	_, err = newNode(next)
-	return oneLine(err)
+	return recoded(err)
 }
 
-// oneLine merges joined refusals.
-func oneLine(err error) error {
+// recoded is refusals as one that is kafka.InvalidRequest.
+func recoded(err error) error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		return merge(joined.Unwrap()...)
+		err = merge(joined.Unwrap()...)
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return &Error{Name: e.Name, Problem: e.Problem, Code: kafka.InvalidRequest}
 	}
 	return err
 }
@@ -85,14 +90,14 @@ func ValidateClientMetrics(values map[string]string) error {
 	for _, name := range sortedNames(values) {
 		s, ok := Lookup(name)
 		if !ok || s.Scope&ClientMetricsScope == 0 {
-			return fmt.Errorf("%s is not a setting of a client metrics subscription%s: %w", name, didYouMean(name, ClientMetricsScope), kafka.InvalidRequest)
+			return recoded(refuse(name, "%s is not a setting of a client metrics subscription%s", name, didYouMean(name, ClientMetricsScope)))
 		}
 		if _, problem := spell(s.Type, strings.TrimSpace(values[name])); problem != "" {
 			return invalid(s, values[name], problem)
 		}
 		if _, err := s.canonical(values[name]); err != nil {
 			if name == ClientMetricsInterval {
-				return fmt.Errorf("%v: %w", err, kafka.InvalidRequest)
+				return recoded(err)
 			}
 			return err
 		}
@@ -144,33 +149,30 @@ func parseMatch(list string) (map[string]*regexp.Regexp, error) {
 
 // DescribeGroup is every setting of a group with the given overrides, sorted by name.
 func (n *Node) DescribeGroup(overrides map[string]string) []Entry {
-	values := topicValues{n.layers, nil}
-	var list []Entry
-	for _, s := range table {
-		if s.Scope&GroupScope == 0 {
-			continue
-		}
-		e := values.describe(s)
-		if value, err := s.canonical(overrides[s.Name]); err == nil && overrides[s.Name] != "" {
-			e.Value = e.shown(value)
-			e.Synonyms = slices.Insert(e.Synonyms, 0, Synonym{s.Name, e.Value, DynamicGroup})
-			e.settle()
-		}
-		list = append(list, e)
-	}
-	return list
+	return topicValues{n.layers, nil}.describeScope(GroupScope, DynamicGroup, overrides)
 }
 
-// DescribeClientMetrics is what is set of a subscription, sorted by name.
-func DescribeClientMetrics(values map[string]string) []Entry {
+// DescribeClientMetrics is every setting of a subscription with the given overrides, sorted by name.
+func DescribeClientMetrics(overrides map[string]string) []Entry {
+	return topicValues{}.describeScope(ClientMetricsScope, DynamicClientMetrics, overrides)
+}
+
+// describeScope is the settings of a scope. As in Kafka a built-in default is no synonym.
+func (v topicValues) describeScope(scope Scope, source Source, overrides map[string]string) []Entry {
 	var list []Entry
-	for _, name := range sortedNames(values) {
-		if s, ok := Lookup(name); ok && s.Scope&ClientMetricsScope != 0 {
-			value := values[name]
-			e := newEntry(s)
-			e.Value, e.Source = &value, DynamicClientMetrics
-			list = append(list, e)
+	for _, s := range table {
+		if s.Scope&scope == 0 {
+			continue
 		}
+		e := v.describe(s)
+		if raw, ok := overrides[s.Name]; ok {
+			if value, err := s.canonical(raw); err == nil {
+				e.Value = e.shown(value)
+				e.Synonyms = slices.Insert(e.Synonyms, 0, Synonym{s.Name, e.Value, source})
+			}
+		}
+		e.settle()
+		list = append(list, e)
 	}
 	return list
 }

@@ -24,7 +24,7 @@ func TestValidateBroker(t *testing.T) {
 		{true, map[string]string{"log.local.retention.ms": "604800001"}, "must not be more than log.retention.ms"},
 	} {
 		err := n.ValidateBroker(tt.cluster, tt.values)
-		if tt.want == "" && err != nil || tt.want != "" && (!errors.Is(err, kafka.InvalidConfig) || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n")) {
+		if tt.want == "" && err != nil || tt.want != "" && (!errors.Is(err, kafka.InvalidRequest) || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n")) {
 			t.Errorf("%v: %v, want %q", tt.values, err, tt.want)
 		}
 	}
@@ -60,7 +60,7 @@ func TestClientMetricsSettings(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	list := DescribeClientMetrics(map[string]string{"metrics": "a,b", "interval.ms": "100"})
-	if len(list) != 2 || list[0].Name != "interval.ms" || *list[1].Value != "a,b" || list[1].Source != DynamicClientMetrics {
+	if len(list) != 3 || list[0].Name != "interval.ms" || *list[2].Value != "a,b" || list[2].Source != DynamicClientMetrics || list[1].Source != Default {
 		t.Errorf("%+v", list)
 	}
 }

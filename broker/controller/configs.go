@@ -177,10 +177,7 @@ func (c *Controller) judge(img *metadata.Image, r metadata.ConfigResource, old, 
 				return fmt.Errorf("broker %d is not registered: %w", id, kafka.BrokerIDNotRegistered)
 			}
 		}
-		if err := node.ValidateBroker(r.Name == "", next); err != nil { // INVALID_REQUEST in Kafka as well (KAFKA-13609)
-			return fmt.Errorf("%v: %w", err, kafka.InvalidRequest)
-		}
-		return nil
+		return node.ValidateBroker(r.Name == "", next)
 	case metadata.GroupResource:
 		if r.Name == "" {
 			return fmt.Errorf("groups have no settings in common: name one: %w", kafka.InvalidRequest)

@@ -63,8 +63,6 @@ func judgeFeature(supported []metadata.Feature, now int16, u FeatureUpdate) erro
 	switch {
 	case u.Level < 0:
 		return refuse("a level is at least 0")
-	case i < 0 && u.Level == 0 && now == 0:
-		return nil // it is off
 	case i < 0:
 		return refuse("this cluster does not know the feature")
 	case u.Level != 0 && (u.Level < supported[i].Min || u.Level > supported[i].Max):
