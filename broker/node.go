@@ -27,6 +27,7 @@ import (
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/server"
+	"github.com/varve-io/varve/broker/telemetry"
 	"github.com/varve-io/varve/broker/vfs"
 	"github.com/varve-io/varve/objstore"
 	"github.com/varve-io/varve/tiered"
@@ -70,6 +71,7 @@ type Node struct {
 	replicas   *replica.Manager
 	groups     *group.Coordinator
 	server     *server.Server
+	telemetry  *telemetry.Manager
 	topics     *topicObjects
 
 	background context.Context
@@ -223,9 +225,10 @@ func (n *Node) buildDoors(context.Context) error {
 	})
 	n.undo("end waiting requests", func(context.Context) error { n.replicas.Close(); return nil })
 	n.groups = n.groupCoordinator()
+	n.telemetry = telemetry.New(n.o.Now, n.registry)
 	h := api.New(api.Options{
 		NodeID: n.config.NodeID, Cluster: n.controller, Replicas: n.replicas, Groups: n.groups, Node: n.node, Logger: n.logger,
-		LogLevel: n.logLevel,
+		Telemetry: n.telemetry, LogLevel: n.logLevel,
 	})
 	watchSessions(n.registry, h)
 	c := n.node()

@@ -232,6 +232,7 @@ func (n *Node) openPartitions(context.Context) error {
 			n.reconfigure(img)
 		}
 		n.groups.Apply(img, d)
+		n.telemetry.Apply(img, d)
 		if n.topics != nil {
 			n.topics.apply(img, d)
 		}

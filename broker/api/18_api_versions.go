@@ -24,6 +24,9 @@ func (a *API) apiVersions(r *server.Request) error {
 	if err := read(r, &req); err != nil {
 		return err
 	}
+	if r.Header.Version >= 3 {
+		r.Conn.State = software{string([]byte(req.ClientSoftwareName)), string([]byte(req.ClientSoftwareVersion))} // copies: for as long as the connection lives
+	}
 	img := a.o.Cluster.Image()
 	var resp wire.ApiVersionsResponse
 	resp.Default()

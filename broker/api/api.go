@@ -24,6 +24,7 @@ import (
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/server"
+	"github.com/varve-io/varve/broker/telemetry"
 	"github.com/varve-io/varve/broker/wire"
 )
 
@@ -69,6 +70,8 @@ type Options struct {
 	// Node is the broker's configuration of the moment.
 	Node   func() *config.Node
 	Logger *slog.Logger
+	// Telemetry takes the metrics of clients.
+	Telemetry *telemetry.Manager
 	// LogLevel is the level of Logger, which clients may change.
 	LogLevel *slog.LevelVar
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/server"
+	"github.com/varve-io/varve/broker/telemetry"
 	"github.com/varve-io/varve/broker/vfs/memfs"
 )
 
@@ -87,17 +88,19 @@ func newKitOn(t *testing.T, cluster Cluster, settings ...string) *kit {
 		NodeID: testNode, Replicas: k.replicas, Config: k.groupConfig, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 		CommitTimeout: func() time.Duration { return time.Second },
 	})
+	clients := telemetry.New(time.Now, nil)
 	if c, ok := cluster.(*controller.Controller); ok {
 		c.Watch(func(img *metadata.Image, d *metadata.Delta) {
 			if err := k.replicas.Apply(img, d); err != nil {
 				t.Error(err)
 			}
 			groups.Apply(img, d)
+			clients.Apply(img, d)
 		})
 	}
 	k.api = New(Options{
 		NodeID: testNode, Cluster: cluster, Replicas: k.replicas, Groups: groups, Node: k.node.Load, Logger: slog.New(slog.DiscardHandler),
-		LogLevel: &k.level,
+		LogLevel: &k.level, Telemetry: clients,
 	})
 	srv.Start()
 	t.Cleanup(func() { srv.Close() })

@@ -55,6 +55,8 @@ var table = [...]row{
 	{wire.KeyDescribeCluster, 0, 2, false, (*API).describeCluster},
 	{wire.KeyDescribeProducers, 0, 0, false, (*API).describeProducers},
 	{wire.KeyUnregisterBroker, 0, 0, false, onAdmin(admin.unregisterBroker)},
+	{wire.KeyGetTelemetrySubscriptions, 0, 0, false, onAdmin(admin.getTelemetrySubscriptions)},
+	{wire.KeyPushTelemetry, 0, 0, false, onAdmin(admin.pushTelemetry)},
 	{wire.KeyListConfigResources, 0, 1, false, onAdmin(admin.listConfigResources)},
 	{wire.KeyDescribeTopicPartitions, 0, 0, false, onAdmin(admin.describeTopicPartitions)},
 }

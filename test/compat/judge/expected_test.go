@@ -21,6 +21,8 @@ var expected = []row{
 
 	// ApiVersions
 	{"* / * / ApiKeys[*]", "element", absent, "Keys that are not in the table are not served either."},
+	{"* / * / ApiKeys[71]", absent, "element", "Kafka serves it only with a plugin that receives metrics"},
+	{"* / * / ApiKeys[72]", absent, "element", "Kafka serves it only with a plugin that receives metrics"},
 	{"* / * / ApiKeys[18].MaxVersion", "4", "5", "The basis is Apache Kafka 4.4."},
 	{"* / * / ApiKeys[42].MaxVersion", "2", "3", "The basis is Apache Kafka 4.4."},
 	{"versions / * / FinalizedFeatures", "list", "null", "no features are supported or finalized"},
