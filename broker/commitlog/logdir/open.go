@@ -46,6 +46,7 @@ func Open(o Options) (*Manager, error) {
 		o.RecoveryThreads = 4
 	}
 	m := &Manager{opts: o, files: commitlog.NewFileCache(o.FS, o.OpenFiles), boot: o.BootID}
+	m.expiration.Store(o.ProducerIDExpirationMs)
 	m.mu.logs = map[kafka.TopicPartition]placed{}
 	if m.boot == "" {
 		m.boot = machineBootID(o.FS)
