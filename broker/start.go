@@ -90,8 +90,9 @@ func (n *Node) openController(ctx context.Context) error {
 		cluster = c.ClusterID
 	}
 	n.controller, err = controller.Open(controller.Options{
-		FS: n.o.FS, Dir: c.MetadataDir, NodeID: c.NodeID, ClusterID: cluster, ValidateConfig: c.ValidateTopic,
-		Defaults: func() (int32, int16) { return n.config.NumPartitions, n.config.DefaultReplicationFactor }, Logger: n.logger,
+		FS: n.o.FS, Dir: c.MetadataDir, NodeID: c.NodeID, ClusterID: cluster, Settings: n.node,
+		ValidateConfig: func(settings map[string]string) error { return n.node().ValidateTopic(settings) },
+		Defaults:       func() (int32, int16) { return n.config.NumPartitions, n.config.DefaultReplicationFactor }, Logger: n.logger,
 		Dirs: n.dirState,
 	})
 	if errors.Is(err, kafka.InconsistentClusterID) {
@@ -104,7 +105,9 @@ func (n *Node) openController(ctx context.Context) error {
 	if err := n.controller.WaitLeader(ctx); err != nil {
 		return fmt.Errorf("metadata log: %w", err)
 	}
-	n.clusterID = n.controller.Image().ClusterID()
+	img := n.controller.Image()
+	n.clusterID = img.ClusterID()
+	n.reconfigured(img, slices.Collect(img.ConfigResources()))
 	n.wg.Go(func() {
 		select {
 		case <-n.controller.Failed():
@@ -125,7 +128,7 @@ func (n *Node) undoLoops() {
 // logConfigs answers the settings of logs found at start. A topic's are worked out once, and
 // those of topics without settings of their own once for all.
 func (n *Node) logConfigs(img *metadata.Image) func(kafka.TopicPartition, kafka.UUID) commitlog.Config {
-	usual := replica.LogConfig(n.config.Topic(nil))
+	usual := replica.LogConfig(n.node().Topic(nil))
 	var last kafka.UUID
 	var lastConfig commitlog.Config
 	return func(_ kafka.TopicPartition, id kafka.UUID) commitlog.Config {
@@ -134,7 +137,7 @@ func (n *Node) logConfigs(img *metadata.Image) func(kafka.TopicPartition, kafka.
 			return usual
 		}
 		if id != last { // partitions of a topic follow each other
-			last, lastConfig = id, replica.LogConfig(n.config.Topic(t.Config))
+			last, lastConfig = id, replica.LogConfig(n.node().Topic(t.Config))
 		}
 		return lastConfig
 	}
@@ -185,7 +188,7 @@ func (n *Node) openDirs(context.Context) error {
 	o := logdir.Options{
 		FS: n.o.FS, Dirs: n.config.LogDirs, ClusterID: n.clusterID, NodeID: n.config.NodeID, Own: n.ownDirs(),
 		Config: n.logConfigs(img),
-		Now:    n.o.Now, Logger: n.logger, ProducerIDExpirationMs: n.config.ProducerIDExpirationMs, OpenFiles: logFiles,
+		Now:    n.o.Now, Logger: n.logger, ProducerIDExpirationMs: n.node().ProducerIDExpirationMs, OpenFiles: logFiles,
 		Cordoned: func() []string { return n.node().CordonedLogDirs },
 		Offline: func(logdir.DirInfo) {
 			select {
@@ -224,7 +227,7 @@ func (n *Node) openTier(ctx context.Context) error {
 	if n.bucket == nil {
 		return nil
 	}
-	c := n.config
+	c := n.node()
 	o := tiered.Options{
 		Bucket: n.bucket, ClusterID: n.clusterID, Incarnation: n.incarnation, NodeID: c.NodeID, FS: n.o.FS,
 		CacheDir: c.TierCacheDir, CacheBytes: c.TierCacheBytes, Now: n.o.Now, Logger: n.logger, Registerer: n.registry,
@@ -329,10 +332,16 @@ func (n *Node) openPartitions(context.Context) error {
 	// Watch calls back with the image of the moment first, everything in it being new, then
 	// with each change.
 	n.controller.Watch(func(img *metadata.Image, d *metadata.Delta) {
+		// The settings first: what is created or changed beside them takes them over.
+		changed := n.reconfigured(img, d.Configs)
 		if err := n.replicas.Apply(img, d); err != nil {
 			n.logger.Error("some partitions are offline", "error", err)
 		}
+		if changed {
+			n.reconfigure(img)
+		}
 		n.groups.Apply(img, d)
+		n.telemetry.Apply(img, d)
 		if n.topics != nil {
 			n.topics.apply(img, d)
 		}

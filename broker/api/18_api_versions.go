@@ -2,6 +2,7 @@ package api
 
 import (
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/wire"
 )
@@ -17,11 +18,14 @@ import (
 // Produce is advertised from 0 and served from 3: older librdkafka looks for versions 0 to 2
 // and sends everything uncompressed when it does not find them (KAFKA-18659).
 //
-// Gaps: of Kafka's features, group.version alone is supported and finalized.
+// Gaps: features are those of metadata.SupportedFeatures, which are honoured in full.
 func (a *API) apiVersions(r *server.Request) error {
 	var req wire.ApiVersionsRequest
 	if err := read(r, &req); err != nil {
 		return err
+	}
+	if r.Header.Version >= 3 {
+		r.Conn.State = software{string([]byte(req.ClientSoftwareName)), string([]byte(req.ClientSoftwareVersion))} // copies: for as long as the connection lives
 	}
 	img := a.o.Cluster.Image()
 	var resp wire.ApiVersionsResponse
@@ -37,11 +41,14 @@ func (a *API) apiVersions(r *server.Request) error {
 			ApiKey: row.key, MinVersion: min(known.AdvertisedMin, row.min), MaxVersion: row.max,
 		})
 	}
-	// group.version 1 says that groups of the consumer protocol are served (KIP-848).
-	if r.Header.Version >= 4 { // before, a client takes the least level 0 for a mistake
-		resp.SupportedFeatures = append(resp.SupportedFeatures, wire.ApiVersionsResponseSupportedFeature{Name: "group.version", MinVersion: 0, MaxVersion: 1})
+	for _, f := range metadata.SupportedFeatures() {
+		if r.Header.Version >= 4 || f.Min > 0 { // older clients take 0 for an error (KAFKA-17011)
+			resp.SupportedFeatures = append(resp.SupportedFeatures, wire.ApiVersionsResponseSupportedFeature{Name: f.Name, MinVersion: f.Min, MaxVersion: f.Max})
+		}
+		if level := img.Feature(f.Name); level > 0 {
+			resp.FinalizedFeatures = append(resp.FinalizedFeatures, wire.ApiVersionsResponseFinalizedFeature{Name: f.Name, MaxVersionLevel: level, MinVersionLevel: level})
+		}
 	}
-	resp.FinalizedFeatures = append(resp.FinalizedFeatures, wire.ApiVersionsResponseFinalizedFeature{Name: "group.version", MinVersionLevel: 1, MaxVersionLevel: 1})
 	resp.FinalizedFeaturesEpoch = int64(img.Version())
 	reply(r, &resp)
 	return nil

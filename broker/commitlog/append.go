@@ -186,7 +186,7 @@ func (l *writer) applyProducer(s *segment, h *batch.Header, marker *endMarker) (
 	nowMs := l.opts.nowMs()
 	if nowMs-l.expiredMs >= producerSweepMs {
 		l.expiredMs = nowMs
-		p.expire(nowMs, l.opts.ProducerIDExpirationMs)
+		p.expire(nowMs, l.expiration.Load())
 	}
 	if marker != nil {
 		if t, aborted := p.marker(h, *marker, nowMs); aborted {
@@ -360,7 +360,7 @@ func (l *writer) writeSnapshot(end int64) error {
 	if l.producers.end != end {
 		return fmt.Errorf("BUG: producer state of %d, want %d", l.producers.end, end)
 	}
-	l.producers.expire(l.opts.nowMs(), l.opts.ProducerIDExpirationMs)
+	l.producers.expire(l.opts.nowMs(), l.expiration.Load())
 	return l.writeSnapshotFile(end, l.producers)
 }
 

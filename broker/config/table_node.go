@@ -26,11 +26,11 @@ var nodeSettings = []Setting{
 		Since: "Kafka 0.8",
 		Doc:   "The directories that hold the partitions, one per disk, separated by commas. New partitions go where the fewest are.",
 	}, {
-		Name: "cordoned.log.dirs", Type: List, Scope: NodeScope, Importance: Medium, Since: "Kafka 4.3 (KIP-1066)",
+		Name: "cordoned.log.dirs", Type: List, Scope: NodeScope, Update: PerBroker, Importance: Medium, Since: "Kafka 4.3 (KIP-1066)",
 		Doc: "Directories of `log.dirs` that take no new partition and no move; `*` is all of them. What lies in them stays and is served.",
 	}, {
 		Name: "replica.alter.log.dirs.io.max.bytes.per.second", Type: Long, Unit: BytesPerSecond, Default: maxLong, Valid: atLeast(0),
-		Scope: NodeScope, Importance: Medium, Since: "Kafka 1.1 (KIP-113)",
+		Scope: NodeScope, Update: PerBroker, Importance: Medium, Since: "Kafka 1.1 (KIP-113)",
 		Doc: "The rate at which this broker copies logs between its log directories; 0 holds them up. The default is no limit.",
 	}, {
 		Name: "num.partitions", Type: Int, Default: "1", Valid: atLeast(1), Scope: NodeScope, Importance: Medium, Since: "Kafka 0.8",

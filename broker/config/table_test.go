@@ -59,6 +59,7 @@ func otherValue(t *testing.T, s Setting) string {
 		"group.max.session.timeout.ms":   "6000",
 		"varve.disk.throttle.percent":    "91",
 		"varve.disk.refuse.percent":      "96",
+		"match":                          "client_id=x",
 		"log.cleaner.dedupe.buffer.size": "2097152",
 
 		"group.consumer.session.timeout.ms":         "46000",
@@ -117,6 +118,9 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 		if s.Scope&TopicScope != 0 && reflect.DeepEqual(base.Topic(nil), base.Topic(map[string]string{s.Name: value})) {
 			t.Errorf("%s=%s changes nothing on a topic", s.Name, value)
 		}
+		if s.Scope&ClientMetricsScope != 0 && reflect.DeepEqual(NewClientMetrics(nil), NewClientMetrics(map[string]string{s.Name: value})) {
+			t.Errorf("%s=%s changes nothing on a subscription", s.Name, value)
+		}
 	}
 }
 
@@ -135,7 +139,7 @@ var stricter = []string{
 	"log.flush.scheduler.interval.ms", "log.retention.hours", "log.retention.minutes", "log.retention.ms", "log.roll.jitter.ms",
 	"log.roll.ms", "default.replication.factor", "socket.receive.buffer.bytes", "socket.send.buffer.bytes",
 	"group.consumer.assignors", "group.consumer.migration.policy",
-	"log.cleaner.io.buffer.load.factor", "log.cleaner.io.max.bytes.per.second",
+	"log.cleaner.io.buffer.load.factor", "log.cleaner.io.max.bytes.per.second", "interval.ms",
 	"group.initial.rebalance.delay.ms", "group.max.session.timeout.ms", "group.min.session.timeout.ms", "offset.metadata.max.bytes",
 }
 

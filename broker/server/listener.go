@@ -111,9 +111,9 @@ func (s *Server) enter(c *Conn) string {
 	switch {
 	case s.draining.Load():
 		return endDraining
-	case s.limits.MaxConnections > 0 && len(s.mu.conns) >= s.limits.MaxConnections:
+	case s.mu.maxConnections > 0 && len(s.mu.conns) >= s.mu.maxConnections:
 		return endLimit
-	case s.limits.MaxConnectionsPerIP > 0 && s.mu.perIP[c.ip] >= s.limits.MaxConnectionsPerIP:
+	case s.mu.maxPerIP > 0 && s.mu.perIP[c.ip] >= s.mu.maxPerIP:
 		return endLimitPerIP
 	}
 	s.mu.conns[c] = struct{}{}

@@ -104,10 +104,20 @@ type Server struct {
 	mu struct {
 		sync.Mutex
 		started bool
-		stopped bool // hardStop is closed
-		conns   map[*Conn]struct{}
-		perIP   map[string]int
+		// The two limits that may change; those in limits are what the server began with.
+		maxConnections, maxPerIP int
+		stopped                  bool // hardStop is closed
+		conns                    map[*Conn]struct{}
+		perIP                    map[string]int
 	}
+}
+
+// SetConnectionLimits changes MaxConnections and MaxConnectionsPerIP for connections to come;
+// those that are there stay.
+func (s *Server) SetConnectionLimits(all, perIP int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.maxConnections, s.mu.maxPerIP = all, perIP
 }
 
 // New checks the options and builds a Server that does not accept yet. The listeners
@@ -120,6 +130,7 @@ func New(o Options) (*Server, error) {
 		handler: o.Handler, overlap: o.Overlap, apiName: o.APIName, logger: o.Logger,
 		limits: o.Limits.withDefaults(), hardStop: make(chan struct{}),
 	}
+	s.SetConnectionLimits(o.Limits.MaxConnections, o.Limits.MaxConnectionsPerIP)
 	if s.overlap == nil {
 		s.overlap = func(int16) bool { return false }
 	}

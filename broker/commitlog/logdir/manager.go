@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/varve-io/varve/broker/commitlog"
@@ -77,7 +78,9 @@ type Manager struct {
 	files *commitlog.FileCache
 	dirs  []*dir
 	boot  string
-	mu    struct {
+	// expiration is ProducerIDExpirationMs of now.
+	expiration atomic.Int64
+	mu         struct {
 		sync.Mutex
 		closed  bool
 		logs    map[kafka.TopicPartition]placed
@@ -142,6 +145,15 @@ func (m *Manager) Logs() []*commitlog.Log {
 		out = append(out, p.log)
 	}
 	return out
+}
+
+// SetProducerIDExpiration changes Options.ProducerIDExpirationMs, for the logs that there are
+// and for those to come.
+func (m *Manager) SetProducerIDExpiration(ms int64) {
+	m.expiration.Store(ms)
+	for _, l := range m.Logs() {
+		commitlog.SetProducerIDExpiration(l, ms)
+	}
 }
 
 // Placement says how a partition comes to a log dir.
@@ -237,7 +249,7 @@ func cordoned(m *Manager, d *dir) bool {
 func (m *Manager) logOptions(d *dir, tp kafka.TopicPartition, topicID kafka.UUID, c commitlog.Config) commitlog.Options {
 	return commitlog.Options{
 		FS: m.opts.FS, Dir: d.path, TP: tp, TopicID: topicID, Config: c, Files: m.files, Room: d.room, Own: kafka.InternalTopic(tp.Topic),
-		Now: m.opts.Now, Logger: m.opts.Logger, ProducerIDExpirationMs: m.opts.ProducerIDExpirationMs,
+		Now: m.opts.Now, Logger: m.opts.Logger, ProducerIDExpirationMs: m.expiration.Load(),
 		Checkpoint: func() error { return m.writeCheckpoint(d, nil) },
 		Failed:     func(err error) { m.fence(d, err) },
 	}

@@ -45,6 +45,7 @@ func Open(o Options) (*Manager, error) {
 		o.RecoveryThreads = 4
 	}
 	m := &Manager{opts: o, files: commitlog.NewFileCache(o.FS, o.OpenFiles), boot: o.BootID}
+	m.expiration.Store(o.ProducerIDExpirationMs)
 	m.mu.logs = map[kafka.TopicPartition]placed{}
 	m.mu.moves = map[kafka.TopicPartition]*Move{}
 	m.mu.futures = map[futureKey]string{}

@@ -22,6 +22,8 @@ var expected = []row{
 
 	// ApiVersions
 	{"* / * / ApiKeys[*]", "element", absent, "Keys that are not in the table are not served either."},
+	{"* / * / ApiKeys[71]", absent, "element", "Kafka serves it only with a plugin that receives metrics"},
+	{"* / * / ApiKeys[72]", absent, "element", "Kafka serves it only with a plugin that receives metrics"},
 	{"* / * / ApiKeys[18].MaxVersion", "4", "5", "The basis is Apache Kafka 4.4."},
 	{"* / * / ApiKeys[42].MaxVersion", "2", "3", "The basis is Apache Kafka 4.4."},
 	{"versions / * / FinalizedFeatures[*]", "element", absent, "`group.version` is the only feature"},
@@ -49,6 +51,18 @@ var expected = []row{
 
 	{"topicconfigs / * one topic twice / Resources[topicconfigs.set#2].ErrorCode", "0", "42 INVALID_REQUEST", "a resource that is named again"},
 	{"topicconfigs / * one topic twice / Resources[topicconfigs.set#2].Configs", "list", "null", "a resource that is named again"},
+
+	// administration
+	{"pages / * empty name / *", "*", "*", "a topic with an empty name"},
+	{"resources / * metrics: append / *", "40 INVALID_CONFIG", "0", "Lists of client metrics subscriptions can be appended to"},
+	{"resources / * metrics: append / *", "a text", "null", "Lists of client metrics subscriptions can be appended to"},
+	{"resources / * interval / *.ErrorMessage", "*", "*", "the wording is our own"},
+	{"resources / * metrics: match * / *.ErrorMessage", "*", "*", "the wording is our own"},
+	{"resources / * root logger / *.Value", "WARN", "INFO", "The log has one logger"},
+	{"quorum / * quorum / *.LeaderEpoch", "*", "*", "offsets are indexes of the raft log"},
+	{"quorum / * quorum / *.HighWatermark", "*", "*", "offsets are indexes of the raft log"},
+	{"quorum / * quorum / *.LogEndOffset", "*", "*", "offsets are indexes of the raft log"},
+	{"quorum / * quorum / Nodes[1].Listeners[*]", "*", "*", "controllers have no listener of their own"},
 
 	// Produce
 	{"batches / * null / outcome", "silence", "answer", "Kafka never answers a null record set"},
@@ -85,7 +99,7 @@ var expected = []row{
 	{"create / * config remote.storage.enable=true / *", "*", "*", "a topic may be tiered wherever the broker has a tier"},
 
 	// log dirs
-	{"brokerconfigs / * / *.Configs[cordoned.log.dirs].*", "*", "*", "`cordoned.log.dirs` is read at the start"},
+	{"brokerconfigs / * / *.Configs[cordoned.log.dirs].*", "*", "*", "`cordoned.log.dirs` is null where Kafka"},
 	{"brokerconfigs / * / *.Configs[replica.alter.log.dirs.io.max.bytes.per.second]*", "*", "*", "where Kafka only has it as a dynamic one"},
 
 	// malformed requests

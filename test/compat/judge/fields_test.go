@@ -133,6 +133,9 @@ func (f *fields) key(e reflect.Value) string {
 	if e.Kind() != reflect.Struct {
 		return ""
 	}
+	if r, ok := e.Interface().(kmsg.ListConfigResourcesResponseConfigResource); ok {
+		return fmt.Sprintf("%s of type %d", r.Name, r.Type)
+	}
 	for _, name := range []string{"Topic", "Name", "Group", "MemberID", "ResourceName", "ApiKey", "NodeID", "Partition", "TopicID"} {
 		k := e.FieldByName(name)
 		if !k.IsValid() {
@@ -173,6 +176,8 @@ func (f *fields) foreign(e reflect.Value) bool {
 	switch e.Interface().(type) {
 	case kmsg.ListGroupsResponseGroup:
 		field = "Group"
+	case kmsg.ListConfigResourcesResponseConfigResource:
+		field = "Name"
 	case kmsg.MetadataResponseTopic:
 	default:
 		return false
@@ -226,7 +231,7 @@ func (f *fields) scalar(name string, v reflect.Value) string {
 		return "an epoch"
 	case name == "SessionID" && n > 0:
 		return "a session"
-	case strings.HasPrefix(name, "Timestamp") || strings.HasPrefix(name, "LogAppendTime"):
+	case strings.HasPrefix(name, "Timestamp") || strings.HasSuffix(name, "Timestamp") || strings.HasPrefix(name, "LogAppendTime"):
 		return f.time(n)
 	}
 	return strconv.FormatInt(n, 10)
