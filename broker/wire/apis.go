@@ -23,12 +23,19 @@ const (
 	KeyDeleteRecords        int16 = 21
 	KeyInitProducerID       int16 = 22
 	KeyOffsetForLeaderEpoch int16 = 23
+	KeyAddPartitionsToTxn   int16 = 24
+	KeyAddOffsetsToTxn      int16 = 25
+	KeyEndTxn               int16 = 26
+	KeyWriteTxnMarkers      int16 = 27
+	KeyTxnOffsetCommit      int16 = 28
 	KeyDescribeConfigs      int16 = 32
 	KeyDescribeLogDirs      int16 = 35
 	KeyDeleteGroups         int16 = 42
 	KeyOffsetDelete         int16 = 47
 	KeyDescribeCluster      int16 = 60
 	KeyDescribeProducers    int16 = 61
+	KeyDescribeTransactions int16 = 65
+	KeyListTransactions     int16 = 66
 )
 
 // apis is sorted by key.
@@ -52,12 +59,19 @@ var apis = [...]API{
 	{Key: KeyDeleteRecords, Name: "DeleteRecords", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 2},
 	{Key: KeyInitProducerID, Name: "InitProducerID", MinVersion: 0, MaxVersion: 5, AdvertisedMin: 0, FlexibleFrom: 2},
 	{Key: KeyOffsetForLeaderEpoch, Name: "OffsetForLeaderEpoch", MinVersion: 2, MaxVersion: 4, AdvertisedMin: 2, FlexibleFrom: 4},
+	{Key: KeyAddPartitionsToTxn, Name: "AddPartitionsToTxn", MinVersion: 0, MaxVersion: 5, AdvertisedMin: 0, FlexibleFrom: 3},
+	{Key: KeyAddOffsetsToTxn, Name: "AddOffsetsToTxn", MinVersion: 0, MaxVersion: 4, AdvertisedMin: 0, FlexibleFrom: 3},
+	{Key: KeyEndTxn, Name: "EndTxn", MinVersion: 0, MaxVersion: 5, AdvertisedMin: 0, FlexibleFrom: 3},
+	{Key: KeyWriteTxnMarkers, Name: "WriteTxnMarkers", MinVersion: 1, MaxVersion: 2, AdvertisedMin: 1, FlexibleFrom: 1},
+	{Key: KeyTxnOffsetCommit, Name: "TxnOffsetCommit", MinVersion: 0, MaxVersion: 6, AdvertisedMin: 0, FlexibleFrom: 3},
 	{Key: KeyDescribeConfigs, Name: "DescribeConfigs", MinVersion: 1, MaxVersion: 4, AdvertisedMin: 1, FlexibleFrom: 4},
 	{Key: KeyDescribeLogDirs, Name: "DescribeLogDirs", MinVersion: 1, MaxVersion: 5, AdvertisedMin: 1, FlexibleFrom: 2},
 	{Key: KeyDeleteGroups, Name: "DeleteGroups", MinVersion: 0, MaxVersion: 3, AdvertisedMin: 0, FlexibleFrom: 2},
 	{Key: KeyOffsetDelete, Name: "OffsetDelete", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: -1},
 	{Key: KeyDescribeCluster, Name: "DescribeCluster", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyDescribeProducers, Name: "DescribeProducers", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
+	{Key: KeyDescribeTransactions, Name: "DescribeTransactions", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
+	{Key: KeyListTransactions, Name: "ListTransactions", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 0},
 }
 
 // NewRequest makes an empty request of an API, nil for an unknown key.
@@ -101,6 +115,16 @@ func NewRequest(key int16) Message {
 		return new(InitProducerIDRequest)
 	case KeyOffsetForLeaderEpoch:
 		return new(OffsetForLeaderEpochRequest)
+	case KeyAddPartitionsToTxn:
+		return new(AddPartitionsToTxnRequest)
+	case KeyAddOffsetsToTxn:
+		return new(AddOffsetsToTxnRequest)
+	case KeyEndTxn:
+		return new(EndTxnRequest)
+	case KeyWriteTxnMarkers:
+		return new(WriteTxnMarkersRequest)
+	case KeyTxnOffsetCommit:
+		return new(TxnOffsetCommitRequest)
 	case KeyDescribeConfigs:
 		return new(DescribeConfigsRequest)
 	case KeyDescribeLogDirs:
@@ -113,6 +137,10 @@ func NewRequest(key int16) Message {
 		return new(DescribeClusterRequest)
 	case KeyDescribeProducers:
 		return new(DescribeProducersRequest)
+	case KeyDescribeTransactions:
+		return new(DescribeTransactionsRequest)
+	case KeyListTransactions:
+		return new(ListTransactionsRequest)
 	}
 	return nil
 }
@@ -158,6 +186,16 @@ func NewResponse(key int16) Message {
 		return new(InitProducerIDResponse)
 	case KeyOffsetForLeaderEpoch:
 		return new(OffsetForLeaderEpochResponse)
+	case KeyAddPartitionsToTxn:
+		return new(AddPartitionsToTxnResponse)
+	case KeyAddOffsetsToTxn:
+		return new(AddOffsetsToTxnResponse)
+	case KeyEndTxn:
+		return new(EndTxnResponse)
+	case KeyWriteTxnMarkers:
+		return new(WriteTxnMarkersResponse)
+	case KeyTxnOffsetCommit:
+		return new(TxnOffsetCommitResponse)
 	case KeyDescribeConfigs:
 		return new(DescribeConfigsResponse)
 	case KeyDescribeLogDirs:
@@ -170,6 +208,10 @@ func NewResponse(key int16) Message {
 		return new(DescribeClusterResponse)
 	case KeyDescribeProducers:
 		return new(DescribeProducersResponse)
+	case KeyDescribeTransactions:
+		return new(DescribeTransactionsResponse)
+	case KeyListTransactions:
+		return new(ListTransactionsResponse)
 	}
 	return nil
 }

@@ -154,7 +154,7 @@ func clearTags(v reflect.Value) {
 // names maps the names of kmsg's fields to the protocol's, where they differ.
 var names = map[string][]string{
 	"ThrottleMillis":           {"ThrottleTimeMs"},
-	"TimeoutMillis":            {"TimeoutMs"},
+	"TimeoutMillis":            {"TimeoutMs", "TransactionTimeoutMs"},
 	"MaxWaitMillis":            {"MaxWaitMs"},
 	"TransactionTimeoutMillis": {"TransactionTimeoutMs"},
 	"TransactionID":            {"TransactionalID"},
@@ -175,12 +175,12 @@ var names = map[string][]string{
 	"ProtocolMetadata":         {"Metadata", "MemberMetadata"},
 	"GroupAssignment":          {"Assignments"},
 	"MemberAssignment":         {"MemberAssignment", "Assignment"},
-	"State":                    {"GroupState"},
+	"State":                    {"GroupState", "TransactionState", "TransactionStatus"},
 	"Groups":                   {"Groups", "GroupsNames", "Results"},
-	"Topics":                   {"Topics", "TopicData", "Responses"},
+	"Topics":                   {"Topics", "TopicData", "Responses", "ResultsByTopic", "TopicResults", "TransactionPartitions"},
 	"ForgottenTopics":          {"ForgottenTopicsData"},
 	"Partition":                {"Partition", "PartitionIndex", "Index"},
-	"Partitions":               {"Partitions", "PartitionData", "PartitionResponses", "PartitionIndexes"},
+	"Partitions":               {"Partitions", "PartitionData", "PartitionResponses", "PartitionIndexes", "PartitionIDs", "ResultsByPartition"},
 	"ID":                       {"ReplicaID"},
 	"Epoch":                    {"Epoch", "ReplicaEpoch"},
 	"Rack":                     {"Rack", "RackID"},
@@ -205,6 +205,13 @@ var names = map[string][]string{
 	"Dir":                      {"LogDir"},
 	"Size":                     {"PartitionSize"},
 	"IsFuture":                 {"IsFutureKey"},
+	"Commit":                   {"Committed"},
+	"ErrorCode":                {"ErrorCode", "PartitionErrorCode"},
+	"Committed":                {"TransactionResult"},
+	"StartTimestamp":           {"TransactionStartTimeMs", "TransactionStartTimestampMs"},
+	"LastUpdateTimestamp":      {"TransactionLastUpdateTimestampMs"},
+	"DurationFilterMillis":     {"DurationFilter"},
+	"Transactions":             {"Transactions", "ResultsByTransaction"},
 }
 
 // notOurs are kmsg's fields that no version in the table has, and its own book-keeping.
