@@ -52,7 +52,7 @@ func New(o Options) *Coordinator {
 	}
 	c := &Coordinator{o: o, rt: coordinator.New(coordinator.Options[*Shard]{
 		Name: "group", CommitTimeout: o.CommitTimeout, Now: o.Now, Logger: o.Logger, Registerer: o.Registerer,
-		New: func(_ int32, v *coordinator.Versions) *Shard { return NewShard(v, o.Config, o.NewID) },
+		New: func(_, _ int32, v *coordinator.Versions) *Shard { return NewShard(v, o.Config, o.NewID) },
 	})}
 	c.follower = coordinator.Follower[*Shard]{Runtime: c.rt, Topic: OffsetsTopic, NodeID: o.NodeID, Replicas: o.Replicas}
 	return c

@@ -17,8 +17,10 @@ import (
 	"time"
 
 	"github.com/varve-io/varve/broker/batch"
+	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/coordinator"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/wire"
 )
 
@@ -446,6 +448,14 @@ func (l *memoryLog) Append(b []byte) (int64, error) {
 	l.batches = append(l.batches, b)
 	return l.end, nil
 }
+
+func (l *memoryLog) AppendVerified(b []byte, _ *commitlog.Verification) (int64, error) {
+	return l.Append(b)
+}
+
+func (l *memoryLog) WriteMarker(m replica.Marker) (int64, error) { return l.Append(m.Batch(0)) }
+
+func (l *memoryLog) Epoch() int32 { return 0 }
 
 func (l *memoryLog) WhenCommitted(_ int64, f func(error)) bool {
 	l.Lock()
