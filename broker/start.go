@@ -223,6 +223,7 @@ func (n *Node) openPartitions(context.Context) error {
 			n.logger.Error("some partitions are offline", "error", err)
 		}
 		n.groups.Apply(img, d)
+		n.txns.Apply(img)
 		if n.topics != nil {
 			n.topics.apply(img, d)
 		}

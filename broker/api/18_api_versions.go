@@ -17,7 +17,8 @@ import (
 // Produce is advertised from 0 and served from 3: older librdkafka looks for versions 0 to 2
 // and sends everything uncompressed when it does not find them (KAFKA-18659).
 //
-// Gaps: no features are supported or finalized, because none of Kafka's is honoured in full.
+// Gaps: of Kafka's features those in the table are supported, at their newest level, and
+// finalized there; the others are absent.
 func (a *API) apiVersions(r *server.Request) error {
 	var req wire.ApiVersionsRequest
 	if err := read(r, &req); err != nil {
@@ -37,9 +38,27 @@ func (a *API) apiVersions(r *server.Request) error {
 			ApiKey: row.key, MinVersion: min(known.AdvertisedMin, row.min), MaxVersion: row.max,
 		})
 	}
+	for _, f := range features {
+		supported := wire.ApiVersionsResponseSupportedFeature{Name: f.name, MaxVersion: f.level}
+		if r.Header.Version < 4 {
+			supported.MinVersion = 1 // such a client takes 0 for a mistake (KIP-1022)
+		}
+		resp.SupportedFeatures = append(resp.SupportedFeatures, supported)
+		resp.FinalizedFeatures = append(resp.FinalizedFeatures, wire.ApiVersionsResponseFinalizedFeature{
+			Name: f.name, MinVersionLevel: f.level, MaxVersionLevel: f.level,
+		})
+	}
 	resp.FinalizedFeaturesEpoch = int64(img.Version())
 	reply(r, &resp)
 	return nil
+}
+
+// features are those of Kafka's features (KIP-584) that are honoured in full.
+var features = [...]struct {
+	name  string
+	level int16
+}{
+	{"transaction.version", 2}, // transactions of version 2 (KIP-890)
 }
 
 // checkApiVersions judges what a client says about itself and about whom it looks for.

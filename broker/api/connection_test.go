@@ -134,8 +134,13 @@ func TestC5AdvertisedVersions(t *testing.T) {
 			t.Errorf("key %d: advertised %d to %d, table has %+v, wire %+v", key.ApiKey, key.MinVersion, key.MaxVersion, row, served)
 		}
 	}
-	if resp.FinalizedFeaturesEpoch < 0 || len(resp.FinalizedFeatures) != 0 {
-		t.Errorf("features %v at epoch %d, want none that is not honoured", resp.FinalizedFeatures, resp.FinalizedFeaturesEpoch)
+	if resp.FinalizedFeaturesEpoch < 0 || len(resp.FinalizedFeatures) != len(features) || len(resp.SupportedFeatures) != len(features) {
+		t.Fatalf("features %v at epoch %d, want those that are honoured", resp.FinalizedFeatures, resp.FinalizedFeaturesEpoch)
+	}
+	for i, f := range features {
+		if got := resp.FinalizedFeatures[i]; got.Name != f.name || got.MaxVersionLevel != f.level || got.MinVersionLevel != f.level {
+			t.Errorf("feature %+v, want %+v", got, f)
+		}
 	}
 }
 

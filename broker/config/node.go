@@ -54,6 +54,17 @@ type Node struct {
 	OffsetsTopicReplicationFactor   int16
 	OffsetsTopicSegmentBytes        int64
 
+	TransactionMaxTimeoutMs           int64
+	TransactionalIDExpirationMs       int64
+	TransactionAbortCheckIntervalMs   int64
+	TransactionExpireCheckIntervalMs  int64
+	TransactionTopicPartitions        int32
+	TransactionTopicReplicationFactor int16
+	TransactionTopicMinISR            int64
+	TransactionTopicSegmentBytes      int64
+	AddPartitionsRetryMs              int64
+	AddPartitionsRetryMaxMs           int64
+
 	TierURL                           string // "" for no tier
 	TierCacheDir                      string
 	TierCacheBytes                    int64
@@ -148,6 +159,17 @@ func newNode(l layers) (*Node, error) {
 		OffsetsTopicPartitions:          int32(l.int("offsets.topic.num.partitions")),
 		OffsetsTopicReplicationFactor:   int16(l.int("offsets.topic.replication.factor")),
 		OffsetsTopicSegmentBytes:        l.int("offsets.topic.segment.bytes"),
+
+		TransactionMaxTimeoutMs:           l.int("transaction.max.timeout.ms"),
+		TransactionalIDExpirationMs:       l.int("transactional.id.expiration.ms"),
+		TransactionAbortCheckIntervalMs:   l.int("transaction.abort.timed.out.transaction.cleanup.interval.ms"),
+		TransactionExpireCheckIntervalMs:  l.int("transaction.remove.expired.transaction.cleanup.interval.ms"),
+		TransactionTopicPartitions:        int32(l.int("transaction.state.log.num.partitions")),
+		TransactionTopicReplicationFactor: int16(l.int("transaction.state.log.replication.factor")),
+		TransactionTopicMinISR:            l.int("transaction.state.log.min.isr"),
+		TransactionTopicSegmentBytes:      l.int("transaction.state.log.segment.bytes"),
+		AddPartitionsRetryMs:              l.int("add.partitions.to.txn.retry.backoff.ms"),
+		AddPartitionsRetryMaxMs:           l.int("add.partitions.to.txn.retry.backoff.max.ms"),
 
 		TierURL:                           l.text("varve.tier.url"),
 		TierCacheBytes:                    l.int("varve.tier.cache.bytes"),

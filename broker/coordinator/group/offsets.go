@@ -10,6 +10,8 @@ type Offset struct {
 	At          int64
 	LeaderEpoch int32 // of the last record that was read; kafka.NoEpoch when it is not known
 	Metadata    string
+	// Unstable says, of an offset that is read, that an open transaction is about to change it.
+	Unstable bool
 }
 
 // NoOffset is what a group has that has committed nothing.
@@ -21,6 +23,7 @@ type offset struct {
 	commitMs int64
 	expireMs int64 // -1: by the broker's setting
 	topicID  kafka.UUID
+	order    int64 // of its record among those of the shard
 }
 
 // PartitionOffset is an offset of a partition.
@@ -123,9 +126,23 @@ func (e *event) putOffset(g *group, tp kafka.TopicPartition, o *offset) {
 	if o == nil {
 		g.offsets.Delete(tp)
 	} else {
+		e.s.order++
+		o.order = e.s.order
 		g.offsets.Set(tp, *o)
 	}
 	e.record(offsetRecord(g.id, tp, o))
+}
+
+// deleteOffset deletes an offset, and what open transactions are about to make of it.
+func (e *event) deleteOffset(g *group, tp kafka.TopicPartition) {
+	_, committed := g.offsets.Get(tp)
+	_, pending := g.pending.Get(tp)
+	if pending {
+		g.dropPending(tp, kafka.NoProducerID)
+	}
+	if committed || pending {
+		e.putOffset(g, tp, nil)
+	}
 }
 
 // Fetch reads committed offsets, in the order of partitions; NoOffset where there is none.
@@ -140,6 +157,7 @@ func (s *Shard) Fetch(groupID string, partitions []kafka.TopicPartition) []Offse
 		if o, ok := g.offsets.Committed(tp); ok {
 			out[i] = o.Offset
 		}
+		out[i].Unstable = g.unstable(tp)
 	}
 	return out
 }
@@ -152,6 +170,7 @@ func (s *Shard) FetchAll(groupID string) []PartitionOffset {
 	}
 	var out []PartitionOffset
 	for tp, o := range g.offsets.AllCommitted() {
+		o.Unstable = g.unstable(tp)
 		out = append(out, PartitionOffset{TopicPartition: tp, TopicID: o.topicID, Offset: o.Offset})
 	}
 	return out
@@ -176,8 +195,8 @@ func (s *Shard) DeleteOffsets(nowMs int64, groupID string, partitions []kafka.To
 	for i, tp := range partitions {
 		if g.reads(tp.Topic) {
 			res.Errors[i] = kafka.GroupSubscribedToTopic
-		} else if _, ok := g.offsets.Get(tp); ok {
-			e.putOffset(g, tp, nil)
+		} else {
+			e.deleteOffset(g, tp)
 		}
 	}
 	e.after(func(_ *event, err error) {
@@ -196,7 +215,12 @@ func (s *Shard) TopicsDeleted(nowMs int64, topics map[string]bool) coordinator.S
 	for _, g := range s.groups.All() {
 		for tp := range g.offsets.All() {
 			if topics[tp.Topic] {
-				e.putOffset(g, tp, nil)
+				e.deleteOffset(g, tp)
+			}
+		}
+		for tp := range g.pending.All() {
+			if topics[tp.Topic] {
+				e.deleteOffset(g, tp)
 			}
 		}
 	}
@@ -220,7 +244,7 @@ func (e *event) expire() {
 // Source: Kafka's ClassicGroup.offsetExpirationCondition; KIP-211.
 func (e *event) expireOffsets(g *group) (none bool) {
 	if g.offsets.Len() == 0 {
-		return true
+		return g.pending.Len() == 0
 	}
 	var since func(offset) int64
 	byCommit := func(o offset) int64 { return o.commitMs }
@@ -240,9 +264,9 @@ func (e *event) expireOffsets(g *group) (none bool) {
 		if o.expireMs >= 0 {
 			over = e.nowMs >= o.expireMs
 		}
-		if over && !g.reads(tp.Topic) {
+		if _, pending := g.pending.Get(tp); over && !pending && !g.reads(tp.Topic) {
 			e.putOffset(g, tp, nil)
 		}
 	}
-	return g.offsets.Len() == 0
+	return g.offsets.Len() == 0 && g.pending.Len() == 0
 }

@@ -14,12 +14,18 @@ type Shard struct {
 	config   func() Config
 	newID    func() string // for the ids of members
 	groups   *coordinator.Map[string, *group]
-	expiring bool // the timer of the expiry is set
+	// open is the offsets of each producer's open transaction; some may be gone since.
+	open     *coordinator.Map[int64, []groupPartition]
+	order    int64 // the number of offsets that were committed, with a transaction or without
+	expiring bool  // the timer of the expiry is set
 }
 
 // NewShard makes a Shard without groups. newID draws the random part of member ids.
 func NewShard(v *coordinator.Versions, config func() Config, newID func() string) *Shard {
-	return &Shard{versions: v, config: config, newID: newID, groups: coordinator.NewMap[string, *group](v)}
+	return &Shard{
+		versions: v, config: config, newID: newID,
+		groups: coordinator.NewMap[string, *group](v), open: coordinator.NewMap[int64, []groupPartition](v),
+	}
 }
 
 // event is one step in the making.
@@ -93,7 +99,10 @@ func (e *event) create(id string) *group {
 // deleteGroup deletes a group without members, and its offsets.
 func (e *event) deleteGroup(g *group) {
 	for tp := range g.offsets.All() {
-		e.putOffset(g, tp, nil)
+		e.deleteOffset(g, tp)
+	}
+	for tp := range g.pending.All() {
+		e.deleteOffset(g, tp)
 	}
 	e.s.groups.Delete(g.id)
 	e.record(coordinator.Record{Key: groupRecordKey(g.id)})
@@ -153,17 +162,5 @@ func (s *Shard) Unloaded(err error) (replies []func()) {
 }
 
 // codeOf is the error that members are told when a record could not be written, or the shard
-// can't be asked. Errors of the log become errors of the coordinator, which clients know how
-// to handle. Source: Kafka's CoordinatorOperationExceptionHelper.
-func codeOf(err error) kafka.Error {
-	switch code := kafka.Code(err); code {
-	case kafka.UnknownTopicOrPartition, kafka.NotEnoughReplicas, kafka.NotEnoughReplicasAfterAppend, kafka.RequestTimedOut:
-		return kafka.CoordinatorNotAvailable
-	case kafka.NotLeaderOrFollower, kafka.FencedLeaderEpoch, kafka.UnknownLeaderEpoch, kafka.KafkaStorageError:
-		return kafka.NotCoordinator
-	case kafka.MessageTooLarge, kafka.RecordListTooLarge, kafka.InvalidFetchSize:
-		return kafka.UnknownServerError
-	default:
-		return code
-	}
-}
+// can't be asked.
+func codeOf(err error) kafka.Error { return coordinator.Code(err) }
