@@ -39,11 +39,9 @@ func (a *API) apiVersions(r *server.Request) error {
 		})
 	}
 	for _, f := range features {
-		supported := wire.ApiVersionsResponseSupportedFeature{Name: f.name, MaxVersion: f.level}
-		if r.Header.Version < 4 {
-			supported.MinVersion = 1 // such a client takes 0 for a mistake (KIP-1022)
+		if r.Header.Version >= 4 { // an older client takes a feature that begins at 0 for a mistake (KIP-1022)
+			resp.SupportedFeatures = append(resp.SupportedFeatures, wire.ApiVersionsResponseSupportedFeature{Name: f.name, MaxVersion: f.level})
 		}
-		resp.SupportedFeatures = append(resp.SupportedFeatures, supported)
 		resp.FinalizedFeatures = append(resp.FinalizedFeatures, wire.ApiVersionsResponseFinalizedFeature{
 			Name: f.name, MinVersionLevel: f.level, MaxVersionLevel: f.level,
 		})

@@ -7,6 +7,7 @@ import (
 	"github.com/varve-io/varve/broker/coordinator/group"
 	"github.com/varve-io/varve/broker/coordinator/txn"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/wire"
 )
@@ -96,7 +97,7 @@ func (a groups) enterGroup(r *server.Request, who txn.Request, groupID string, d
 		return
 	}
 	adds := r.Header.Version >= 5
-	v, err := p.Verify(batch.Header{ProducerID: who.ProducerID, ProducerEpoch: who.Epoch, BaseSequence: -1}, adds)
+	v, err := replica.Verify(p, batch.Header{ProducerID: who.ProducerID, ProducerEpoch: who.Epoch, BaseSequence: -1}, adds)
 	if err != nil || v == nil { // or the transaction is open there
 		done(nil, coordinator.Code(err))
 		return

@@ -57,7 +57,7 @@ func (p *producing) mayAppend(i, j int, target *replica.Partition, records []byt
 	if err != nil || !h.IsTransactional() {
 		return true // or Append says what is wrong
 	}
-	v, err := target.Verify(h, p.txn.Version >= txn.Version2)
+	v, err := replica.Verify(target, h, p.txn.Version >= txn.Version2)
 	switch {
 	case err != nil:
 		p.placed(i, j, replica.AppendResult{LogStart: kafka.NoOffset}, err)

@@ -60,7 +60,7 @@ type Step struct {
 type Txn struct {
 	ProducerID int64
 	Epoch      int16
-	// Verification is the log's, see replica.Partition.Verify; nil where the transaction is open there.
+	// Verification is the log's, see replica.Verify; nil where the transaction is open there.
 	Verification *commitlog.Verification
 }
 

@@ -81,12 +81,12 @@ func (p *Partition) appendLocked(b []byte, o AppendOptions, leaderEpoch int32) (
 	if err != nil {
 		return a, h, done, storageError(err)
 	}
-	return a, h, p.appendedLocked(a, h), nil
+	return a, h, appendedLocked(p, a, h), nil
 }
 
 // appendedLocked does what a batch in the log gives occasion to, and answers the batches that
 // it got acknowledged.
-func (p *Partition) appendedLocked(a commitlog.Appended, h batch.Header) acked {
+func appendedLocked(p *Partition, a commitlog.Appended, h batch.Header) acked {
 	size := h.Size()
 	if a.Duplicate {
 		size = 0 // nothing was written

@@ -63,7 +63,7 @@ func (l *OwnLog) AppendVerified(b []byte, v *commitlog.Verification) (end int64,
 // WriteMarker ends a transaction in the partition and answers the offset behind the marker.
 func (l *OwnLog) WriteMarker(m Marker) (end int64, err error) {
 	l.p.lead.RLock()
-	a, acked, err := l.p.writeMarkerLocked(m, l.epoch)
+	a, acked, err := writeMarkerLocked(l.p, m, l.epoch)
 	l.p.lead.RUnlock()
 	acked.resolve()
 	return a.LastOffset + 1, err

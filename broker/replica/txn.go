@@ -31,7 +31,7 @@ func (m Marker) Batch(nowMs int64) []byte {
 }
 
 // Verify begins the verification of a transactional batch, see commitlog.Verify.
-func (p *Partition) Verify(h batch.Header, bumps bool) (*commitlog.Verification, error) {
+func Verify(p *Partition, h batch.Header, bumps bool) (*commitlog.Verification, error) {
 	p.lead.RLock()
 	err := p.servesLocked(kafka.NoEpoch)
 	log := p.lead.log
@@ -50,9 +50,9 @@ func (p *Partition) Verify(h batch.Header, bumps bool) (*commitlog.Verification,
 // transaction has records here; it counts when the pending write, if there is one, has
 // resolved. Errors wrap kafka codes: InvalidProducerEpoch and TransactionCoordinatorFenced
 // for a marker that is older than what the log knows.
-func (p *Partition) WriteMarker(m Marker) (*Pending, error) {
+func WriteMarker(p *Partition, m Marker) (*Pending, error) {
 	p.lead.RLock()
-	a, acked, err := p.writeMarkerLocked(m, kafka.NoEpoch)
+	a, acked, err := writeMarkerLocked(p, m, kafka.NoEpoch)
 	var w *Pending
 	if err == nil {
 		w = awaitLocked(p, a.LastOffset+1)
@@ -63,7 +63,7 @@ func (p *Partition) WriteMarker(m Marker) (*Pending, error) {
 }
 
 // writeMarkerLocked writes a marker with p.lead held.
-func (p *Partition) writeMarkerLocked(m Marker, leaderEpoch int32) (a commitlog.Appended, done acked, err error) {
+func writeMarkerLocked(p *Partition, m Marker, leaderEpoch int32) (a commitlog.Appended, done acked, err error) {
 	if err := p.servesLocked(leaderEpoch); err != nil {
 		return a, done, err
 	}
@@ -79,5 +79,5 @@ func (p *Partition) writeMarkerLocked(m Marker, leaderEpoch int32) (a commitlog.
 	if err != nil {
 		return a, done, storageError(err)
 	}
-	return a, p.appendedLocked(a, h), nil
+	return a, appendedLocked(p, a, h), nil
 }

@@ -21,7 +21,8 @@ const (
 // TestTransactionTools has Kafka's producer write transactions, its console consumer read what
 // is committed, and its tools look at transactions and end one that hangs.
 func TestTransactionTools(t *testing.T) {
-	b := kit.Start(t, filepath.Join(t.TempDir(), "node"), "--set", "transaction.state.log.num.partitions=3")
+	b := kit.Start(t, filepath.Join(t.TempDir(), "node"), "--set", "transaction.state.log.num.partitions=3",
+		"--set", "group.initial.rebalance.delay.ms=100")
 	b.Kcat(strings.NewReader("plain\n"), "-P", "-t", "txn")
 	txns := func(args ...string) string {
 		return b.Tool(txnTool, append([]string{"--bootstrap-server", b.Addr}, args...)...)

@@ -44,7 +44,7 @@ func (w *Writer) Write(m replica.Marker, partitions []kafka.TopicPartition, done
 		}
 		p, err := w.Replicas.Partition(tp.Topic, tp.Partition)
 		if err == nil {
-			pending[i], err = p.WriteMarker(m)
+			pending[i], err = replica.WriteMarker(p, m)
 		}
 		if errs[i] = err; pending[i] != nil {
 			waiting = append(waiting, pending[i])

@@ -7,6 +7,7 @@ import (
 	"net"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -99,6 +100,11 @@ func (f *fields) list(path string, v reflect.Value) {
 		return
 	}
 	f.put(path, "list")
+	if list, ok := v.Interface().([]int32); ok && strings.HasSuffix(path, ".Partitions") { // a set
+		sorted := slices.Clone(list)
+		slices.Sort(sorted)
+		v = reflect.ValueOf(sorted)
+	}
 	seen := map[string]int{}
 	for i := range v.Len() {
 		e := v.Index(i)
@@ -126,7 +132,7 @@ func (f *fields) key(e reflect.Value) string {
 	if e.Kind() != reflect.Struct {
 		return ""
 	}
-	for _, name := range []string{"Topic", "Name", "Group", "MemberID", "ResourceName", "ApiKey", "NodeID", "Partition", "TopicID"} {
+	for _, name := range []string{"Topic", "Name", "Group", "TransactionalID", "MemberID", "ResourceName", "ApiKey", "NodeID", "Partition", "TopicID"} {
 		k := e.FieldByName(name)
 		if !k.IsValid() {
 			continue
@@ -166,6 +172,8 @@ func (f *fields) foreign(e reflect.Value) bool {
 	switch e.Interface().(type) {
 	case kmsg.ListGroupsResponseGroup:
 		field = "Group"
+	case kmsg.ListTransactionsResponseTransactionState:
+		field = "TransactionalID"
 	case kmsg.MetadataResponseTopic:
 	default:
 		return false
@@ -214,9 +222,11 @@ func (f *fields) scalar(name string, v reflect.Value) string {
 		return "an offset"
 	case name == "FinalizedFeaturesEpoch" && n > 0:
 		return "an epoch"
+	case name == "StartTimestamp" && n > 0:
+		return "a time"
 	case name == "SessionID" && n > 0:
 		return "a session"
-	case strings.HasPrefix(name, "Timestamp") || strings.HasPrefix(name, "LogAppendTime"):
+	case strings.HasPrefix(name, "Timestamp") || name == "LastTimestamp" || strings.HasPrefix(name, "LogAppendTime"):
 		return f.time(n)
 	}
 	return strconv.FormatInt(n, 10)

@@ -59,6 +59,9 @@ func scripts() []script {
 		{"members", membersScript},
 		{"static", staticScript},
 		{"rebalance", rebalanceScript},
+		{"txn", txnScript},
+		{"txnoffsets", txnOffsetsScript},
+		{"txntools", txnToolsScript},
 		{"versions", versionsScript},
 		{"connections", connectionsScript},
 	}
@@ -80,8 +83,9 @@ const absent = "(absent)"
 
 // TestAgainstKafka runs every script on both brokers.
 func TestAgainstKafka(t *testing.T) {
-	varve := kit.Start(t, filepath.Join(t.TempDir(), "varve"), "--set", "group.initial.rebalance.delay.ms=200", "--set", "offsets.topic.replication.factor=1")
-	kafka := kit.StartKafka(t, "group.initial.rebalance.delay.ms=200")
+	varve := kit.Start(t, filepath.Join(t.TempDir(), "varve"), "--set", "group.initial.rebalance.delay.ms=200", "--set", "offsets.topic.replication.factor=1",
+		"--set", "transaction.state.log.replication.factor=1", "--set", "transaction.state.log.min.isr=1")
+	kafka := kit.StartKafka(t, "group.initial.rebalance.delay.ms=200", "transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1")
 	base := time.Now().Add(-time.Hour).Truncate(time.Minute).UnixMilli()
 
 	scripts := scripts()
