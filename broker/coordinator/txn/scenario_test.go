@@ -431,14 +431,19 @@ func (l *memoryLog) release() {
 	}
 }
 
-// take answers the new records; tombstones are in no order.
+// take answers the new records; tombstones that follow each other are in no order.
 func (l *memoryLog) take() []string {
 	l.Lock()
 	defer l.Unlock()
 	fresh := l.fresh
 	l.fresh = nil
-	if !slices.ContainsFunc(fresh, func(s string) bool { return !strings.HasPrefix(s, "- ") }) {
-		slices.Sort(fresh)
+	for i := 0; i < len(fresh); i++ {
+		j := i
+		for j < len(fresh) && strings.HasPrefix(fresh[j], "- ") {
+			j++
+		}
+		slices.Sort(fresh[i:j])
+		i = max(i, j-1)
 	}
 	return fresh
 }
