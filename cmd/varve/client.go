@@ -102,6 +102,8 @@ func explain(what string, err error, message string) error {
 		next = "see the offsets of its partitions with 'varve topic describe'"
 	case errors.Is(err, kerr.PolicyViolation):
 		next = "its cleanup.policy has no delete"
+	case errors.Is(err, kerr.TransactionalIDNotFound):
+		next = "list the transactional ids with 'varve txn list'"
 	case errors.Is(err, kerr.InvalidReplicationFactor):
 		next = "there are fewer brokers than replicas; use --replication-factor 1"
 	}

@@ -48,7 +48,7 @@ func TestExactlyOnce(t *testing.T) {
 	}
 	kills := 0
 	for !moved(ctx, b.Addr, inputs) {
-		time.Sleep(time.Duration(300+r.IntN(1500)) * time.Millisecond)
+		<-time.After(time.Duration(300+r.IntN(1500)) * time.Millisecond)
 		b.Kill()
 		b.Start()
 		kills++
