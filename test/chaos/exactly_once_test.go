@@ -22,7 +22,7 @@ const (
 )
 
 // TestExactlyOnce moves CHAOS_INPUTS records from one topic to another in transactions that
-// hold the offsets of the group too, while the broker is killed every second or two and each
+// hold the offsets of the group too, while the broker is killed every few seconds and each
 // mover is abandoned in the midst of a transaction now and then. Segments of the topic that
 // is written go to the store at once, so that aborted transactions are read from there. Each
 // input comes out exactly once for who reads committed records.
@@ -31,6 +31,7 @@ func TestExactlyOnce(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed(t), 3))
 	dir := t.TempDir()
 	b := kit.New(t, filepath.Join(dir, "node"), "--tier", "file://"+filepath.Join(dir, "store"), "--set", "group.initial.rebalance.delay.ms=0",
+		"--set", "group.min.session.timeout.ms=500",
 		"--set", "remote.log.manager.task.interval.ms=50", "--set", "log.retention.check.interval.ms=50", "--set", "transaction.state.log.num.partitions=3",
 		"--set", "offsets.topic.num.partitions=3", "--set", "transaction.abort.timed.out.transaction.cleanup.interval.ms=500")
 	kit.Binary(t)
@@ -48,7 +49,7 @@ func TestExactlyOnce(t *testing.T) {
 	}
 	kills := 0
 	for !moved(ctx, b.Addr, inputs) {
-		<-time.After(time.Duration(300+r.IntN(1500)) * time.Millisecond)
+		<-time.After(time.Duration(1500+r.IntN(2500)) * time.Millisecond)
 		b.Kill()
 		b.Start()
 		kills++
@@ -83,7 +84,7 @@ func move(ctx context.Context, addr, id string, r *rand.Rand) {
 	for ctx.Err() == nil {
 		s, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(addr), kgo.TransactionalID(id), kgo.ConsumerGroup(moverGroup), kgo.ConsumeTopics(inTopic),
 			kgo.DefaultProduceTopic(outTopic), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets(),
-			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.TransactionTimeout(5*time.Second), kgo.SessionTimeout(6*time.Second),
+			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.TransactionTimeout(5*time.Second), kgo.SessionTimeout(time.Second),
 			kgo.HeartbeatInterval(200*time.Millisecond), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MetadataMinAge(20*time.Millisecond),
 			kgo.RetryBackoffFn(func(int) time.Duration { return 30 * time.Millisecond }), kgo.FetchMaxWait(100*time.Millisecond))
 		if err != nil {
@@ -100,7 +101,7 @@ func move(ctx context.Context, addr, id string, r *rand.Rand) {
 func moveSome(ctx context.Context, s *kgo.GroupTransactSession, leave bool, r *rand.Rand) bool {
 	poll, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	fetches := s.PollRecords(poll, 1+r.IntN(80))
+	fetches := s.PollRecords(poll, 1+r.IntN(40))
 	if errors.Is(fetches.Err0(), context.DeadlineExceeded) {
 		return true
 	}
