@@ -56,6 +56,9 @@ func (ld *loader) recover() error {
 	return nil
 }
 
+// gaps says whether offsets may be missing: the log is compacted, or was.
+func (ld *loader) gaps() bool { return ld.c.Compact || ld.state.Gaps }
+
 func (ld *loader) recoveryPoint() int64 {
 	if !ld.known {
 		return 0
@@ -111,7 +114,7 @@ func (ld *loader) checkEnd(s *segment, next int64) error {
 	if err := ld.walkTail(s); err != nil {
 		return err
 	}
-	if s.next > next || s.next < next && !ld.c.Compact {
+	if s.next > next || s.next < next && !ld.gaps() {
 		return corruptAt(s.path(logSuffix), s.size, s.next, fmt.Errorf("the next segment starts at offset %d", next))
 	}
 	s.next = next
@@ -136,7 +139,7 @@ func (ld *loader) scan(i int) error {
 	last := i == len(ld.segs)-1
 	if why == nil && !last {
 		next := ld.segs[i+1].base
-		if s.next == next || s.next < next && ld.c.Compact {
+		if s.next == next || s.next < next && ld.gaps() {
 			s.next = next
 		} else {
 			why = fmt.Errorf("the next segment starts at offset %d", next)
@@ -176,7 +179,7 @@ func (ld *loader) chain(f vfs.File, s *segment, fileSize int64) (why, err error)
 		if err := batch.CheckCRC(b); err != nil {
 			return err, nil
 		}
-		if h.BaseOffset != s.next && !(ld.c.Compact && h.BaseOffset > s.next) {
+		if h.BaseOffset != s.next && !(ld.gaps() && h.BaseOffset > s.next) {
 			return fmt.Errorf("batch of offset %d where %d follows", h.BaseOffset, s.next), nil
 		}
 		s.grow(&ld.c, h.Size(), h.MaxTimestampMs, h.LastOffset())
