@@ -342,6 +342,7 @@ func (n *Node) openPartitions(context.Context) error {
 		}
 		n.groups.Apply(img, d)
 		n.telemetry.Apply(img, d)
+		n.txns.Apply(img)
 		if n.topics != nil {
 			n.topics.apply(img, d)
 		}

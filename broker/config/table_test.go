@@ -129,8 +129,9 @@ var ours = map[string]string{
 	"node.id":  "Kafka has no default",
 	"log.dirs": "Kafka takes log.dir, which is below /tmp",
 
-	"offsets.topic.replication.factor": "3 needs three brokers",
-	"socket.receive.buffer.bytes":      "a fixed buffer keeps the kernel from growing it, and 100 KiB cost a quarter more CPU per produced byte",
+	"offsets.topic.replication.factor":         "3 needs three brokers",
+	"transaction.state.log.replication.factor": "3 needs three brokers",
+	"socket.receive.buffer.bytes":              "a fixed buffer keeps the kernel from growing it, and 100 KiB cost a quarter more CPU per produced byte",
 }
 
 // stricter are the ranges that Kafka checks elsewhere or not at all.

@@ -22,6 +22,10 @@ const AllReplicas int16 = -1
 type AppendOptions struct {
 	Acks   int16
 	ZstdOK bool // the request's version allows zstd
+	// Verification is Verify's, for the first batch of a transaction.
+	Verification *commitlog.Verification
+	// coordinator: the batch is a coordinator's own.
+	coordinator bool
 }
 
 // AppendResult tells where a batch went.
@@ -73,23 +77,28 @@ func (p *Partition) appendLocked(b []byte, o AppendOptions, leaderEpoch int32) (
 	if err != nil {
 		return a, h, done, err
 	}
-	if h.IsTransactional() {
-		// No coordinator could end the transaction, and read_committed would stand still.
-		return a, h, done, fmt.Errorf("no transaction of producer %d includes %s: %w", h.ProducerID, p.tp, kafka.InvalidTxnState)
+	from := commitlog.Origin{Kind: commitlog.FromClient, Verification: o.Verification}
+	if o.coordinator {
+		from.Kind = commitlog.FromCoordinator
 	}
-	a, err = p.lead.log.Append(b, h, p.lead.epoch)
+	a, err = commitlog.AppendFrom(p.lead.log, b, h, p.lead.epoch, from)
 	if err != nil {
 		return a, h, done, storageError(err)
 	}
+	return a, h, appendedLocked(p, a, h), nil
+}
+
+// appendedLocked does what a batch in the log gives occasion to, and answers the batches that
+// it got acknowledged.
+func appendedLocked(p *Partition, a commitlog.Appended, h batch.Header) acked {
 	size := h.Size()
 	if a.Duplicate {
 		size = 0 // nothing was written
 	}
-	done = p.advanceLocked(size)
 	if a.Rolled && p.lead.remote != nil {
 		p.lead.remote.Wake() // a segment was closed: its upload need not wait for the interval
 	}
-	return a, h, done, nil
+	return p.advanceLocked(size)
 }
 
 // minInSyncLocked is how many in-sync replicas acks=-1 asks for: never more than there are
@@ -111,6 +120,8 @@ func rules(cfg *config.Topic, o AppendOptions, nowMs int64) batch.Rules {
 		Level:       level(cfg),
 		ZstdOK:      o.ZstdOK,
 		Full:        cfg.ProduceFull || cfg.CleanupCompact,
+
+		AllowControl: o.coordinator,
 	}
 }
 

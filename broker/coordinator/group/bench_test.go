@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/coordinator"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
@@ -68,9 +69,13 @@ type silentLog struct{ end int64 }
 
 func (l *silentLog) Bounds() (int64, int64)                { return l.end, l.end }
 func (l *silentLog) Read(int64, int64) ([]byte, error)     { return nil, nil }
+func (l *silentLog) Epoch() int32                          { return 0 }
 func (l *silentLog) MaxBatchBytes() int                    { return 1 << 20 }
 func (l *silentLog) Append([]byte) (int64, error)          { l.end++; return l.end, nil }
 func (l *silentLog) WhenCommitted(int64, func(error)) bool { return true }
+func (l *silentLog) AppendVerified(b []byte, _ *commitlog.Verification) (int64, error) {
+	return l.Append(b)
+}
 func (w *crowd) do(f func(s *Shard, nowMs int64) coordinator.Step) {
 	w.c.rt.Do(0, f, func(err error) { w.b.Fatal(err) })
 }
