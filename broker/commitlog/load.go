@@ -31,7 +31,12 @@ type loader struct {
 	evicted   int64   // highest base of a segment file renamed away, -1 = none
 	debris    []string
 
-	scanFrom  int // the first segment that was scanned; len(segs) when none was
+	holes      holes
+	holesDirty bool // memory is ahead of DamageName
+	online     bool // the log is in use: nothing is cut, and it ends where it did
+
+	scanned   int64 // bytes read by scans
+	scanFrom  int   // the first segment that was scanned; len(segs) when none was
 	epochs    epochCache
 	producers *producerState
 	snapshot  int64 // the newest snapshot file, -1 = none
@@ -63,6 +68,9 @@ func (ld *loader) run(clean bool) error {
 		return err
 	}
 	if err := ld.checkMetadata(); err != nil {
+		return err
+	}
+	if err := ld.readHoles(); err != nil {
 		return err
 	}
 	if clean {
@@ -206,7 +214,11 @@ func (ld *loader) trust(i int) error {
 		s.next = ld.segs[i+1].base
 		return nil
 	}
-	return ld.walkTail(s)
+	if err := ld.walkTail(s); err != nil {
+		return err
+	}
+	s.next = ld.holes.end(s.next)
+	return nil
 }
 
 func (ld *loader) trustIndexes(s *segment) error {
@@ -278,10 +290,14 @@ func (ld *loader) walkTail(s *segment) error {
 		s.firstTs = first.MaxTimestampMs
 	}
 	sc := newScanner(f, s.indexedAt, s.size, room)
+	s.next = s.base
 	for {
 		h, err := sc.header()
 		if errors.Is(err, io.EOF) {
 			return nil
+		}
+		if err == nil && h.BaseOffset < s.next {
+			err = errDamaged
 		}
 		if errors.Is(err, errDamaged) {
 			return fmt.Errorf("%s: byte %d: %w: %w", s.path(logSuffix), sc.pos, err, errUnclean)
@@ -330,7 +346,7 @@ func (ld *loader) install() {
 	m.loaded, m.segs, m.epochs = true, ld.segs, ld.epochs
 	m.latest = ld.epochs.latest()
 	m.txns = slices.Clone(ld.producers.txns)
-	m.damage = ld.damage
+	m.damage, m.holes = ld.damage, ld.holes
 	m.dirDirty = ld.found && ld.scanFrom < len(ld.segs)
 	if len(ld.segs) == 0 {
 		end = ld.state.LogStart // 0 but for a log that lost its files

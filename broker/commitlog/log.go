@@ -59,6 +59,7 @@ type Log struct {
 		latest   int32 // leader epoch of the last batch
 		txns     []txnSpan
 		trash    []trash
+		holes    holes // ranges that the files do not hold
 
 		logStart, localStart, highestRemote int64
 		recoveryPoint, durable, end         int64

@@ -63,6 +63,7 @@ type Options struct {
 	Config  Config
 	Files   *FileCache // shared by all logs on FS
 	Room    *Room      // shared by all logs on one disk; nil for none
+	Stats   *Stats     // shared by all logs of a node; nil for none
 	Now     func() time.Time
 	Logger  *slog.Logger
 

@@ -26,7 +26,8 @@ type Read struct {
 // upTo or above (the high watermark or last stable offset). With minOne the first batch
 // comes whole even if it is larger; without, a first batch larger than maxBytes gives an
 // empty range. Errors wrap kafka.OffsetOutOfRange outside [LocalStart, End],
-// kafka.KafkaStorageError, kafka.ErrCorrupt.
+// kafka.KafkaStorageError, kafka.ErrCorrupt; in a hole that nobody accepted kafka.CorruptMessage
+// and kafka.ErrCorrupt.
 func (l *Log) Read(off, maxBytes, upTo int64, minOne bool) (Read, error) {
 	for from := off; ; {
 		p, next, err := (finder{l}).locate(off, from, upTo)
@@ -82,6 +83,12 @@ func (l finder) locate(off, from, upTo int64) (*place, int64, error) {
 		return nil, 0, fmt.Errorf("log %s: offset %d is outside [%d, %d]: %w", l.opts.TP, off, m.localStart, m.end, kafka.OffsetOutOfRange)
 	}
 	upTo = min(upTo, m.end)
+	if h, ok := m.holes.open(from); ok { // no reader passes over it unawares
+		if h.From <= from && from < upTo {
+			return nil, 0, l.holeError(h)
+		}
+		upTo = min(upTo, h.From)
+	}
 	i := sort.Search(len(m.segs), func(i int) bool { return m.segs[i].base > from }) - 1
 	if off >= upTo || from >= upTo || i < 0 {
 		return nil, 0, nil
