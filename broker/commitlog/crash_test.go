@@ -295,7 +295,7 @@ func TestFlippedBitIsReported(t *testing.T) {
 				}
 				return
 			}
-			if hs := l.Holes(); l.Err() != nil || l.Damage() != nil || l.End() != 10 || len(hs) != 1 || hs[0].From != c.lost || hs[0].To != c.lost+1 {
+			if hs := (Mender{l}).Holes(); l.Err() != nil || l.Damage() != nil || l.End() != 10 || len(hs) != 1 || hs[0].From != c.lost || hs[0].To != c.lost+1 {
 				t.Fatalf("ends at %d with holes %v: %v, %v", l.End(), hs, l.Err(), l.Damage())
 			}
 			checkHole(t, l, c.lost)
@@ -311,7 +311,7 @@ func TestFlippedBitIsReported(t *testing.T) {
 				l = reopen(t, o, fsys, &st, false, powerLost)
 				checkHole(t, l, c.lost)
 			}
-			if _, err := l.AcceptLoss(c.lost, c.lost+1); err != nil {
+			if _, err := (Mender{l}).AcceptLoss(c.lost, c.lost+1); err != nil {
 				t.Fatal(err)
 			}
 			if st = l.State(); l.Close() != nil {

@@ -178,31 +178,36 @@ func ReadHoles(fs vfs.FS, dir string) ([]Hole, error) {
 	return ParseDamage(b)
 }
 
+// Mender is the side of a Log that finds and settles damage. Like the Log it may be used
+// from any goroutine.
+type Mender struct{ *Log }
+
 // Holes are the ranges that the files do not hold any more, accepted or not, as far as
 // they are known: they are read with the files, and found by recovery and by reads.
-func (l *Log) Holes() []Hole {
+func (l Mender) Holes() []Hole {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return slices.Clone(l.mu.holes)
 }
 
 // holeError is what readers of an open hole get.
-func (l *Log) holeError(h Hole) error {
+func (l finder) holeError(h Hole) error {
 	return fmt.Errorf("log %s in %s: %v are damaged; read on at offset %d, or settle it ('varve log repair'): %w: %w",
 		l.opts.TP, l.opts.Dir, h, h.To, kafka.CorruptMessage, kafka.ErrCorrupt)
 }
 
 // Unsettled lists what this log lost and nobody has accepted: its open holes, and what it
 // holds less than had been promised (Damage). The files are read if they were not yet.
-func (l *Log) Unsettled() ([]Hole, error) {
+func (l Mender) Unsettled() ([]Hole, error) {
 	if err := l.view(); err != nil {
 		return nil, err
 	}
 	defer l.mu.RUnlock()
-	return l.unsettledLocked(), nil
+	return (finder{l.Log}).unsettled(), nil
 }
 
-func (l *Log) unsettledLocked() []Hole {
+// unsettled is Unsettled with mu held.
+func (l finder) unsettled() []Hole {
 	var out []Hole
 	for _, h := range l.mu.holes {
 		if !h.Accepted {
@@ -231,7 +236,7 @@ func (l *Log) unsettledLocked() []Hole {
 // below what was promised goes on at to, so that no offset is given twice. It answers what
 // was accepted, which DamageName records. Errors wrap kafka.InvalidRequest when the range
 // cuts one that is damaged, or accepts nothing.
-func (l *Log) AcceptLoss(from, to int64) ([]Hole, error) {
+func (l Mender) AcceptLoss(from, to int64) ([]Hole, error) {
 	l.maintMu.Lock()
 	defer l.maintMu.Unlock()
 	l.appendMu.Lock()
@@ -240,7 +245,7 @@ func (l *Log) AcceptLoss(from, to int64) ([]Hole, error) {
 		return nil, err
 	}
 	l.mu.RLock()
-	found, hs, end, first := l.unsettledLocked(), slices.Clone(l.mu.holes), l.mu.end, len(l.mu.segs)
+	found, hs, end, first := (finder{l.Log}).unsettled(), slices.Clone(l.mu.holes), l.mu.end, len(l.mu.segs)
 	l.mu.RUnlock()
 	var lost []Hole
 	for _, h := range found {
@@ -264,7 +269,7 @@ func (l *Log) AcceptLoss(from, to int64) ([]Hole, error) {
 	if len(lost) < len(found) && l.Damage() != nil {
 		return nil, fmt.Errorf("log %s has more damage (%v); accept all of it at once: %w", l.opts.TP, found, kafka.InvalidRequest)
 	}
-	if err := (cutter{l}).accept(hs, lost[len(lost)-1].To); err != nil {
+	if err := (cutter{l.Log}).accept(hs, lost[len(lost)-1].To); err != nil {
 		return nil, l.fail(err)
 	}
 	return lost, nil

@@ -104,7 +104,7 @@ func (ld *loader) list() error {
 			ld.debris = append(ld.debris, name)
 			continue
 		}
-		base, suffix, ok := parseSegmentName(name)
+		base, suffix, ok := ParseSegmentName(name)
 		switch {
 		case !ok || e.IsDir():
 		case strings.HasSuffix(suffix, deletedSuffix):
@@ -123,7 +123,7 @@ func (ld *loader) list() error {
 		}
 	}
 	for _, name := range indexes {
-		base, _, _ := parseSegmentName(name)
+		base, _, _ := ParseSegmentName(name)
 		if !slices.ContainsFunc(ld.segs, func(s *segment) bool { return s.base == base }) {
 			ld.debris = append(ld.debris, name)
 		}

@@ -345,7 +345,7 @@ func copyExtents(dst io.WriterAt, src io.ReaderAt, parts []extent) error {
 // segment is set aside, and its good parts stay in service; what is lost of it becomes a
 // hole. Indexes are written anew in any case. The error is about the check, not about
 // damage: see Holes.
-func (l *Log) Check(offset int64) error {
+func (l Mender) Check(offset int64) error {
 	l.maintMu.Lock()
 	defer l.maintMu.Unlock()
 	l.appendMu.Lock()
@@ -353,7 +353,7 @@ func (l *Log) Check(offset int64) error {
 	if err := l.ready(); err != nil {
 		return err
 	}
-	return (cutter{l}).check(offset)
+	return (cutter{l.Log}).check(offset)
 }
 
 // check is Check with appendMu held too.

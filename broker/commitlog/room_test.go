@@ -79,7 +79,7 @@ func TestOnlyUnsettledDamageForbidsCuts(t *testing.T) {
 	o, fsys, st = damaged(t, hole)
 	for _, powerLost := range []bool{false, true} { // what was reported once is not cut later
 		l := reopen(t, o, fsys, &st, false, powerLost)
-		if hs := l.Holes(); l.Err() != nil || l.End() != 10 || len(hs) != 1 || hs[0].From != 4 || hs[0].To != 5 || hs[0].Accepted {
+		if hs := (Mender{l}).Holes(); l.Err() != nil || l.End() != 10 || len(hs) != 1 || hs[0].From != 4 || hs[0].To != 5 || hs[0].Accepted {
 			t.Fatalf("a hole without a power cut (then with one: %v): ends at %d, holes %v, %v", powerLost, l.End(), hs, l.Err())
 		}
 	}

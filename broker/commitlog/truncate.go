@@ -251,7 +251,7 @@ func (l cutter) removeAll() error {
 	}
 	last := int64(-1)
 	for _, e := range slices.Backward(entries) { // sorted by name, so by base
-		base, _, ok := parseSegmentName(e.Name())
+		base, _, ok := ParseSegmentName(e.Name())
 		if !ok || e.IsDir() || strings.Contains(e.Name(), asideInfix) {
 			continue
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"github.com/varve-io/varve/broker/kafka"
 )
 
 // Node is the resolved settings of one broker. It is immutable: a change makes a new Node,
@@ -53,6 +55,8 @@ type Node struct {
 	OffsetsTopicPartitions          int32
 	OffsetsTopicReplicationFactor   int16
 	OffsetsTopicSegmentBytes        int64
+
+	LostLogDirs []kafka.UUID // ids of directories whose disks are gone for good
 
 	TierURL                           string // "" for no tier
 	TierCacheDir                      string
@@ -161,6 +165,11 @@ func newNode(l layers) (*Node, error) {
 		RemoteListOffsetsRequestTimeoutMs: l.int("remote.list.offsets.request.timeout.ms"),
 
 		layers: l,
+	}
+	for _, id := range l.list("varve.log.dirs.lost") {
+		if u, err := kafka.ParseUUID(id); err == nil { // the table has checked it
+			n.LostLogDirs = append(n.LostLogDirs, u)
+		}
 	}
 	n.MetadataDir = nameOr(l.text("varve.metadata.dir"), filepath.Join(n.LogDirs[0], "metadata"))
 	n.TierCacheDir = nameOr(l.text("varve.tier.cache.dir"), filepath.Join(n.LogDirs[0], "cache"))

@@ -113,6 +113,9 @@ var nodeSettings = []Setting{
 		Name: "varve.cluster.id", Type: String, Valid: clusterID, Scope: NodeScope, Importance: Medium, Since: sinceVarve,
 		Doc: "The id of the cluster that this node belongs to, 22 characters of URL-safe base64. Not set: the id in the log directories, or a new one at the first start.",
 	}, {
+		Name: "varve.log.dirs.lost", Type: List, Default: "", Valid: directoryIDs, Scope: NodeScope, Importance: Low, Since: sinceVarve,
+		Doc: "Directory ids of this node whose disks are gone for good, as the log names them at the start. An empty directory of `log.dirs` takes the place of each; what the object store does not hold of its partitions is lost. An id that is not missing is passed over.",
+	}, {
 		Name: "varve.metadata.dir", Type: String, Scope: NodeScope, Importance: High, Since: sinceVarve,
 		Doc: "The directory of the metadata log and its snapshots. Not set: `metadata` in the first of `log.dirs`.",
 	}, {

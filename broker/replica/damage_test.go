@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/kafka"
 )
 
@@ -78,7 +79,7 @@ func TestDamageIsReadFromTheStore(t *testing.T) {
 		k.produce(p, 5)
 		store.upload(t, p)
 		k.flip(p, 16)
-		if err := p.Log().Check(0); err != nil {
+		if err := (commitlog.Mender{Log: p.Log()}).Check(0); err != nil {
 			t.Fatal(err)
 		}
 		for off, want := range map[int64][]int64{0: {0, 5}, 5: {5}, 10: {10}} {

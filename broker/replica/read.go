@@ -44,7 +44,7 @@ func (p *Partition) read(r readRequest) readOutcome {
 	case kafka.Code(err) == kafka.OffsetOutOfRange && r.fp.Offset < out.log.LocalStart():
 		out.askStore() // evicted since it was looked at
 	case errors.Is(err, kafka.ErrCorrupt):
-		p.damaged(out.log, r.fp.Offset, err)
+		p.m.damaged(p, out.log, r.fp.Offset, err)
 		if out.asks = out.store != nil; !out.asks {
 			out.res.Err = err
 		}

@@ -50,7 +50,7 @@ func Open(o Options) (*Manager, error) {
 	if m.boot == "" {
 		m.boot = machineBootID(o.FS)
 	}
-	found, err := inspect(&o)
+	found, err := lookAll(&o)
 	if err != nil {
 		return nil, err
 	}
@@ -82,8 +82,8 @@ type inspected struct {
 	offline error
 }
 
-// inspect looks at all directories and changes nothing.
-func inspect(o *Options) ([]inspected, error) {
+// lookAll looks at all directories and changes nothing.
+func lookAll(o *Options) ([]inspected, error) {
 	var out []inspected
 	seen := map[kafka.UUID]string{}
 	paths := map[string]bool{}
@@ -106,21 +106,49 @@ func inspect(o *Options) ([]inspected, error) {
 		}
 		out = append(out, d)
 	}
-	var missing []string
-	for _, id := range o.KnownDirs {
-		if _, ok := seen[id]; !ok {
-			missing = append(missing, id.String())
-		}
-	}
-	for i := range out {
-		if d := &out[i]; !d.ours && d.offline == nil && len(missing) > 0 && !o.AcceptLost {
-			d.offline = fmt.Errorf("%s is empty, but the cluster knows log dir %s of this node, which no configured directory is: "+
-				"mount the disk that is missing; if it is lost for good, put a %s with that directory.id, version=1, cluster.id=%s and node.id=%d here, "+
-				"and what the object store holds comes back: %w",
-				d.path, strings.Join(missing, ", "), metaName, o.ClusterID, o.NodeID, kafka.KafkaStorageError)
-		}
-	}
+	o.replaceLost(out, seen)
 	return out, nil
+}
+
+// replaceLost gives the identities of lost directories to empty ones, as far as the operator
+// said so; the other empty ones are offline while a known directory is missing.
+func (o *Options) replaceLost(found []inspected, seen map[kafka.UUID]string) {
+	var missing, lost []kafka.UUID
+	for _, id := range o.KnownDirs {
+		if _, ok := seen[id]; ok {
+			continue
+		}
+		if slices.Contains(o.Lost, id) {
+			lost = append(lost, id)
+		} else {
+			missing = append(missing, id)
+		}
+	}
+	for i := range found {
+		d := &found[i]
+		switch {
+		case d.ours || d.offline != nil:
+		case len(lost) > 0:
+			d.meta.directoryID, lost = lost[0], lost[1:]
+			o.Logger.Warn("an empty log dir takes the place of a lost one; what the object store does not hold of its partitions is gone",
+				"dir", d.path, "directory.id", d.meta.directoryID.String())
+		case len(missing) > 0:
+			d.offline = fmt.Errorf("%s is empty, but the cluster knows log dir %s of this node, which no configured directory is: "+
+				"mount the disk that is missing; if it is lost for good, set varve.log.dirs.lost=%s, and what the object store holds comes back: %w",
+				d.path, join(missing), missing[0], kafka.KafkaStorageError)
+		}
+	}
+	if len(lost) > 0 {
+		o.Logger.Warn("no directory of log.dirs is empty and could take the place of a lost one; its partitions stay offline", "directory.id", join(lost))
+	}
+}
+
+func join(ids []kafka.UUID) string {
+	var out []string
+	for _, id := range ids {
+		out = append(out, id.String())
+	}
+	return strings.Join(out, ", ")
 }
 
 // look reads whose a directory is.
@@ -162,7 +190,7 @@ func lookEmpty(o *Options, d *inspected) error {
 	d.exists = true
 	for _, e := range entries {
 		switch e.Name() {
-		case lockName, "lost+found", metaName + vfs.TempSuffix, checkpointName, checkpointName + vfs.TempSuffix:
+		case lockName, "lost+found", metaName + vfs.TempSuffix, CheckpointName, CheckpointName + vfs.TempSuffix:
 			// what a mount point has, or a crash while formatting leaves
 		default:
 			return fmt.Errorf("%s holds files (%s) but no %s: it is no log dir; name an empty directory: %w",
@@ -232,7 +260,9 @@ func (m *Manager) format(d *dir) error {
 	if _, err := m.opts.FS.Stat(filepath.Join(d.path, metaName)); err == nil {
 		return fmt.Errorf("%s was taken meanwhile: %w", d.path, ErrInUse)
 	}
-	d.id = kafka.NewUUID()
+	if d.id.IsZero() {
+		d.id = kafka.NewUUID()
+	}
 	if err := m.writeCheckpoint(d, nil); err != nil {
 		return err
 	}
@@ -292,23 +322,50 @@ func (m *Manager) openAll(found []inspected) error {
 	return nil
 }
 
-// openLogs opens, and where needed recovers, several logs at once.
+// openLogs opens, and where needed recovers, several logs at once of each directory: disks
+// do not wait for each other.
 func (m *Manager) openLogs(jobs []job) error {
+	byDir := map[*dir][]job{}
+	var scans int64
+	for _, j := range jobs {
+		byDir[j.dir] = append(byDir[j.dir], j)
+		if !j.opts.Clean {
+			scans++
+		}
+	}
+	m.opts.Progress.begin(int64(len(jobs)), scans)
 	var mu sync.Mutex
 	var errs []error
-	each(m.opts.RecoveryThreads, jobs, func(j job) {
-		l, err := commitlog.Open(j.opts)
-		if err != nil {
-			mu.Lock()
-			defer mu.Unlock()
-			errs = append(errs, fmt.Errorf("open log %s in %s: %w", j.opts.TP, j.dir.path, err))
-			return
-		}
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.mu.logs[j.opts.TP] = placed{log: l, dir: j.dir}
-	})
+	var wg sync.WaitGroup
+	for d, jobs := range byDir {
+		wg.Go(func() {
+			began := m.opts.Now()
+			each(m.opts.RecoveryThreads, jobs, func(j job) {
+				if err := m.openLog(j); err != nil {
+					mu.Lock()
+					defer mu.Unlock()
+					errs = append(errs, err)
+				}
+			})
+			m.opts.Logger.Info("opened the logs of a log dir", "dir", d.path, "logs", len(jobs), "took", m.opts.Now().Sub(began))
+		})
+	}
+	wg.Wait()
 	return errors.Join(errs...)
+}
+
+func (m *Manager) openLog(j job) error {
+	l, err := commitlog.Open(j.opts)
+	if err != nil {
+		return fmt.Errorf("open log %s in %s: %w", j.opts.TP, j.dir.path, err)
+	}
+	m.mu.Lock()
+	m.mu.logs[j.opts.TP] = placed{log: l, dir: j.dir}
+	m.mu.Unlock()
+	if m.opts.Progress.opened(!j.opts.Clean) {
+		m.opts.Logger.Info("recovering logs", "progress", m.opts.Progress.String())
+	}
+	return nil
 }
 
 // readDir reads a directory's checkpoint and listing, takes its clean-shutdown marker
@@ -372,7 +429,7 @@ func (m *Manager) knownLog(d *dir, e *checkpointEntry, partitions map[kafka.Topi
 
 // readCheckpoint answers nil when there is none to be trusted: then every log is scanned.
 func (m *Manager) readCheckpoint(d *dir) (*checkpoint, error) {
-	path := filepath.Join(d.path, checkpointName)
+	path := filepath.Join(d.path, CheckpointName)
 	b, err := vfs.ReadFile(m.opts.FS, path)
 	if err == nil {
 		var cp *checkpoint
