@@ -145,3 +145,33 @@ func logImportCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&io.Compacted, "compacted", false, "the topic has cleanup.policy=compact: offsets may be missing")
 	return cmd
 }
+
+func logDropCommand() *cobra.Command {
+	var id string
+	var yes bool
+	cmd := &cobra.Command{
+		Use: "drop DIR TOPIC-PARTITION --topic-id ID", Short: "Remove the log of a topic that was deleted while its broker was away",
+		Long: "Remove the log of a topic that was deleted while its broker was away, for good. The broker is stopped; its log names such\n" +
+			"logs, with their topic ids, at each start.",
+		Args: partitionArgs,
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			topicID, err := kafka.ParseUUID(id)
+			if err != nil {
+				return fmt.Errorf("%w: name the topic with --topic-id, as the broker's log and 'varve log dump .../partition.metadata' do", errUsage)
+			}
+			if !yes {
+				return fmt.Errorf("%w: nothing was changed; --yes removes %s in %s", errUsage, args[1], args[0])
+			}
+			tp, _ := commitlog.ParseDirName(args[1])
+			o, err := openOffline(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, o.Close()) }()
+			return o.Drop(tp, topicID)
+		},
+	}
+	cmd.Flags().StringVar(&id, "topic-id", "", "`ID` of the topic")
+	cmd.Flags().BoolVar(&yes, "yes", false, "remove it")
+	return cmd
+}

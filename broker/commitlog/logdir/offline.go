@@ -173,6 +173,35 @@ func (o *Offline) Repair(tp kafka.TopicPartition, from, to int64, compacted bool
 	return lost, left, o.save(l)
 }
 
+// Drop removes a partition's log and its entry in the checkpoint: of a topic that was deleted
+// while this broker could not hear of it. The topic's id has to be named, because the name
+// alone may mean a topic that is there. Errors wrap kafka.InconsistentTopicID,
+// kafka.UnknownTopicOrPartition.
+func (o *Offline) Drop(tp kafka.TopicPartition, topicID kafka.UUID) error {
+	id, err := o.topicID(tp)
+	if err != nil {
+		return err
+	}
+	if id != topicID {
+		return fmt.Errorf("%s in %s belongs to topic id %s, not %s: %w", tp, o.d.path, id, topicID, kafka.InconsistentTopicID)
+	}
+	gone := filepath.Join(o.d.path, commitlog.DeletedDirName(tp, kafka.NewUUID()))
+	err = o.fs.Rename(filepath.Join(o.d.path, tp.String()), gone)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := o.fs.SyncDir(o.d.path); err != nil {
+		return err
+	}
+	if o.cp != nil {
+		o.cp.entries = slices.DeleteFunc(o.cp.entries, func(e checkpointEntry) bool { return e.TP == tp })
+		if err := vfs.WriteFileAtomic(o.fs, filepath.Join(o.d.path, CheckpointName), o.cp.append(nil)); err != nil {
+			return fmt.Errorf("checkpoint: %w", err)
+		}
+	}
+	return o.fs.RemoveAll(gone)
+}
+
 // ImportOptions say how Import takes a partition over.
 type ImportOptions struct {
 	// From is the partition's directory to copy files from; "" = they are in place already.

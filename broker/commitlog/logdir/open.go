@@ -58,7 +58,7 @@ func Open(o Options) (*Manager, error) {
 		m.unlock()
 		return nil, err
 	}
-	if err := m.openAll(found); err != nil {
+	if err := m.openAll(); err != nil {
 		m.unlock()
 		return nil, err
 	}
@@ -280,16 +280,16 @@ type job struct {
 	opts commitlog.Options
 }
 
-// openAll opens the logs of all directories.
-func (m *Manager) openAll(found []inspected) error {
-	var jobs []job
+// openAll opens the logs of all directories. Nothing is changed in any before it is known
+// that no partition is in two of them.
+func (m *Manager) openAll() error {
 	at := map[kafka.TopicPartition]*dir{}
-	dirty := map[*dir]bool{}
+	plans := map[*dir]*plan{}
 	for _, d := range m.dirs {
 		if d.offline() != nil {
 			continue
 		}
-		more, clean, err := m.readDir(d)
+		p, err := m.readDir(d)
 		if errors.Is(err, kafka.KafkaStorageError) {
 			m.fence(d, err)
 			continue
@@ -297,20 +297,36 @@ func (m *Manager) openAll(found []inspected) error {
 		if err != nil {
 			return err
 		}
-		dirty[d] = !clean
-		for _, j := range more {
-			if other := at[j.opts.TP]; other != nil {
-				return fmt.Errorf("%s and %s both hold partition %s; move one away: %w", other.path, d.path, j.opts.TP, ErrForeign)
+		plans[d] = p
+		for tp := range p.holds {
+			if other := at[tp]; other != nil {
+				return fmt.Errorf("%s and %s both hold partition %s; move one away: %w", other.path, d.path, tp, ErrForeign)
 			}
-			at[j.opts.TP] = d
+			at[tp] = d
+		}
+	}
+	var jobs []job
+	for _, d := range m.dirs {
+		p := plans[d]
+		if p == nil {
+			continue
+		}
+		more, err := m.begin(d, p)
+		if errors.Is(err, kafka.KafkaStorageError) {
+			m.fence(d, err)
+			delete(plans, d)
+			continue
+		}
+		if err != nil {
+			return err
 		}
 		jobs = append(jobs, more...)
 	}
 	if err := m.openLogs(jobs); err != nil {
 		return err
 	}
-	for _, d := range m.dirs {
-		if dirty[d] && d.offline() == nil {
+	for d, p := range plans {
+		if !p.clean && d.offline() == nil {
 			if err := m.writeCheckpoint(d, nil); err != nil && d.offline() == nil {
 				return err
 			}
@@ -368,37 +384,67 @@ func (m *Manager) openLog(j job) error {
 	return nil
 }
 
-// readDir reads a directory's checkpoint and listing, takes its clean-shutdown marker
-// away, and answers the logs to open. clean is false when the checkpoint is to be
-// written anew before the node goes on.
-func (m *Manager) readDir(d *dir) (jobs []job, clean bool, err error) {
+// plan is what a directory's checkpoint and listing say.
+type plan struct {
+	cp         *checkpoint                         // nil when there is none to be trusted
+	partitions map[kafka.TopicPartition]kafka.UUID // directories with their topic ids, zero where that can't be read
+	holds      map[kafka.TopicPartition]bool       // what there is a log to open of
+	deleted    []string                            // directories on their way out
+	clean      bool                                // the checkpoint may stay as it is
+}
+
+// readDir reads a directory's checkpoint and listing, and changes nothing.
+func (m *Manager) readDir(d *dir) (*plan, error) {
 	cp, err := m.readCheckpoint(d)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
+	p := &plan{cp: cp, partitions: map[kafka.TopicPartition]kafka.UUID{}, holds: map[kafka.TopicPartition]bool{}}
+	if err := m.listPartitions(d, p); err != nil {
+		return nil, err
+	}
+	if cp != nil {
+		for i := range cp.entries {
+			p.holds[cp.entries[i].TP] = true
+		}
+	}
+	for tp, id := range p.partitions {
+		if !id.IsZero() {
+			p.holds[tp] = true
+		}
+	}
+	return p, nil
+}
+
+// begin takes the clean-shutdown marker away, finishes deletions that a crash interrupted,
+// and answers the logs to open.
+func (m *Manager) begin(d *dir, p *plan) (jobs []job, err error) {
+	cp := p.cp
 	marked, err := m.takeMarker(d, cp)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	partitions, err := m.listPartitions(d)
-	if err != nil {
-		return nil, false, err
+	for _, path := range p.deleted {
+		if err := m.opts.FS.RemoveAll(path); err != nil {
+			m.opts.Logger.Warn("could not remove a deleted partition", "dir", path, "error", err)
+		}
 	}
 	powerLost := cp == nil || m.boot == "" || cp.bootID != m.boot
+	p.clean = marked && !powerLost
 	known := map[kafka.TopicPartition]bool{}
 	if cp != nil {
 		d.sequence = cp.sequence
 		for i := range cp.entries {
 			e := &cp.entries[i]
 			known[e.TP] = true
-			jobs = append(jobs, m.knownLog(d, e, partitions, marked, powerLost))
+			jobs = append(jobs, m.knownLog(d, e, p.partitions, marked, powerLost))
 		}
 	}
-	for _, tp := range slices.SortedFunc(maps.Keys(partitions), func(a, b kafka.TopicPartition) int { return strings.Compare(a.String(), b.String()) }) {
+	for _, tp := range slices.SortedFunc(maps.Keys(p.partitions), func(a, b kafka.TopicPartition) int { return strings.Compare(a.String(), b.String()) }) {
 		if known[tp] {
 			continue
 		}
-		id := partitions[tp]
+		id := p.partitions[tp]
 		if id.IsZero() {
 			m.opts.Logger.Warn("partition directory has no readable partition.metadata and no checkpoint entry; left alone",
 				"dir", filepath.Join(d.path, tp.String()))
@@ -408,7 +454,7 @@ func (m *Manager) readDir(d *dir) (jobs []job, clean bool, err error) {
 		o.Younger, o.PowerLost = cp != nil, powerLost
 		jobs = append(jobs, job{dir: d, opts: o})
 	}
-	return jobs, marked && !powerLost, nil
+	return jobs, nil
 }
 
 // knownLog prepares a log that the checkpoint names. Its directory may hold another topic
@@ -467,36 +513,30 @@ func (m *Manager) takeMarker(d *dir, cp *checkpoint) (bool, error) {
 	return cp != nil && string(b) == fmt.Sprintf("1 %d\n", cp.sequence), nil
 }
 
-// listPartitions answers the partitions' directories with their topic ids, the zero id
-// where that can't be read, and finishes deletions that a crash interrupted.
-func (m *Manager) listPartitions(d *dir) (map[kafka.TopicPartition]kafka.UUID, error) {
+// listPartitions notes the partitions' directories, and those on their way out.
+func (m *Manager) listPartitions(d *dir, p *plan) error {
 	entries, err := m.opts.FS.ReadDir(d.path)
 	if err != nil {
-		return nil, fmt.Errorf("list %s: %w: %w", d.path, kafka.KafkaStorageError, err)
+		return fmt.Errorf("list %s: %w: %w", d.path, kafka.KafkaStorageError, err)
 	}
-	out := map[kafka.TopicPartition]kafka.UUID{}
 	for _, e := range entries {
 		if !e.IsDir() {
 			continue
 		}
 		path := filepath.Join(d.path, e.Name())
 		if strings.HasSuffix(e.Name(), commitlog.DeletedDirSuffix) {
-			if err := m.opts.FS.RemoveAll(path); err != nil {
-				m.opts.Logger.Warn("could not remove a deleted partition", "dir", path, "error", err)
-			}
+			p.deleted = append(p.deleted, path)
 			continue
 		}
 		tp, ok := commitlog.ParseDirName(e.Name())
 		if !ok {
 			continue
 		}
-		id, err := m.topicID(path)
-		if err != nil {
-			return nil, err
+		if p.partitions[tp], err = m.topicID(path); err != nil {
+			return err
 		}
-		out[tp] = id
 	}
-	return out, nil
+	return nil
 }
 
 func (m *Manager) topicID(path string) (kafka.UUID, error) {
