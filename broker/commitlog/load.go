@@ -226,8 +226,10 @@ func (ld *loader) trustIndexes(s *segment) error {
 	if err != nil {
 		return err
 	}
+	last := OffsetEntry{Offset: kafka.NoOffset}
 	if n > 0 {
 		e := decodeOffsetEntry(s.base, b)
+		last = e
 		if e.Offset < s.base || e.Position <= 0 || e.Position >= s.size {
 			return fmt.Errorf("%s: entry (%d, %d) does not fit: %w", s.path(indexSuffix), e.Offset, e.Position, errUnclean)
 		}
@@ -244,8 +246,52 @@ func (ld *loader) trustIndexes(s *segment) error {
 			return fmt.Errorf("%s: entry (%d ms, %d) does not fit: %w", s.path(timeIndexSuffix), e.TimestampMs, e.Offset, errUnclean)
 		}
 		s.maxTs, s.maxTsLast, s.times.last = e.TimestampMs, e.Offset, e.TimestampMs
-	} else if s.size > 0 {
+		return ld.checkIndexes(s, last, e)
+	}
+	if s.size > 0 {
 		return fmt.Errorf("%s: empty: %w", s.path(timeIndexSuffix), errUnclean)
+	}
+	return nil
+}
+
+// checkIndexes compares the last entries of both indexes with the batches that they name:
+// the files have no CRC, and the newest time of a segment decides about its deletion.
+func (ld *loader) checkIndexes(s *segment, last OffsetEntry, newest TimeEntry) error {
+	f, err := ld.l.opts.FS.OpenFile(s.path(logSuffix), os.O_RDONLY, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", s.path(logSuffix), err)
+	}
+	defer f.Close()
+	room := make([]byte, probeEntries*timeEntrySize+lookupChunk)
+	from, first := int64(0), last.Offset
+	if last.Offset != kafka.NoOffset && last.Offset <= newest.Offset {
+		from = last.Position
+	} else if last.Offset != kafka.NoOffset {
+		x, err := ld.l.opts.FS.OpenFile(s.path(indexSuffix), os.O_RDONLY, 0)
+		if err != nil {
+			return fmt.Errorf("open %s: %w", s.path(indexSuffix), err)
+		}
+		defer x.Close()
+		if _, _, _, err := findBatch(f, last.Position, s.size, last.Offset, last.Offset, room); err != nil {
+			return fmt.Errorf("%s: %w: %w", s.path(indexSuffix), err, errUnclean)
+		}
+		e, err := searchFile(x, offsetEntrySize, s.offsets.flushed, proportion(newest.Offset, s.base, last.Offset, s.offsets.flushed), room,
+			func(b []byte) bool { return decodeOffsetEntry(s.base, b).Offset > newest.Offset })
+		if err != nil {
+			return err
+		}
+		first = kafka.NoOffset
+		if e != nil {
+			entry := decodeOffsetEntry(s.base, e)
+			from, first = entry.Position, entry.Offset
+		}
+	}
+	_, h, found, err := findBatch(f, from, s.size, newest.Offset, first, room)
+	if err == nil && (!found || h.LastOffset() != newest.Offset || h.MaxTimestampMs != newest.TimestampMs) {
+		err = fmt.Errorf("entry (%d ms, %d) is not true", newest.TimestampMs, newest.Offset)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w: %w", s.path(timeIndexSuffix), err, errUnclean)
 	}
 	return nil
 }

@@ -139,7 +139,7 @@ func (p *place) read(l *Log, maxBytes int64, minOne bool) (r Read, found bool, e
 	if err != nil {
 		return r, false, err
 	}
-	pos, h, found, err := findBatch(p.file, from, p.size, p.target, *room)
+	pos, h, found, err := findBatch(p.file, from, p.size, p.target, p.start.first, *room)
 	if err != nil || !found {
 		return r, false, wrapPath(p.seg.path(logSuffix), err)
 	}
@@ -148,7 +148,11 @@ func (p *place) read(l *Log, maxBytes int64, minOne bool) (r Read, found bool, e
 		if from, err = p.bound.resolve(p.upTo, *room); err != nil {
 			return r, false, err
 		}
-		if limit, _, _, err = findBatch(p.file, max(from, pos), p.size, p.upTo, *room); err != nil {
+		first := p.bound.first
+		if from < pos {
+			from, first = pos, kafka.NoOffset
+		}
+		if limit, _, _, err = findBatch(p.file, from, p.size, p.upTo, first, *room); err != nil {
 			return r, false, wrapPath(p.seg.path(logSuffix), err)
 		}
 	}
@@ -226,19 +230,20 @@ type seek struct {
 	file    *handle
 	entries int
 	end     int64 // offset up to which the entries reach, for the first guess
+	first   int64 // last offset of the batch at the position that resolve took from the file, or kafka.NoOffset
 }
 
 // seekOffset begins to look for the position from which a scan finds target. mu is held.
 func (l finder) seekOffset(s *segment, target int64) (seek, error) {
 	tail := OffsetIndex{base: s.base, b: s.offsets.tail}
 	if tail.Len() > 0 && tail.Entry(0).Offset <= target {
-		return seek{pos: tail.Lookup(target).Position}, nil
+		return seek{pos: tail.Lookup(target).Position, first: kafka.NoOffset}, nil
 	}
 	if s.offsets.flushed == 0 {
-		return seek{}, nil
+		return seek{first: kafka.NoOffset}, nil
 	}
 	h, err := l.opts.Files.acquire(&s.offsetIdx, func() string { return s.path(indexSuffix) }, 0)
-	return seek{base: s.base, file: h, entries: s.offsets.flushed, end: s.indexFileEnd()}, err
+	return seek{base: s.base, file: h, entries: s.offsets.flushed, end: s.indexFileEnd(), first: kafka.NoOffset}, err
 }
 
 // resolve answers the position: that of the last index entry at or below target.
@@ -252,7 +257,9 @@ func (k *seek) resolve(target int64, room []byte) (int64, error) {
 	if err != nil || e == nil {
 		return 0, err
 	}
-	return decodeOffsetEntry(k.base, e).Position, nil
+	found := decodeOffsetEntry(k.base, e)
+	k.first = found.Offset
+	return found.Position, nil
 }
 
 func (k *seek) release() {

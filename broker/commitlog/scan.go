@@ -110,11 +110,16 @@ func (s *scanner) body(h batch.Header) ([]byte, error) {
 func (s *scanner) skip(h batch.Header) { s.pos += h.Size() }
 
 // findBatch walks from pos to the first batch whose last offset is at least target, and
-// answers its position and header; found is false when limit comes first.
-func findBatch(f io.ReaderAt, pos, limit, target int64, room []byte) (at int64, h batch.Header, found bool, err error) {
+// answers its position and header; found is false when limit comes first. first is the last
+// offset of the batch at pos by an index file, or kafka.NoOffset: those files have no CRC, and
+// a search from a wrong place would pass over records.
+func findBatch(f io.ReaderAt, pos, limit, target, first int64, room []byte) (at int64, h batch.Header, found bool, err error) {
 	s := newScanner(f, pos, limit, room)
 	for {
 		h, err := s.header()
+		if err == nil && first != kafka.NoOffset && s.pos == pos && h.LastOffset() != first {
+			err = fmt.Errorf("an index names offset %d: %w", first, errDamaged)
+		}
 		if errors.Is(err, io.EOF) {
 			return s.pos, h, false, nil
 		}

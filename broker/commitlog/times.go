@@ -136,13 +136,18 @@ func (t *timePlace) find(l *Log, wantBatch func(batch.Header) bool, want func(ba
 	defer t.release()
 	room := l.opts.Files.chunks.get()
 	defer l.opts.Files.chunks.p.Put(room)
-	pos, err := t.position(*room)
+	pos, hint, err := t.position(*room)
 	if err != nil {
 		return rec, 0, false, err
 	}
 	sc := newScanner(t.file, pos, t.size, *room)
 	for {
 		h, err := sc.header()
+		if pos > 0 && (errors.Is(err, errDamaged) || err == nil && !hint.agrees(h)) {
+			pos, hint = 0, noHint // an index is wrong: look at every batch
+			sc = newScanner(t.file, 0, t.size, *room)
+			continue
+		}
 		if errors.Is(err, io.EOF) {
 			return rec, 0, false, nil
 		}
@@ -168,26 +173,51 @@ func (t *timePlace) find(l *Log, wantBatch func(batch.Header) bool, want func(ba
 }
 
 // position resolves the two indexes.
-func (t *timePlace) position(room []byte) (int64, error) {
-	from := t.fromOffset
+func (t *timePlace) position(room []byte) (int64, timeHint, error) {
+	from, hint := t.fromOffset, noHint
 	if t.timesFile != nil {
 		e, err := searchFile(t.timesFile, timeEntrySize, t.times, t.times/2, room, func(b []byte) bool {
 			return decodeTimeEntry(t.seg.base, b).TimestampMs >= t.tsMs
 		})
 		if err != nil {
-			return 0, err
+			return 0, hint, err
 		}
 		if e != nil {
-			from = decodeTimeEntry(t.seg.base, e).Offset
+			entry := decodeTimeEntry(t.seg.base, e)
+			if from = entry.Offset; from >= t.start {
+				hint.time = entry
+			}
 		}
 	}
 	from = max(from, t.start)
 	if t.tail.Len() > 0 && t.tail.Entry(0).Offset <= from {
-		return t.tail.Lookup(from).Position, nil
+		return t.tail.Lookup(from).Position, hint, nil
 	}
 	if t.offsetsFile == nil {
-		return 0, nil
+		return 0, hint, nil
 	}
-	k := seek{base: t.seg.base, file: t.offsetsFile, entries: t.entries, end: t.end}
-	return k.resolve(from, room)
+	k := seek{base: t.seg.base, file: t.offsetsFile, entries: t.entries, end: t.end, first: kafka.NoOffset}
+	pos, err := k.resolve(from, room)
+	hint.first = k.first
+	return pos, hint, err
+}
+
+// timeHint is what index files say of batches that a search is about to pass: without CRCs
+// in those files it is only believed when the batches agree.
+type timeHint struct {
+	first int64     // last offset of the first batch, or kafka.NoOffset
+	time  TimeEntry // of a batch that comes, Offset is kafka.NoOffset without one
+}
+
+var noHint = timeHint{first: kafka.NoOffset, time: TimeEntry{Offset: kafka.NoOffset}}
+
+// agrees compares the next batch.
+func (t *timeHint) agrees(h batch.Header) bool {
+	ok := t.first == kafka.NoOffset || h.LastOffset() == t.first
+	t.first = kafka.NoOffset
+	if e := t.time; ok && e.Offset != kafka.NoOffset && h.LastOffset() >= e.Offset {
+		ok = h.LastOffset() == e.Offset && h.MaxTimestampMs == e.TimestampMs
+		t.time.Offset = kafka.NoOffset
+	}
+	return ok
 }
