@@ -53,7 +53,15 @@ func AppendDamage(dst []byte, holes []Hole) []byte {
 	return fmt.Appendf(dst, "crc32c %08x\n", crc32.Checksum(dst[start:], castagnoli))
 }
 
-// ParseDamage decodes it. Errors wrap kafka.ErrCorrupt; a later version is refused by name.
+// newerDamage says whether a first line is that of a later version.
+func newerDamage(line string) bool {
+	v, ok := strings.CutPrefix(line, "varve-damage ")
+	n, err := strconv.ParseUint(v, 10, 16)
+	return ok && err == nil && n > 1
+}
+
+// ParseDamage decodes it. Errors wrap kafka.ErrCorrupt, or kafka.UnsupportedVersion for what
+// a later version of this program wrote.
 func ParseDamage(b []byte) ([]Hole, error) {
 	corrupt := func(format string, args ...any) ([]Hole, error) {
 		return nil, fmt.Errorf("%s: %s: %w", DamageName, fmt.Sprintf(format, args...), kafka.ErrCorrupt)
@@ -61,9 +69,11 @@ func ParseDamage(b []byte) ([]Hole, error) {
 	text := string(b)
 	body, ok := strings.CutPrefix(text, damageHead)
 	at := strings.LastIndex(text, "crc32c ")
+	if first, _, _ := strings.Cut(text, "\n"); !ok && newerDamage(first) {
+		return nil, fmt.Errorf("%s begins with %q, this program knows version 1: %w", DamageName, first, kafka.UnsupportedVersion)
+	}
 	if !ok || at < 0 {
-		first, _, _ := strings.Cut(text, "\n")
-		return corrupt("begins with %.40q, this program knows version 1", first)
+		return corrupt("no head, or no CRC")
 	}
 	if text[at:] != fmt.Sprintf("crc32c %08x\n", crc32.Checksum(b[:at], castagnoli)) {
 		return corrupt("fails its CRC")

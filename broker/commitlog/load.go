@@ -181,10 +181,7 @@ func (ld *loader) loadClean() error {
 	if end != ld.state.End {
 		return fmt.Errorf("ends at %d, the checkpoint says %d: %w", end, ld.state.End, errUnclean)
 	}
-	b, err := vfs.ReadFile(ld.l.opts.FS, filepath.Join(ld.l.dir, epochFile))
-	if err == nil {
-		ld.epochs.entries, err = ParseEpochCheckpoint(b)
-	}
+	err := ld.loadEpochs(end)
 	if err != nil && !(errors.Is(err, os.ErrNotExist) && end == 0) {
 		return fmt.Errorf("%w: %w", err, errUnclean)
 	}
@@ -209,6 +206,9 @@ func (ld *loader) trust(i int) error {
 	}
 	if _, err := ld.l.opts.FS.Stat(s.path(txnIndexSuffix)); err == nil {
 		s.hasTxns = true
+		if err := ld.checkTxns(i); err != nil {
+			return err
+		}
 	}
 	if !last {
 		s.next = ld.segs[i+1].base

@@ -106,7 +106,6 @@ func (ld *loader) trustOrRebuild(i int) error {
 	}
 	if errors.Is(err, errUnclean) || errors.Is(err, kafka.ErrCorrupt) {
 		ld.l.opts.Logger.Warn("rebuilding the indexes of a segment", "file", s.path(logSuffix), "reason", err)
-		s.maxTs, s.maxTsLast, s.firstTs = kafka.NoTimestamp, s.base, kafka.NoTimestamp
 		err = ld.scan(i)
 		_, statErr := ld.l.opts.FS.Stat(s.path(txnIndexSuffix))
 		s.hasTxns = statErr == nil // below the recovery point, so not rebuilt
@@ -136,6 +135,7 @@ func (ld *loader) scan(i int) error {
 	}
 	defer f.Close()
 	s.size, s.next, s.indexedAt, s.hasTxns = 0, s.base, 0, false
+	s.maxTs, s.maxTsLast, s.firstTs = kafka.NoTimestamp, s.base, kafka.NoTimestamp
 	s.offsets, s.times = index{entrySize: offsetEntrySize}, index{entrySize: timeEntrySize}
 	w, err := ld.walk(f, i)
 	if err == nil && w.cut {
@@ -249,19 +249,16 @@ func writeFile(fs vfs.FS, path string, b []byte) error {
 // file that can't be read is replaced by what the local batches say. What batches above
 // the recovery point add comes with the replay.
 func (ld *loader) readEpochs(end int64) error {
-	b, err := vfs.ReadFile(ld.l.opts.FS, filepath.Join(ld.l.dir, epochFile))
-	if err == nil {
-		ld.epochs.entries, err = ParseEpochCheckpoint(b)
-	}
+	err := ld.loadEpochs(end)
 	switch {
 	case err == nil:
-		ld.epochs.truncateEnd(end)
 		return nil
 	case !errors.Is(err, os.ErrNotExist) && !errors.Is(err, kafka.ErrCorrupt):
 		return fmt.Errorf("read %s: %w", filepath.Join(ld.l.dir, epochFile), err)
 	case errors.Is(err, kafka.ErrCorrupt):
 		ld.l.opts.Logger.Warn("rebuilding the leader-epoch history", "file", filepath.Join(ld.l.dir, epochFile), "reason", err)
 	}
+	ld.epochs = epochCache{entries: ld.epochs.below(ld.firstBase()), dirty: true}
 	for _, s := range ld.segs {
 		if err := ld.headers(s, 0, func(h batch.Header, _ *scanner) error {
 			ld.epochs.assign(h.LeaderEpoch, h.BaseOffset)

@@ -117,7 +117,7 @@ func findBatch(f io.ReaderAt, pos, limit, target, first int64, room []byte) (at 
 	s := newScanner(f, pos, limit, room)
 	for {
 		h, err := s.header()
-		if err == nil && first != kafka.NoOffset && s.pos == pos && h.LastOffset() != first {
+		if first != kafka.NoOffset && s.pos == pos && (errors.Is(err, io.EOF) || err == nil && h.LastOffset() != first) {
 			err = fmt.Errorf("an index names offset %d: %w", first, errDamaged)
 		}
 		if errors.Is(err, io.EOF) {

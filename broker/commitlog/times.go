@@ -57,6 +57,7 @@ type timePlace struct {
 	entries     int
 	end         int64 // offset up to which those entries reach
 	times       int
+	newest      int64 // last offset of the batch with the newest time: no entry lies behind it
 	tsMs        int64
 	fromOffset  int64 // where to start when the time index file adds nothing
 	size        int64
@@ -77,7 +78,7 @@ func (l finder) locateTime(tsMs, from int64) (*timePlace, error) {
 		if tail := (TimeIndex{base: s.base, b: s.times.tail}); tail.Len() > 0 && tail.Entry(0).TimestampMs < tsMs {
 			t.fromOffset = tail.Lookup(tsMs).Offset
 		} else {
-			t.times = s.times.flushed
+			t.times, t.newest = s.times.flushed, s.maxTsLast
 		}
 		return t, l.hold(t)
 	}
@@ -143,7 +144,7 @@ func (t *timePlace) find(l *Log, wantBatch func(batch.Header) bool, want func(ba
 	sc := newScanner(t.file, pos, t.size, *room)
 	for {
 		h, err := sc.header()
-		if pos > 0 && (errors.Is(err, errDamaged) || err == nil && !hint.agrees(h)) {
+		if pos > 0 && (errors.Is(err, errDamaged) || errors.Is(err, io.EOF) && (sc.pos == pos || hint.time.Offset != kafka.NoOffset) || err == nil && !hint.agrees(h)) {
 			pos, hint = 0, noHint // an index is wrong: look at every batch
 			sc = newScanner(t.file, 0, t.size, *room)
 			continue
@@ -184,7 +185,10 @@ func (t *timePlace) position(room []byte) (int64, timeHint, error) {
 		}
 		if e != nil {
 			entry := decodeTimeEntry(t.seg.base, e)
-			if from = entry.Offset; from >= t.start {
+			switch from = entry.Offset; {
+			case from > t.newest:
+				return 0, noHint, nil // an entry that can't be: look at every batch
+			case from >= t.start:
 				hint.time = entry
 			}
 		}
