@@ -181,7 +181,7 @@ func (ld *loader) loadClean() error {
 	if end != ld.state.End {
 		return fmt.Errorf("ends at %d, the checkpoint says %d: %w", end, ld.state.End, errUnclean)
 	}
-	err := ld.loadEpochs(end)
+	err := (checker{ld}).loadEpochs(end)
 	if err != nil && !(errors.Is(err, os.ErrNotExist) && end == 0) {
 		return fmt.Errorf("%w: %w", err, errUnclean)
 	}
@@ -206,7 +206,7 @@ func (ld *loader) trust(i int) error {
 	}
 	if _, err := ld.l.opts.FS.Stat(s.path(txnIndexSuffix)); err == nil {
 		s.hasTxns = true
-		if err := ld.checkTxns(i); err != nil {
+		if err := (checker{ld}).checkTxns(i); err != nil {
 			return err
 		}
 	}
@@ -246,7 +246,7 @@ func (ld *loader) trustIndexes(s *segment) error {
 			return fmt.Errorf("%s: entry (%d ms, %d) does not fit: %w", s.path(timeIndexSuffix), e.TimestampMs, e.Offset, errUnclean)
 		}
 		s.maxTs, s.maxTsLast, s.times.last = e.TimestampMs, e.Offset, e.TimestampMs
-		return ld.checkIndexes(s, last, e)
+		return (checker{ld}).checkIndexes(s, last, e)
 	}
 	if s.size > 0 {
 		return fmt.Errorf("%s: empty: %w", s.path(timeIndexSuffix), errUnclean)
@@ -256,7 +256,7 @@ func (ld *loader) trustIndexes(s *segment) error {
 
 // checkIndexes compares the last entries of both indexes with the batches that they name:
 // the files have no CRC, and the newest time of a segment decides about its deletion.
-func (ld *loader) checkIndexes(s *segment, last OffsetEntry, newest TimeEntry) error {
+func (ld checker) checkIndexes(s *segment, last OffsetEntry, newest TimeEntry) error {
 	f, err := ld.l.opts.FS.OpenFile(s.path(logSuffix), os.O_RDONLY, 0)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", s.path(logSuffix), err)

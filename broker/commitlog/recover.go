@@ -249,7 +249,7 @@ func writeFile(fs vfs.FS, path string, b []byte) error {
 // file that can't be read is replaced by what the local batches say. What batches above
 // the recovery point add comes with the replay.
 func (ld *loader) readEpochs(end int64) error {
-	err := ld.loadEpochs(end)
+	err := (checker{ld}).loadEpochs(end)
 	switch {
 	case err == nil:
 		return nil

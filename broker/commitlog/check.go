@@ -12,11 +12,14 @@ import (
 	"github.com/varve-io/varve/broker/vfs"
 )
 
+// checker compares those files of a trusted log that have no CRC with its batches.
+type checker struct{ *loader }
+
 // checkTxns makes sure that the transaction index of a trusted segment says the truth, as
 // its file has no CRC: each entry must name an abort marker and the first batch of its
 // transaction, and no last stable offset may lie above a transaction that was still open.
 // An index that does not is built anew from the segment and the snapshot at its base.
-func (ld *loader) checkTxns(i int) error {
+func (ld checker) checkTxns(i int) error {
 	s := ld.segs[i]
 	b, err := vfs.ReadFile(ld.l.opts.FS, s.path(txnIndexSuffix))
 	if err != nil {
@@ -33,7 +36,7 @@ func (ld *loader) checkTxns(i int) error {
 	return ld.rebuildTxns(s)
 }
 
-func (ld *loader) compareTxns(i int, txns []AbortedTxn) error {
+func (ld checker) compareTxns(i int, txns []AbortedTxn) error {
 	s := ld.segs[i]
 	f, err := ld.finderOf(s)
 	if err != nil {
@@ -88,7 +91,7 @@ type batchFinder struct {
 	room []byte
 }
 
-func (ld *loader) finderOf(s *segment) (*batchFinder, error) {
+func (ld checker) finderOf(s *segment) (*batchFinder, error) {
 	raw, err := vfs.ReadFile(ld.l.opts.FS, s.path(indexSuffix))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", s.path(indexSuffix), err)
@@ -118,7 +121,7 @@ func (f *batchFinder) at(off int64) (batch.Header, error) {
 
 // loadEpochs reads leader-epoch-checkpoint as far as the log reaches. Errors wrap
 // kafka.ErrCorrupt when it says something else than the batches.
-func (ld *loader) loadEpochs(end int64) error {
+func (ld checker) loadEpochs(end int64) error {
 	b, err := vfs.ReadFile(ld.l.opts.FS, filepath.Join(ld.l.dir, epochFile))
 	if err != nil {
 		return err
@@ -139,7 +142,7 @@ func (ld *loader) loadEpochs(end int64) error {
 
 // checkEpoch makes sure that an epoch starts where the history says: the text has no CRC.
 // What lies below the local log can't be compared.
-func (ld *loader) checkEpoch(e EpochEntry, i int) error {
+func (ld checker) checkEpoch(e EpochEntry, i int) error {
 	if i > 0 && e.Start == ld.epochs.entries[i-1].Start {
 		return fmt.Errorf("%s: epochs %d and %d start at %d: %w", epochFile, ld.epochs.entries[i-1].Epoch, e.Epoch, e.Start, kafka.ErrCorrupt)
 	}
@@ -170,7 +173,7 @@ func (ld *loader) checkEpoch(e EpochEntry, i int) error {
 
 // openTxns is the first offsets of the transactions that were open at a segment's base, by
 // producer, as far as the snapshot there is readable.
-func (ld *loader) openTxns(base int64) map[int64]int64 {
+func (ld checker) openTxns(base int64) map[int64]int64 {
 	out := map[int64]int64{}
 	b, err := vfs.ReadFile(ld.l.opts.FS, segmentPath(ld.l.dir, base, snapshotSuffix))
 	if err != nil {
@@ -189,7 +192,7 @@ func (ld *loader) openTxns(base int64) map[int64]int64 {
 }
 
 // rebuildTxns writes a segment's transaction index anew.
-func (ld *loader) rebuildTxns(s *segment) error {
+func (ld checker) rebuildTxns(s *segment) error {
 	nowMs := ld.l.opts.nowMs()
 	p := newProducerState(s.base)
 	if b, err := vfs.ReadFile(ld.l.opts.FS, segmentPath(ld.l.dir, s.base, snapshotSuffix)); err == nil {
