@@ -1,6 +1,7 @@
 package commitlog
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -228,7 +229,8 @@ func flipBit(t *testing.T, fsys vfs.FS, path string, at, bit int) {
 		t.Fatal(err)
 	}
 	b[0] ^= 1 << bit
-	if _, err := f.WriteAt(b[:], int64(at)); err != nil {
+	_, err = f.WriteAt(b[:], int64(at))
+	if err = errors.Join(err, f.Sync()); err != nil {
 		t.Fatal(err)
 	}
 }

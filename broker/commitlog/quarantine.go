@@ -214,7 +214,7 @@ func resume(f io.ReaderAt, pos, size, next, limit int64) (at, base int64, err er
 		}
 		h, ok, err := fits(at)
 		if err == nil && ok {
-			ok, err = leadsToEnd(f, at, size)
+			ok, err = leadsToEnd(f, at, size, next)
 		}
 		if err != nil || ok {
 			return at, h.BaseOffset, err
@@ -228,10 +228,10 @@ func headerAt(f io.ReaderAt, pos, limit int64) (batch.Header, error) {
 }
 
 // leadsToEnd says whether the chain of batches at byte pos reaches the end of the file, or
-// a torn last batch.
-func leadsToEnd(f io.ReaderAt, pos, size int64) (bool, error) {
+// a torn last batch: nothing of an offset from low on is behind it.
+func leadsToEnd(f io.ReaderAt, pos, size, low int64) (bool, error) {
 	sc := newScanner(f, pos, size, make([]byte, recoverChunk))
-	next := int64(0)
+	next := low
 	for {
 		h, err := sc.header()
 		if errors.Is(err, io.EOF) {
@@ -242,7 +242,7 @@ func leadsToEnd(f io.ReaderAt, pos, size int64) (bool, error) {
 			b, err = sc.body(h)
 		}
 		if errors.Is(err, errDamaged) || err == nil && (batch.CheckCRC(b) != nil || h.BaseOffset < next) {
-			more, err := followed(f, sc.pos, size, next)
+			more, err := followed(f, sc.pos, size, low)
 			return !more, err
 		}
 		if err != nil {

@@ -210,8 +210,13 @@ func (v *verifier) segment(base, limit int64, files map[string]bool) error {
 	var torn *Batch
 	err = eachBatch(v.fs, filepath.Join(v.dir, name+".log"), v.o.Seen, func(b Batch) error {
 		if torn != nil {
-			v.problem(name+".log", torn.Position, v.next, "%s", torn.Damage)
-			torn = nil
+			lost := torn
+			if torn = nil; b.Damage == "" && b.BaseOffset > v.next {
+				v.problem(name+".log", lost.Position, v.next, "offsets %d to %d are lost: %s", v.next, b.BaseOffset-1, lost.Damage)
+				v.next = b.BaseOffset
+			} else {
+				v.problem(name+".log", lost.Position, v.next, "%s", lost.Damage)
+			}
 		}
 		if b.Damage != "" {
 			torn = &b
