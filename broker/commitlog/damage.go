@@ -255,7 +255,7 @@ func (l Mender) AcceptLoss(from, to int64) ([]Hole, error) {
 		return nil, err
 	}
 	l.mu.RLock()
-	found, hs, end, first := (finder{l.Log}).unsettled(), slices.Clone(l.mu.holes), l.mu.end, len(l.mu.segs)
+	found, hs, end, segs := (finder{l.Log}).unsettled(), slices.Clone(l.mu.holes), l.mu.end, len(l.mu.segs)
 	l.mu.RUnlock()
 	var lost []Hole
 	for _, h := range found {
@@ -266,6 +266,9 @@ func (l Mender) AcceptLoss(from, to int64) ([]Hole, error) {
 			return nil, fmt.Errorf("%v are damaged, accept them as a whole: %w", h, kafka.InvalidRequest)
 		}
 	}
+	if len(lost) > 0 && len(lost) < len(found) && l.Damage() != nil {
+		return nil, fmt.Errorf("log %s has more damage (%v); accept all of it at once: %w", l.opts.TP, found, kafka.InvalidRequest)
+	}
 	if len(lost) == 0 {
 		return nil, fmt.Errorf("log %s has no damage in offsets %d to %d: %w", l.opts.TP, from, to-1, kafka.InvalidRequest)
 	}
@@ -273,11 +276,8 @@ func (l Mender) AcceptLoss(from, to int64) ([]Hole, error) {
 	for i := range hs {
 		hs[i].Accepted = hs[i].Accepted || hs[i].From >= from && hs[i].To <= to
 	}
-	if last := lost[len(lost)-1]; l.Damage() != nil && last.From == end && first > 0 {
+	if last := lost[len(lost)-1]; l.Damage() != nil && last.From == end && segs > 0 {
 		hs = append(hs, Hole{From: end, To: last.To, Accepted: true, FoundMs: nowMs, File: last.File, Byte: last.Byte})
-	}
-	if len(lost) < len(found) && l.Damage() != nil {
-		return nil, fmt.Errorf("log %s has more damage (%v); accept all of it at once: %w", l.opts.TP, found, kafka.InvalidRequest)
 	}
 	if err := (cutter{l.Log}).accept(hs, lost[len(lost)-1].To); err != nil {
 		return nil, l.fail(err)

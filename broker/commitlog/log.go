@@ -3,8 +3,8 @@
 // leader-epoch history and the topic's id.
 //
 // It owns appending, reading as file ranges, rolling, searching by offset and time,
-// truncating, evicting, recovery after a crash, and the state of idempotent and
-// transactional producers. It does not own the high watermark, replication, retention
+// truncating, evicting, recovery after a crash, setting damage aside, and the state of
+// idempotent and transactional producers. It does not own the high watermark, replication, retention
 // decisions or the remote part; nor the validation of a batch (broker/batch).
 // Sub-package logdir keeps the directories that logs live in.
 //

@@ -34,7 +34,7 @@ func (m *Manager) holes() int {
 	for _, p := range m.all() {
 		if log := p.Log(); log != nil {
 			for _, h := range (commitlog.Mender{Log: log}).Holes() {
-				if !h.Accepted {
+				if !h.Accepted && h.To > log.LocalStart() {
 					n++
 				}
 			}
