@@ -20,6 +20,9 @@ type checker struct{ *loader }
 // transaction, and no last stable offset may lie above a transaction that was still open.
 // An index that does not is built anew from the segment and the snapshot at its base.
 func (ld checker) checkTxns(i int) error {
+	if ld.gaps() { // compaction takes batches of transactions away: there is nothing to compare with
+		return nil
+	}
 	s := ld.segs[i]
 	b, err := vfs.ReadFile(ld.l.opts.FS, s.path(txnIndexSuffix))
 	if err != nil {

@@ -30,6 +30,7 @@ type loader struct {
 	snapshots []int64 // offsets, ascending
 	evicted   int64   // highest base of a segment file renamed away, -1 = none
 	debris    []string
+	swaps     []int64 // bases of segments whose taking the place of others was interrupted
 
 	holes      holes
 	holesDirty bool // memory is ahead of DamageName
@@ -66,6 +67,11 @@ func load(l *Log) error {
 func (ld *loader) run(clean bool) error {
 	if err := ld.list(); err != nil {
 		return err
+	}
+	if len(ld.swaps) > 0 {
+		if err := ld.finishSwaps(); err != nil {
+			return err
+		}
 	}
 	if err := ld.checkMetadata(); err != nil {
 		return err
@@ -107,6 +113,10 @@ func (ld *loader) list() error {
 		base, suffix, ok := ParseSegmentName(name)
 		switch {
 		case !ok || e.IsDir():
+		case suffix == swapSuffix:
+			ld.swaps = append(ld.swaps, base)
+		case strings.HasSuffix(suffix, cleanedSuffix):
+			ld.debris = append(ld.debris, name)
 		case strings.HasSuffix(suffix, deletedSuffix):
 			ld.debris = append(ld.debris, name)
 			if suffix == logSuffix+deletedSuffix {

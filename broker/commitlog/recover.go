@@ -62,6 +62,9 @@ func (ld *loader) recover() error {
 	return nil
 }
 
+// gaps says whether offsets may be missing: the log is compacted, or was.
+func (ld *loader) gaps() bool { return ld.c.Compact || ld.state.Gaps }
+
 func (ld *loader) recoveryPoint() int64 {
 	if !ld.known {
 		return 0
@@ -119,7 +122,7 @@ func (ld *loader) checkEnd(s *segment, next int64) error {
 	if err := ld.walkTail(s); err != nil {
 		return err
 	}
-	if s.next > next || ld.holes.end(s.next) < next && !ld.c.Compact {
+	if s.next > next || ld.holes.end(s.next) < next && !ld.gaps() {
 		return fmt.Errorf("%s ends at offset %d, the next segment starts at %d: %w", s.path(logSuffix), s.next, next, errUnclean)
 	}
 	s.next = next

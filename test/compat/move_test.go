@@ -23,7 +23,7 @@ func TestADirectoryMoves(t *testing.T) {
 	kit.Binary(t)
 	k := kit.NewKafka(t, "transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1", "transaction.state.log.num.partitions=1")
 	const topic = "moved"
-	createTopic(t, k.Addr, topic, 1<<20)
+	moveTopic(t, k.Addr, topic, 1<<20)
 	for i, codec := range []kgo.CompressionCodec{kgo.NoCompression(), kgo.GzipCompression(), kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.ZstdCompression()} {
 		produceMany(t, k.Addr, topic, 400, i, kgo.ProducerBatchCompression(codec))
 	}
@@ -40,7 +40,7 @@ func TestADirectoryMoves(t *testing.T) {
 	k.Stop()
 
 	b := kit.Start(t, filepath.Join(t.TempDir(), "node"))
-	createTopic(t, b.Addr, topic, 1<<20)
+	moveTopic(t, b.Addr, topic, 1<<20)
 	b.Stop()
 	logs := logDirOf(t, b.Dir)
 	src := filepath.Join(k.Dir, topic+"-0")
@@ -59,7 +59,7 @@ func TestADirectoryMoves(t *testing.T) {
 
 	const back = "back"
 	k.Start()
-	createTopic(t, k.Addr, back, 1<<20)
+	moveTopic(t, k.Addr, back, 1<<20)
 	k.Stop()
 	dst := filepath.Join(k.Dir, back+"-0")
 	for _, old := range glob(t, dst, "0*") {
@@ -94,8 +94,8 @@ func TestWriteMovedGoldens(t *testing.T) {
 	k := kit.NewKafka(t, "transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1", "transaction.state.log.num.partitions=1")
 	b := kit.Start(t, filepath.Join(t.TempDir(), "node"))
 	const topic = "moved"
-	createTopic(t, k.Addr, topic, 1<<20)
-	createTopic(t, b.Addr, topic, 1<<20)
+	moveTopic(t, k.Addr, topic, 1<<20)
+	moveTopic(t, b.Addr, topic, 1<<20)
 	for _, addr := range []string{k.Addr, b.Addr} {
 		for i, codec := range []kgo.CompressionCodec{kgo.NoCompression(), kgo.GzipCompression(), kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.ZstdCompression()} {
 			produceMany(t, addr, topic, 4, i, kgo.ProducerBatchCompression(codec))
@@ -134,7 +134,7 @@ func client(t *testing.T, addr string, opts ...kgo.Opt) *kgo.Client {
 	return cl
 }
 
-func createTopic(t *testing.T, addr, topic string, segmentBytes int) {
+func moveTopic(t *testing.T, addr, topic string, segmentBytes int) {
 	t.Helper()
 	size := fmt.Sprint(segmentBytes)
 	kit.Eventually(t, 30*time.Second, "the topic is created", func() error {
