@@ -304,7 +304,7 @@ func checkDump(t *testing.T, dir string) {
 		t.Fatalf("%s: %d files, %v", dir, len(files), err)
 	}
 	total := 0
-	for _, n := range dumpLogs(t, files) {
+	for _, n := range dumpLogs(t, files, false) {
 		total += n
 	}
 	t.Logf("DumpLogSegments: %d files in %s, %d records and markers", len(files), dir, total)
