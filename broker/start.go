@@ -126,7 +126,15 @@ func (n *Node) undoLoops() {
 func (n *Node) openDirs(context.Context) error {
 	img := n.controller.Image()
 	logFiles, _ := shareDescriptors(descriptorLimit())
+	stats := new(commitlog.Stats)
+	progress := &logdir.Progress{Stats: stats}
+	if n.admin != nil {
+		n.admin.watch(progress.String)
+		defer n.admin.watch(nil)
+	}
+	watchRecovery(n.registry, stats)
 	o := logdir.Options{
+		Stats: stats, Progress: progress, Lost: n.config.LostLogDirs,
 		FS: n.o.FS, Dirs: n.config.LogDirs, ClusterID: n.clusterID, NodeID: n.config.NodeID,
 		Config: func(_ kafka.TopicPartition, id kafka.UUID) commitlog.Config {
 			var overrides map[string]string

@@ -4,7 +4,8 @@
 //
 // It owns appending, reading as file ranges, rolling, searching by offset and time,
 // truncating, evicting, putting rewritten segments in the place of others, recovery after
-// a crash, and the state of idempotent and transactional producers. It does not own the high watermark, replication, retention
+// a crash, setting damage aside, and the state of idempotent and transactional producers.
+// It does not own the high watermark, replication, retention
 // decisions or the remote part; nor the validation of a batch (broker/batch).
 // Sub-package logdir keeps the directories that logs live in; cleaner compacts.
 //
@@ -61,6 +62,7 @@ type Log struct {
 		latest   int32 // leader epoch of the last batch
 		txns     []txnSpan
 		trash    []trash
+		holes    holes  // ranges that the files do not hold
 		swaps    uint64 // grows when files of closed segments are replaced or go
 		gaps     bool   // the log is or was compacted: offsets may be missing
 		cleaned  int64  // see SetCleaned

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/varve-io/varve/broker/kafka"
 )
 
 // Node is the resolved settings of one broker. It is immutable: a change makes a new Node,
@@ -84,6 +86,7 @@ type Node struct {
 	TransactionTopicSegmentBytes      int64
 	AddPartitionsRetryMs              int64
 	AddPartitionsRetryMaxMs           int64
+	LostLogDirs                       []kafka.UUID // ids of directories whose disks are gone for good
 
 	TierURL                           string // "" for no tier
 	TierCacheDir                      string
@@ -198,6 +201,11 @@ func newNode(l layers) (*Node, error) {
 		layers: l,
 	}
 	n.setCoordinators(l)
+	for _, id := range l.list("varve.log.dirs.lost") {
+		if u, err := kafka.ParseUUID(id); err == nil { // the table has checked it
+			n.LostLogDirs = append(n.LostLogDirs, u)
+		}
+	}
 	n.MetadataDir = nameOr(l.text("varve.metadata.dir"), filepath.Join(n.LogDirs[0], "metadata"))
 	n.TierCacheDir = nameOr(l.text("varve.tier.cache.dir"), filepath.Join(n.LogDirs[0], "cache"))
 	var errListeners error

@@ -51,6 +51,7 @@ func otherValue(t *testing.T, s Setting) string {
 		"advertised.listeners":           "PLAINTEXT://example.com:1234",
 		"listener.security.protocol.map": "",
 		"varve.cluster.id":               "4L6g3nShT-eMCtK--X86sw",
+		"varve.log.dirs.lost":            "4L6g3nShT-eMCtK--X86sw",
 		"varve.admin.listener":           "localhost:1",
 		"varve.tier.url":                 "mem://x",
 		"varve.tier.delete.grace.ms":     "7",

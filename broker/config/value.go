@@ -335,6 +335,15 @@ var (
 		return ""
 	}}
 
+	directoryIDs = Validator{"directory ids, separated by commas", func(v string) string {
+		for _, id := range splitList(v) {
+			if _, err := kafka.ParseUUID(id); err != nil {
+				return "Expected directory ids, 22 characters of URL-safe base64 each"
+			}
+		}
+		return ""
+	}}
+
 	tierURL = Validator{"file:///dir, mem://name, s3://bucket/prefix, azblob://account/container/prefix, gs://bucket/prefix", func(v string) string {
 		if v == "" {
 			return ""

@@ -36,6 +36,8 @@ type Partition struct {
 
 	// heal is healed, unhealed or healing.
 	heal atomic.Int32
+	// checking says that a segment is being checked for damage.
+	checking atomic.Bool
 
 	mu struct {
 		sync.Mutex

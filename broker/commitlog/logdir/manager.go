@@ -36,9 +36,10 @@ type Options struct {
 	// its first start. An empty directory in place of a known one is offline, because
 	// "no data yet" would be a lie about a disk that is not mounted or was replaced.
 	KnownDirs []kafka.UUID
-	// AcceptLost says that the operator knows that known directories are gone for good:
-	// empty ones in their place are formatted, and their partitions start as suspect.
-	AcceptLost bool
+	// Lost are ids in KnownDirs of directories that the operator knows to be gone for good:
+	// empty ones take their places and ids, and their partitions start as suspect. An id
+	// that is not missing is passed over.
+	Lost []kafka.UUID
 	// Config answers a partition's settings for the logs found at start.
 	Config func(tp kafka.TopicPartition, topicID kafka.UUID) commitlog.Config
 
@@ -46,7 +47,10 @@ type Options struct {
 	Logger                 *slog.Logger
 	ProducerIDExpirationMs int64
 	OpenFiles              int // bound of the open-file cache, 0 = commitlog.DefaultOpenFiles
-	RecoveryThreads        int // logs recovered at once, 0 = 4
+	RecoveryThreads        int // logs recovered at once in each directory, 0 = 4
+	// Stats and Progress are told of what happens; either may be nil.
+	Stats    *commitlog.Stats
+	Progress *Progress
 	// BootID names the machine's run; a start in another run may have lost un-synced
 	// writes. "" asks the operating system.
 	BootID string
@@ -225,7 +229,7 @@ func (m *Manager) count() map[*dir]int {
 
 func (m *Manager) logOptions(d *dir, tp kafka.TopicPartition, topicID kafka.UUID, c commitlog.Config) commitlog.Options {
 	return commitlog.Options{
-		FS: m.opts.FS, Dir: d.path, TP: tp, TopicID: topicID, Config: c, Files: m.files, Room: d.room, Own: kafka.InternalTopic(tp.Topic),
+		FS: m.opts.FS, Dir: d.path, TP: tp, TopicID: topicID, Config: c, Files: m.files, Room: d.room, Own: kafka.InternalTopic(tp.Topic), Stats: m.opts.Stats,
 		Now: m.opts.Now, Logger: m.opts.Logger, ProducerIDExpirationMs: m.expiration.Load(),
 		Checkpoint: func() error { return m.writeCheckpoint(d, nil) },
 		Failed:     func(err error) { m.fence(d, err) },
@@ -401,7 +405,7 @@ func (m *Manager) writeCheckpoint(d *dir, closed map[kafka.TopicPartition]bool) 
 		}
 		return int(a.TP.Partition) - int(b.TP.Partition)
 	})
-	if err := vfs.WriteFileAtomic(m.opts.FS, filepath.Join(d.path, checkpointName), c.append(nil)); err != nil {
+	if err := vfs.WriteFileAtomic(m.opts.FS, filepath.Join(d.path, CheckpointName), c.append(nil)); err != nil {
 		err = fmt.Errorf("checkpoint of %s: %w: %w", d.path, kafka.KafkaStorageError, err)
 		if !full(err) {
 			m.fence(d, err)
