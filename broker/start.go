@@ -12,6 +12,7 @@ import (
 
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/commitlog/logdir"
+	"github.com/varve-io/varve/broker/commitlog/wal"
 	"github.com/varve-io/varve/broker/controller"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
@@ -129,6 +130,7 @@ func (n *Node) openDirs(context.Context) error {
 			return replica.LogConfig(n.config.Topic(overrides))
 		},
 		Now: n.o.Now, Logger: n.logger, ProducerIDExpirationMs: n.config.ProducerIDExpirationMs, OpenFiles: logFiles,
+		WALBytes: n.config.WALBytes, WALMetrics: wal.NewMetrics(n.registry),
 		Offline: func(d logdir.DirInfo) {
 			n.logger.Error("a log directory went offline", "dir", d.Path, "error", d.Offline)
 		},

@@ -55,6 +55,18 @@ func load(l *Log) error {
 		return l.fail(err)
 	}
 	ld.install()
+	if ld.scanFrom < len(ld.segs) && (ld.c.Group || !l.opts.Redo.Empty()) {
+		// What is shown from here on must survive a power cut, and what was replayed is about to
+		// be dropped from the write-ahead file.
+		if err := (syncer{l}).sync(syncAll); err != nil {
+			return err
+		}
+	}
+	if ld.damage == nil {
+		l.mu.Lock()
+		l.opts.Redo = nil
+		l.mu.Unlock()
+	}
 	return nil
 }
 
@@ -338,11 +350,17 @@ func (ld *loader) install() {
 	} else {
 		m.localStart = ld.segs[0].base
 	}
-	m.end, m.durable = end, end
+	m.end = end
 	m.highestRemote, m.recoveryPoint, m.logStart = kafka.NoOffset, 0, 0
 	if ld.known {
 		m.highestRemote, m.logStart = ld.state.HighestRemote, min(ld.state.LogStart, end)
 		m.recoveryPoint = min(ld.state.RecoveryPoint, end)
+	}
+	if m.durable = end; ld.scanFrom < len(ld.segs) {
+		m.durable = m.recoveryPoint
+	}
+	if redo := l.opts.Redo; redo != nil {
+		m.logStart = max(m.logStart, min(redo.Start, end))
 	}
 	if m.highestRemote < 0 { // nothing below the local start is elsewhere
 		m.logStart = max(m.logStart, m.localStart)

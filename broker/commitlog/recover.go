@@ -34,10 +34,14 @@ func (ld *loader) recover() error {
 			return err
 		}
 	}
+	promised := ld.state.RecoveryPoint
+	if err := ld.redo(); err != nil {
+		return err
+	}
 	end := ld.end()
-	if ld.known && end < ld.state.RecoveryPoint || ld.known && len(ld.segs) == 0 && ld.state.End > 0 {
+	if ld.known && end < promised || ld.known && len(ld.segs) == 0 && ld.state.End > 0 {
 		ld.hurt(fmt.Errorf("log %s in %s ends at %d; offsets up to %d were synced there: %w",
-			ld.l.opts.TP, ld.l.opts.Dir, end, max(ld.state.RecoveryPoint, ld.state.LocalStart), kafka.ErrCorrupt))
+			ld.l.opts.TP, ld.l.opts.Dir, end, max(promised, ld.state.LocalStart), kafka.ErrCorrupt))
 	}
 	if err := ld.readEpochs(end); err != nil {
 		return err

@@ -54,6 +54,11 @@ func (l *Log) TruncateTo(offset int64) error {
 	if offset < segs[0].base {
 		return fmt.Errorf("log %s: %d lies below the first local segment %d: %w", l.opts.TP, offset, segs[0].base, kafka.OffsetOutOfRange)
 	}
+	if err := l.w.leave(true); err != nil {
+		return err
+	}
+	l.cutMu.Lock()
+	defer l.cutMu.Unlock()
 	cut, err := (cutter{l}).shorter(segs[i], offset)
 	if err == nil {
 		err = (cutter{l}).promiseLess(cut.next)
@@ -165,6 +170,11 @@ func (l *Log) ResetTo(offset int64) error {
 	if err := l.Err(); errors.Is(err, ErrClosed) || errors.Is(err, kafka.InconsistentTopicID) {
 		return err
 	}
+	if err := l.w.leave(false); err != nil {
+		return err
+	}
+	l.cutMu.Lock()
+	defer l.cutMu.Unlock()
 	st := l.State()
 	st.RecoveryPoint, st.End, st.LatestEpoch, st.Suspect, st.Damaged = 0, 0, kafka.NoEpoch, true, true
 	l.mu.Lock()

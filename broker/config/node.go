@@ -54,6 +54,7 @@ type Node struct {
 	OffsetsTopicReplicationFactor   int16
 	OffsetsTopicSegmentBytes        int64
 
+	WALBytes                          int64
 	TierURL                           string // "" for no tier
 	TierCacheDir                      string
 	TierCacheBytes                    int64
@@ -149,6 +150,7 @@ func newNode(l layers) (*Node, error) {
 		OffsetsTopicReplicationFactor:   int16(l.int("offsets.topic.replication.factor")),
 		OffsetsTopicSegmentBytes:        l.int("offsets.topic.segment.bytes"),
 
+		WALBytes:                          l.int("varve.wal.bytes"),
 		TierURL:                           l.text("varve.tier.url"),
 		TierCacheBytes:                    l.int("varve.tier.cache.bytes"),
 		TierCleanIntervalMs:               l.int("varve.tier.clean.interval.ms"),

@@ -267,7 +267,7 @@ func (m *Manager) openAll(found []inspected) error {
 		if err != nil {
 			return err
 		}
-		dirty[d] = !clean
+		dirty[d] = !clean || d.replay != nil
 		for _, j := range more {
 			if other := at[j.opts.TP]; other != nil {
 				return fmt.Errorf("%s and %s both hold partition %s; move one away: %w", other.path, d.path, j.opts.TP, ErrForeign)
@@ -282,6 +282,11 @@ func (m *Manager) openAll(found []inspected) error {
 	for _, d := range m.dirs {
 		if dirty[d] && d.offline() == nil {
 			if err := m.writeCheckpoint(d, nil); err != nil && d.offline() == nil {
+				return err
+			}
+		}
+		if d.replay != nil {
+			if err := m.endReplay(d); err != nil {
 				return err
 			}
 		}
@@ -319,6 +324,9 @@ func (m *Manager) readDir(d *dir) (jobs []job, clean bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
+	if err := m.readWAL(d); err != nil {
+		return nil, false, err
+	}
 	marked, err := m.takeMarker(d, cp)
 	if err != nil {
 		return nil, false, err
@@ -349,6 +357,7 @@ func (m *Manager) readDir(d *dir) (jobs []job, clean bool, err error) {
 		}
 		o := m.logOptions(d, tp, id, m.opts.Config(tp, id))
 		o.Younger, o.PowerLost = cp != nil, powerLost
+		d.redo(&o)
 		jobs = append(jobs, job{dir: d, opts: o})
 	}
 	return jobs, marked && !powerLost, nil
@@ -361,12 +370,14 @@ func (m *Manager) knownLog(d *dir, e *checkpointEntry, partitions map[kafka.Topi
 	if there && !id.IsZero() && id != e.TopicID {
 		o := m.logOptions(d, e.TP, id, m.opts.Config(e.TP, id))
 		o.Younger, o.PowerLost = true, powerLost
+		d.redo(&o)
 		return job{dir: d, opts: o}
 	}
 	o := m.logOptions(d, e.TP, e.TopicID, m.opts.Config(e.TP, e.TopicID))
 	st := e.State
 	o.State, o.PowerLost = &st, powerLost
 	o.Clean = marked && e.closed && (there || e.End == 0)
+	d.redo(&o)
 	return job{dir: d, opts: o}
 }
 

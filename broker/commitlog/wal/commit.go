@@ -135,6 +135,9 @@ func (w *WAL) finish(j job, crc uint32, took time.Duration) bool {
 		go w.commit()
 	} else {
 		w.mu.committing = false
+		if cap(w.mu.stage.b) > keptBuffer { // an idle file holds little memory
+			w.mu.stage = newBuffer(w.mu.stage.sequence)
+		}
 	}
 	w.mu.cond.Broadcast()
 	w.mu.Unlock()
@@ -143,7 +146,7 @@ func (w *WAL) finish(j job, crc uint32, took time.Duration) bool {
 		t.m.owner.Committed(t.m, t.end)
 	}
 	w.mu.Lock()
-	if w.mu.spare == nil && (more || cap(j.buf.b) <= smallBuffer) {
+	if w.mu.spare == nil && (more || cap(j.buf.b) <= keptBuffer) {
 		w.mu.spare = j.buf
 	}
 	w.mu.Unlock()

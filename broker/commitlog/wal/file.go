@@ -19,7 +19,7 @@ const filePerm = 0o644
 const zeroBytes = 1 << 20
 
 // readHeader reads the slots of a file and answers the newer one. Errors wrap
-// kafka.ErrCorrupt when no slot is whole or the file is another directory's, or errNewer.
+// kafka.ErrCorrupt when no slot is whole or the file is another directory's, or ErrNewer.
 func readHeader(f vfs.File, dirID kafka.UUID) (header, error) {
 	var best header
 	var errs []error
@@ -30,7 +30,7 @@ func readHeader(f vfs.File, dirID kafka.UUID) (header, error) {
 			return best, fmt.Errorf("read %s: %w", f.Name(), err)
 		}
 		h, err := parseHeader(b)
-		if errors.Is(err, errNewer) {
+		if errors.Is(err, ErrNewer) {
 			return best, fmt.Errorf("%s %w", f.Name(), err)
 		}
 		if err != nil {

@@ -37,8 +37,8 @@ const (
 	kindStart kind = 3 // the log start moved up to the offset
 )
 
-// errNewer says that the file was written by a later version of this program.
-var errNewer = errors.New("written by a newer version")
+// ErrNewer says that the file was written by a later version of this program.
+var ErrNewer = errors.New("written by a newer version")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -73,7 +73,7 @@ func appendHeader(dst []byte, h header) []byte {
 	return append(dst, make([]byte, blockBytes-headerBytes)...)
 }
 
-// parseHeader decodes a slot. Errors wrap kafka.ErrCorrupt, or errNewer.
+// parseHeader decodes a slot. Errors wrap kafka.ErrCorrupt, or ErrNewer.
 func parseHeader(b []byte) (h header, err error) {
 	if len(b) < headerBytes || string(b[:4]) != headerMagic {
 		return h, fmt.Errorf("no magic: %w", kafka.ErrCorrupt)
@@ -82,7 +82,7 @@ func parseHeader(b []byte) (h header, err error) {
 		return h, fmt.Errorf("fails its CRC: %w", kafka.ErrCorrupt)
 	}
 	if v, flags := binary.BigEndian.Uint16(b[4:]), binary.BigEndian.Uint16(b[6:]); v != version || flags != 0 {
-		return h, fmt.Errorf("has version %d and flags %#x, this program knows %d and none: %w", v, flags, version, errNewer)
+		return h, fmt.Errorf("has version %d and flags %#x, this program knows %d and none: %w", v, flags, version, ErrNewer)
 	}
 	copy(h.dirID[:], b[8:])
 	h.generation, h.sequence = binary.BigEndian.Uint64(b[24:]), binary.BigEndian.Uint64(b[32:])

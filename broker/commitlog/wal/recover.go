@@ -25,6 +25,7 @@ type Replay struct {
 type Redo struct {
 	f       vfs.File
 	batches []stored
+	claimed bool
 	// Start is the log start of the newest such record, 0 when there is none.
 	Start int64
 }
@@ -155,13 +156,29 @@ func (r *Replay) add(rec record, at int64) {
 	}
 }
 
-// For is what is to be replayed into a partition's log, nil for nothing.
+// For is what is to be replayed into a partition's log, nil for nothing. Calls of it come
+// one at a time.
 func (r *Replay) For(k Key) *Redo {
-	if r == nil {
+	if r == nil || r.byID[k] == nil {
 		return nil
 	}
+	r.byID[k].claimed = true
 	return r.byID[k]
 }
+
+// Unclaimed counts the partitions with batches for which For was not called.
+func (r *Replay) Unclaimed() int {
+	n := 0
+	for _, d := range r.byID {
+		if !d.claimed && len(d.batches) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// Empty says that there is nothing to replay and nothing to discard.
+func (r *Replay) Empty() bool { return r == nil || !r.any }
 
 // Each reads the batches of records in the order in which they were appended; base is the
 // offset of a batch. The bytes are the callee's.

@@ -14,9 +14,7 @@ package wal
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"path/filepath"
 	"sync"
 
 	"github.com/varve-io/varve/broker/kafka"
@@ -330,15 +328,6 @@ func (w *WAL) Close(clean bool) error {
 	return errors.Join(err, w.f.Close())
 }
 
-// Exists says whether a log dir has a write-ahead file.
-func Exists(fsys vfs.FS, dir string) bool {
-	_, err := fsys.Stat(filepath.Join(dir, fileName))
-	return !errors.Is(err, fs.ErrNotExist)
-}
-
-// FileName is the name of the file in its log dir.
-const FileName = fileName
-
 // buffer is a frame in the making.
 type buffer struct {
 	sequence uint64
@@ -355,7 +344,7 @@ type touch struct {
 
 const (
 	smallBuffer = 64 << 10
-	keptBuffer  = 1 << 20 // larger ones are not kept for later
+	keptBuffer  = 256 << 10 // larger ones are not kept while nothing is written
 )
 
 func newBuffer(sequence uint64) *buffer {
@@ -380,11 +369,7 @@ func (s *buffer) add(k kind, key Key, offset int64, content []byte) {
 
 // reset makes the buffer ready for the frame of that sequence.
 func (s *buffer) reset(sequence uint64) *buffer {
-	if cap(s.b) > keptBuffer {
-		return newBuffer(sequence)
-	}
 	clear(s.touched)
 	s.sequence, s.b, s.count, s.touched = sequence, s.b[:frameBytes], 0, s.touched[:0]
 	return s
 }
-
