@@ -112,7 +112,7 @@ func (l *Log) Delete() error {
 	defer l.maintMu.Unlock()
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
-	if err := l.w.leave(false); err != nil {
+	if err := l.w.quit(0); err != nil {
 		// Its records go with its directory; only the same partition, back in this dir before
 		// the next start, would need the end of its replay.
 		l.opts.Logger.Warn("delete a log whose end of replay could not be written", "partition", l.opts.TP.String(), "dir", l.opts.Dir, "error", err)

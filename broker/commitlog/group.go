@@ -3,6 +3,7 @@ package commitlog
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 
 	"github.com/varve-io/varve/broker/batch"
@@ -54,7 +55,7 @@ var errNotRead = errors.New("the log's files could not be read for now")
 // enter makes the log ready for an append in the mode that c asks for. appendMu is held.
 func (l *writer) enter(c *Config) error {
 	if !c.Group {
-		return l.leave(true)
+		return l.leave(math.MaxInt64)
 	}
 	if l.wal != nil || l.opts.WAL == nil {
 		return nil
@@ -91,18 +92,24 @@ func (l *writer) join() {
 	l.mu.Unlock()
 }
 
-// leave ends the replay of what the log has in the write-ahead file, durably; keep says that
-// the log goes on with what it holds. appendMu is held.
-func (l *writer) leave(keep bool) error {
+// leave syncs what the log holds and then ends the replay of what it has in the write-ahead
+// file, durably; start is the most that the log start is from here on. appendMu is held.
+func (l *writer) leave(start int64) error {
 	if l.member == nil {
 		return nil
 	}
-	if keep {
-		if err := (syncer{l.Log}).sync(syncAll); err != nil {
-			return err
-		}
+	if err := (syncer{l.Log}).sync(syncAll); err != nil {
+		return err
 	}
-	if err := l.member.Leave(l.End()); err != nil {
+	return l.quit(min(start, l.LogStart()))
+}
+
+// quit is leave without a sync: what the log holds is to go.
+func (l *writer) quit(start int64) error {
+	if l.member == nil {
+		return nil
+	}
+	if err := l.member.Leave(start); err != nil {
 		return l.fail(err)
 	}
 	l.member = nil

@@ -30,6 +30,7 @@ type loader struct {
 	snapshots []int64 // offsets, ascending
 	evicted   int64   // highest base of a segment file renamed away, -1 = none
 	debris    []string
+	trash     []trash // what waits for the next checkpoint
 
 	scanFrom  int // the first segment that was scanned; len(segs) when none was
 	epochs    epochCache
@@ -341,7 +342,7 @@ func (ld *loader) install() {
 	m := &l.mu
 	m.loaded, m.segs, m.epochs = true, ld.segs, ld.epochs
 	m.latest = ld.epochs.latest()
-	m.txns = slices.Clone(ld.producers.txns)
+	m.txns, m.trash = slices.Clone(ld.producers.txns), append(m.trash, ld.trash...)
 	m.damage = ld.damage
 	m.dirDirty = ld.found && ld.scanFrom < len(ld.segs)
 	if len(ld.segs) == 0 {

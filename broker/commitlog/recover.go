@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/kafka"
@@ -21,6 +22,7 @@ import (
 func (ld *loader) recover() error {
 	if ld.scanFrom = 0; ld.found {
 		ld.dropEvicted()
+		ld.keepEvicted()
 		ld.removeDebris()
 	}
 	for ld.scanFrom < len(ld.segs)-1 && ld.segs[ld.scanFrom+1].base <= ld.recoveryPoint() {
@@ -84,6 +86,19 @@ func (ld *loader) dropEvicted() {
 	if first := ld.segs[0].base; first > ld.state.LocalStart {
 		ld.hurt(fmt.Errorf("%s: the first segment starts at offset %d, the log started at %d: %w", ld.l.dir, first, ld.state.LocalStart, kafka.ErrCorrupt))
 	}
+}
+
+// keepEvicted leaves the files that an eviction renamed for Reap: until a checkpoint knows
+// the new start, their names are what tells the next recovery, should this one be cut short,
+// that the first segments were not lost.
+func (ld *loader) keepEvicted() {
+	ld.debris = slices.DeleteFunc(ld.debris, func(name string) bool {
+		if !strings.HasSuffix(name, deletedSuffix) {
+			return false
+		}
+		ld.trash = append(ld.trash, trash{path: filepath.Join(ld.l.dir, name)})
+		return true
+	})
 }
 
 // hurt notes that files are missing.

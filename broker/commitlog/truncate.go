@@ -54,12 +54,12 @@ func (l *Log) TruncateTo(offset int64) error {
 	if offset < segs[0].base {
 		return fmt.Errorf("log %s: %d lies below the first local segment %d: %w", l.opts.TP, offset, segs[0].base, kafka.OffsetOutOfRange)
 	}
-	if err := l.w.leave(true); err != nil {
-		return err
+	cut, err := (cutter{l}).shorter(segs[i], offset)
+	if err == nil {
+		err = l.w.leave(cut.next)
 	}
 	l.cutMu.Lock()
 	defer l.cutMu.Unlock()
-	cut, err := (cutter{l}).shorter(segs[i], offset)
 	if err == nil {
 		err = (cutter{l}).promiseLess(cut.next)
 	}
@@ -170,7 +170,7 @@ func (l *Log) ResetTo(offset int64) error {
 	if err := l.Err(); errors.Is(err, ErrClosed) || errors.Is(err, kafka.InconsistentTopicID) {
 		return err
 	}
-	if err := l.w.leave(false); err != nil {
+	if err := l.w.quit(0); err != nil {
 		return err
 	}
 	l.cutMu.Lock()

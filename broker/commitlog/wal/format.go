@@ -33,7 +33,7 @@ type kind uint8
 
 const (
 	kindData  kind = 1 // a record batch, as it is in the segment
-	kindEnd   kind = 2 // nothing before it of that partition is to be replayed
+	kindEnd   kind = 2 // nothing before it of that partition is to be replayed; the log start is the offset
 	kindStart kind = 3 // the log start moved up to the offset
 )
 

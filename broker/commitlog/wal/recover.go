@@ -26,7 +26,7 @@ type Redo struct {
 	f       vfs.File
 	batches []stored
 	claimed bool
-	// Start is the log start of the newest such record, 0 when there is none.
+	// Start is what the records say of the log start, 0 when they say nothing.
 	Start int64
 }
 
@@ -148,7 +148,7 @@ func (r *Replay) add(rec record, at int64) {
 	}
 	switch rec.kind {
 	case kindEnd:
-		delete(r.byID, rec.key)
+		d.batches, d.Start = nil, rec.offset
 	case kindStart:
 		d.Start = max(d.Start, rec.offset)
 	case kindData:

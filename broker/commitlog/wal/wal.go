@@ -218,8 +218,9 @@ func (m *Member) Start(offset int64) error {
 }
 
 // Leave ends the membership: when it returns nil, durably nothing that was staged so far is
-// ever replayed. The log has made its files durable before, or is about to drop them.
-func (m *Member) Leave(end int64) error {
+// ever replayed. The log has made its files durable before, or is about to drop them. start
+// is the log start that holds from here on, 0 for a log that is dropped.
+func (m *Member) Leave(start int64) error {
 	w := m.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -227,7 +228,7 @@ func (m *Member) Leave(end int64) error {
 		return err
 	}
 	s := w.mu.stage
-	s.add(kindEnd, m.key, end, nil)
+	s.add(kindEnd, m.key, start, nil)
 	w.kickLocked()
 	for w.mu.committed < s.sequence && w.mu.err == nil {
 		w.mu.cond.Wait()
