@@ -37,10 +37,11 @@ func (w *WAL) commit() {
 		began := time.Now()
 		crc, err := w.write(j)
 		if err != nil {
+			w.fail(err)
 			w.mu.Lock()
 			w.mu.committing = false
+			w.mu.cond.Broadcast()
 			w.mu.Unlock()
-			w.fail(err)
 			return
 		}
 		if w.finish(j, crc, time.Since(began)) {
