@@ -341,6 +341,7 @@ func (w *walWorld) truncate(f *model) {
 		return
 	}
 	w.note(func() {
+		f.group = false // what becomes durable now may be cut in the next moment
 		f.floor = min(f.floor, f.batches[i].base)
 		f.start, f.moved = min(f.start, f.batches[i].base), min(f.moved, f.batches[i].base)
 	})
@@ -349,7 +350,7 @@ func (w *walWorld) truncate(f *model) {
 	if got := f.log.End(); got != f.batches[i].base {
 		w.t.Fatalf("truncated to %d: ends at %d, want %d", to, got, f.batches[i].base)
 	}
-	w.note(func() { f.batches = f.batches[:i:i] })
+	w.note(func() { f.batches, f.group = f.batches[:i:i], f.c.Group })
 }
 
 // reset starts the log anew behind its end.
@@ -358,11 +359,11 @@ func (w *walWorld) reset(f *model) {
 		return
 	}
 	to := f.end() + w.rng.Int64N(10)
-	w.note(func() { f.deleted = true })
+	w.note(func() { f.deleted, f.group = true, false })
 	f.joined = false
 	w.check(f.log.ResetTo(to))
 	w.note(func() {
-		f.deleted = false
+		f.deleted, f.group = false, f.c.Group
 		f.batches = []modelBatch{{to, to, "reset"}}
 		f.floor, f.start = to, to
 	})
