@@ -90,6 +90,13 @@ func (o *owner) SyncForWAL() error {
 	return o.sync
 }
 
+// covered is what the log's own files were said to hold.
+func (o *owner) covered() int64 {
+	o.member.w.mu.Lock()
+	defer o.member.w.mu.Unlock()
+	return o.member.covered
+}
+
 func (o *owner) Committed(_ *Member, end int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -163,18 +170,25 @@ func recovered(t *testing.T, fsys vfs.FS, k Key) (base, end int64) {
 // TestWhatIsCommittedIsReplayed also when the power goes at once, lap after lap.
 func TestWhatIsCommittedIsReplayed(t *testing.T) {
 	fsys := newDisk(t)
-	r := start(t, fsys)
+	var clones []*memfs.FS // as of the last syncs, before them
+	r := start(t, errorfs.Wrap(fsys, func(op errorfs.Op, _ string) error {
+		if op == errorfs.FileDatasync {
+			clones = append(clones, fsys.CrashClone(uint64(len(clones))))
+		}
+		return nil
+	}))
 	a, b := join(r.w, key(1, 0), 100), join(r.w, key(1, 1), 0)
 	for i := range 400 {
 		n := 100 + i*37%9000
+		acked := a.appended
+		clones = clones[:0]
 		if err := errors.Join(b.append(t, content(b.appended, 10), false), a.append(t, content(a.appended, n), true)); err != nil {
 			t.Fatal(err)
 		}
-		if i%20 == 0 {
-			c := fsys.CrashClone(uint64(i))
-			base, end := recovered(t, c, key(1, 0))
-			if end != a.appended || base > a.end || i > 10 && base < 100 {
-				t.Fatalf("after %d: [%d, %d), want up to %d", i, base, end, a.appended)
+		covered := a.covered()
+		for _, c := range append(clones, fsys.CrashClone(uint64(i))) {
+			if base, end := recovered(t, c, key(1, 0)); i > 0 && (end < acked || base > max(covered, 100)) {
+				t.Fatalf("after %d: [%d, %d), acknowledged up to %d, in its own files up to %d", i, base, end, acked, covered)
 			}
 		}
 	}
@@ -252,7 +266,14 @@ func TestFullFileWaits(t *testing.T) {
 		}
 		done <- nil
 	}()
-	full := func() bool { r.w.mu.Lock(); defer r.w.mu.Unlock(); return r.w.mu.waiting }
+	full := func() bool { // for good, not only until the logs were synced
+		stuck.mu.Lock()
+		tries := stuck.syncs
+		stuck.mu.Unlock()
+		r.w.mu.Lock()
+		defer r.w.mu.Unlock()
+		return r.w.mu.waiting && tries >= 3
+	}
 	for !full() {
 		select {
 		case err := <-done:
