@@ -178,7 +178,7 @@ func TestWhatIsCommittedIsReplayed(t *testing.T) {
 		return nil
 	}))
 	a, b := join(r.w, key(1, 0), 100), join(r.w, key(1, 1), 0)
-	for i := range 400 {
+	for i := range 250 {
 		n := 100 + i*37%9000
 		acked := a.appended
 		clones = clones[:0]
@@ -250,7 +250,17 @@ func TestFullFileWaits(t *testing.T) {
 	fsys := newDisk(t)
 	reg := prometheus.NewRegistry()
 	m := NewMetrics(reg)
-	r := start(t, fsys, func(o *Options) { o.Metrics = m })
+	var freed atomic.Bool
+	var mu sync.Mutex
+	var clones []*memfs.FS // before the first syncs after there was room again
+	r := start(t, errorfs.Wrap(fsys, func(op errorfs.Op, _ string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if op == errorfs.FileDatasync && freed.Load() && len(clones) < 40 {
+			clones = append(clones, fsys.CrashClone(uint64(len(clones)%8)))
+		}
+		return nil
+	}), func(o *Options) { o.Metrics = m })
 	stuck, busy := join(r.w, key(1, 0), 0), join(r.w, key(2, 0), 0)
 	stuck.sync = syscall.EMFILE
 	if err := stuck.append(t, content(0, 100), true); err != nil {
@@ -284,11 +294,18 @@ func TestFullFileWaits(t *testing.T) {
 	if base, end := recovered(t, fsys.CrashClone(1), key(1, 0)); base != 0 || end != 1 {
 		t.Fatalf("the record of the log that can't be synced is gone: [%d, %d)", base, end)
 	}
+	for seed := range uint64(10) { // whatever of the next header and frame gets to the disk
+		recovered(t, fsys.CrashClone(seed), key(2, 0))
+	}
+	freed.Store(true)
 	stuck.mu.Lock()
 	stuck.sync = nil
 	stuck.mu.Unlock()
 	if err := <-done; err != nil {
 		t.Fatal(err)
+	}
+	for _, c := range clones {
+		recovered(t, c, key(2, 0))
 	}
 	if count(t, reg, "varve_wal_full_total") == 0 {
 		t.Error("no full stop was counted")
