@@ -232,6 +232,11 @@ func TestOneSyncServesAll(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	o.mu.Lock()
+	if o.end != 0 {
+		t.Errorf("acknowledged up to %d before the sync", o.end)
+	}
+	o.mu.Unlock()
 	close(leave)
 	if err := o.append(t, content(o.appended, 50), true); err != nil {
 		t.Fatal(err)
