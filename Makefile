@@ -61,7 +61,13 @@ chaos: ## kill -9, power cuts and lies of the store (CHAOS_KILLS=10, CHAOS_HISTO
 	VARVE_BIN=$(CURDIR)/bin/varve-fault CHAOS_HISTORIES=$${CHAOS_HISTORIES:-60} \
 		$(GOTESTSUM) -- $(EMBEDDED) -count=1 -timeout 20m ./test/chaos
 
+BENCH_RUN = CGO_ENABLED=0 go build -o bin/bench ./test/bench && bin/bench run -varve $(BIN) -jars $$($(INSTALL) kafka)
+
 .PHONY: bench
-bench: build ## Varve, Apache Kafka and a floor program in one run, interleaved (BENCH="-pairs 4 -gib 1")
-	go build -o bin/bench ./test/bench
-	bin/bench run -varve $(BIN) -jars $$($(INSTALL) kafka) $(BENCH)
+bench: build ## Varve, Apache Kafka and a floor program in one run, interleaved; goes on where it was stopped (FRESH=1: anew; BENCH="-rows P1,F1")
+	@if [ -n "$(FRESH)" ]; then rm -f bin/bench.json; fi
+	$(BENCH_RUN) -results bin/bench.json $(BENCH)
+
+.PHONY: bench-quick
+bench-quick: build ## the rows that say most, in under ten minutes
+	$(BENCH_RUN) -rows quick -pairs 2 -gib 0.5 -starts 3 -seconds 8 $(BENCH)

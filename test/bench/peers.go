@@ -109,7 +109,7 @@ func startFloor(work string) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return launch("floor", addr, work, func() error { _, err := ask(addr, createTopicFrame("x", 1)); return err }, self, "floor", addr, work)
+	return launch("floor", addr, work, func() error { _, err := ask(addr, createTopicFrame("x", 1, nil)); return err }, self, "floor", addr, work)
 }
 
 // startVarve starts 'varve dev' with its data in work, which may hold those of an earlier start.

@@ -88,10 +88,11 @@ func produceFrame(topic string, partition int32, batch []byte) []byte {
 	return frame(keyProduce, produceVersion, b)
 }
 
-func fetchFrame(topic string, partition int32, offset int64, maxBytes int32) []byte {
+// fetchFrame asks for records from an offset on; where there are none the broker may wait.
+func fetchFrame(topic string, partition int32, offset int64, maxBytes, maxWaitMs int32) []byte {
 	b := be32(nil, -1) // replica
-	b = be32(b, 500)   // max wait
-	b = be32(b, 1)     // min bytes
+	b = be32(b, maxWaitMs)
+	b = be32(b, 1) // min bytes
 	b = be32(b, maxBytes)
 	b = append(b, 0)         // isolation
 	b = be32(be32(b, 0), -1) // no session
@@ -106,16 +107,23 @@ func fetchFrame(topic string, partition int32, offset int64, maxBytes int32) []b
 	return frame(keyFetch, fetchVersion, b)
 }
 
-func createTopicFrame(topic string, partitions int32) []byte {
+func createTopicFrame(topic string, partitions int32, configs map[string]string) []byte {
 	b := str(be32(nil, 1), topic)
 	b = be16(be32(b, partitions), 1)
 	b = be32(b, 0) // assignments
-	b = be32(b, 2)
+	b = be32(b, int32(2+len(configs)))
 	b = str(str(b, "max.message.bytes"), "8388608")
 	b = str(str(b, "file.delete.delay.ms"), "0")
+	for name, value := range configs {
+		b = str(str(b, name), value)
+	}
 	b = be32(b, 30000)
 	b = append(b, 0)
 	return frame(keyCreateTopics, 2, b)
+}
+
+func deleteTopicFrame(topic string) []byte {
+	return frame(20, 1, be32(str(be32(nil, 1), topic), 30000))
 }
 
 // readFrame reads one answer into buf, which grows when it must.
@@ -144,6 +152,18 @@ func ask(addr string, f []byte) ([]byte, error) {
 		return nil, err
 	}
 	return readFrame(c, nil)
+}
+
+// leads fails as long as the broker does not serve the partition.
+func leads(addr, topic string, partition int32) error {
+	answer, err := ask(addr, fetchFrame(topic, partition, 0, 1, 0))
+	if err != nil {
+		return err
+	}
+	if code := int16(binary.BigEndian.Uint16(answer[4+4+2+4+4+2+len(topic)+4+4:])); code != 0 {
+		return fmt.Errorf("fetch answered error %d", code)
+	}
+	return nil
 }
 
 // produce sends n copies of a batch of count records with inFlight requests on the way.
@@ -202,7 +222,7 @@ func fetch(addr, topic string, maxBytes int32, end, total int64, want []byte) er
 	in := bufio.NewReaderSize(c, 256<<10)
 	r := &reader{in: in, topic: topic, want: want, buf: make([]byte, 256<<10)}
 	for r.got < total {
-		if _, err := c.Write(fetchFrame(topic, 0, r.offset, maxBytes)); err != nil {
+		if _, err := c.Write(fetchFrame(topic, 0, r.offset, maxBytes, 500)); err != nil {
 			return err
 		}
 		before := r.offset

@@ -13,10 +13,11 @@ import (
 // startTimes is how long after exec a peer gave its first answers.
 type startTimes struct{ apiVersions, produced, fetched time.Duration }
 
-// starts prints how long each peer takes to be of use: on an empty directory, where a topic
+// starts shows how long each peer takes to be of use: on an empty directory, where a topic
 // has to be created first, and again on what that start has left behind.
-func starts(o options) error {
-	fmt.Println("| start | ApiVersions, ms | first acknowledged Produce, ms | first fetched record, ms |\n|---|---|---|---|")
+func starts(s *session) ([]result, error) {
+	o := s.options
+	var out []result
 	kinds := []struct {
 		name   string
 		rounds int
@@ -31,25 +32,24 @@ func starts(o options) error {
 		for i := range k.rounds {
 			work := filepath.Join(o.work, fmt.Sprintf("start-%s-%d", k.name, i))
 			if err := os.Mkdir(work, 0o700); err != nil {
-				return err
+				return nil, err
 			}
 			for _, times := range []*[]startTimes{&fresh, &again} {
 				p, err := k.start(o, work)
 				if err != nil {
-					return err
+					return nil, err
 				}
 				t, err := firstAnswers(p, batch, times == &fresh)
 				p.stop()
 				if err != nil {
-					return fmt.Errorf("starting %s: %w", k.name, err)
+					return nil, fmt.Errorf("starting %s: %w", k.name, err)
 				}
 				*times = append(*times, t)
 			}
 		}
-		printStarts(k.name+", empty directory", fresh)
-		printStarts(k.name+", restart with one topic", again)
+		out = append(out, startResult(k.name+", empty directory", fresh), startResult(k.name+", restart with one topic", again))
 	}
-	return demo(o)
+	return out, nil
 }
 
 // firstAnswers has a peer that just answered ApiVersions take one record and give it back.
@@ -57,11 +57,18 @@ func firstAnswers(p *peer, batch []byte, fresh bool) (startTimes, error) {
 	const topic = "first"
 	t := startTimes{apiVersions: p.ready}
 	if fresh {
-		if _, err := ask(p.addr, createTopicFrame(topic, 1)); err != nil {
+		if _, err := ask(p.addr, createTopicFrame(topic, 1, nil)); err != nil {
 			return t, err
 		}
 	}
-	if err := waitLeader(p.addr, topic, batch); err != nil {
+	var err error
+	for range 5000 {
+		if _, err = produce(p.addr, topic, batch, 1, 1); err == nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err != nil {
 		return t, err
 	}
 	t.produced = time.Since(p.begun)
@@ -72,31 +79,26 @@ func firstAnswers(p *peer, batch []byte, fresh bool) (startTimes, error) {
 	return t, nil
 }
 
-func printStarts(what string, times []startTimes) {
-	column := func(f func(startTimes) time.Duration) string {
-		var v []float64
-		for _, t := range times {
-			v = append(v, float64(f(t).Microseconds())/1000)
-		}
-		return spread("%.0f", v)
+func startResult(what string, times []startTimes) result {
+	cell := func(f func(startTimes) time.Duration) string {
+		return spread("%.0f", column(times, func(t startTimes) float64 { return ms(f(t)) }))
 	}
-	fmt.Printf("| %s | %s | %s | %s |\n", what, column(func(t startTimes) time.Duration { return t.apiVersions }),
-		column(func(t startTimes) time.Duration { return t.produced }), column(func(t startTimes) time.Duration { return t.fetched }))
+	return result{Name: what, Cells: []string{cell(func(t startTimes) time.Duration { return t.apiVersions }),
+		cell(func(t startTimes) time.Duration { return t.produced }), cell(func(t startTimes) time.Duration { return t.fetched })}}
 }
 
 // demo runs 'varve demo' from exec to its end.
-func demo(o options) error {
+func demo(s *session) ([]result, error) {
 	var seconds, mib []float64
-	for range o.starts {
-		cmd := exec.Command(o.varve, "demo")
+	for range s.starts {
+		cmd := exec.Command(s.varve, "demo")
 		cmd.Stdout, cmd.Stderr = io.Discard, os.Stderr
 		begun := time.Now()
 		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("varve demo: %w", err)
+			return nil, fmt.Errorf("varve demo: %w", err)
 		}
 		seconds = append(seconds, time.Since(begun).Seconds())
 		mib = append(mib, float64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)/1024)
 	}
-	fmt.Printf("\nvarve demo: %s s, largest RSS %s MiB\n", spread("%.2f", seconds), spread("%.0f", mib))
-	return nil
+	return []result{{Name: "varve demo", Cells: []string{spread("%.2f", seconds), spread("%.0f", mib)}}}, nil
 }
