@@ -7,7 +7,9 @@ INSTALL   := ./test/tools/install
 GOTESTSUM  = $$($(INSTALL) gotestsum) --format pkgname --hide-summary=skipped
 BIN       := bin/varve
 # The demonstration and the unit tests need the embedded store only: no cloud SDK is compiled for them.
-EMBEDDED  := -tags nos3
+EMBEDDED  := -tags nos3,noazure,nogcs
+# Google's SDK without gRPC, which is not used: half of its size.
+STORES    := -tags disable_grpc_modules
 FUZZTIME  ?= 100000x
 
 .PHONY: help
@@ -16,7 +18,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build bin/varve, one static binary with every object store
-	CGO_ENABLED=0 go build -trimpath -o $(BIN) ./cmd/varve
+	CGO_ENABLED=0 go build $(STORES) -trimpath -ldflags '-s -w' -o $(BIN) ./cmd/varve
 
 .PHONY: demo
 demo: ## run the broker once and show its main job: produce, tier, evict, read back
@@ -34,7 +36,7 @@ race: ## the same tests under the race detector
 .PHONY: lint
 lint: ## gofmt, vet and the house test
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on these files"; exit 1; }
-	go vet ./...
+	go vet $(STORES) ./...
 	go test -count=1 ./test/house
 
 .PHONY: gen
@@ -46,14 +48,20 @@ fuzz: ## every fuzz target for FUZZTIME (100000x) each
 	./test/tools/fuzz $(FUZZTIME)
 
 .PHONY: conformance
-conformance: ## one suite for every object store; S3 on a real versitygw
-	./localstack/versitygw run $(GOTESTSUM) -- -count=1 ./objstore/...
+conformance: ## one suite for every object store, on real servers: versitygw, Azurite, fake-gcs-server
+	./localstack/store run versitygw,azurite,fake-gcs $(GOTESTSUM) -- $(STORES) -count=1 ./objstore/...
 
 .PHONY: compat
 compat: build ## kcat, Kafka's own tools and the Java client against a real broker and a real S3 server
 	@$(INSTALL) kcat kafka >/dev/null
 	VARVE_BIN=$(CURDIR)/$(BIN) VARVE_KAFKA_JARS=$$($(INSTALL) kafka) \
-		./localstack/versitygw run $(GOTESTSUM) -- -count=1 -timeout 20m -p 1 ./test/compat/...
+		./localstack/store run versitygw $(GOTESTSUM) -- -count=1 -timeout 20m -p 1 ./test/compat/...
+
+.PHONY: dev-up dev-down
+dev-up: build ## start a real object store without Docker and say how to use it (STORE=versitygw|minio|ministack|localstack|azurite|fake-gcs)
+	@./localstack/store up $(or $(STORE),versitygw)
+dev-down: ## stop what dev-up has started
+	@./localstack/store down
 
 .PHONY: chaos
 chaos: ## kill -9, power cuts and lies of the store (CHAOS_KILLS=10, CHAOS_HISTORIES=60, CHAOS_SEED to repeat)

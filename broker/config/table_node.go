@@ -121,7 +121,7 @@ var nodeSettings = []Setting{
 		Doc:   "The size of the write-ahead file that a log directory gets with its first append to a topic with `varve.durability=group`, and keeps. When half of it is in use, the logs that need it are synced in the background; when all of it is, appends wait for that. A changed size holds from the next start on.",
 	}, {
 		Name: "varve.tier.url", Type: String, Valid: tierURL, Scope: NodeScope, Importance: High, Since: sinceVarve,
-		Doc: "The object store that closed segments go to: `file:///dir`, `mem://name` or `s3://bucket/prefix?endpoint=…&region=…&pathStyle=true`. Credentials come from the provider's own chain, never from the URL. Not set: there is no tier.",
+		Doc: "The object store that closed segments go to: `file:///dir`, `mem://name`, `s3://bucket/prefix?region=…`, `azblob://account/container/prefix` or `gs://bucket/prefix`; with `endpoint=…` another server than the cloud's. Credentials come from the provider's own chain, never from the URL. Not set: there is no tier.",
 	}, {
 		Name: "varve.tier.cache.dir", Type: String, Scope: NodeScope, Importance: Medium, Since: sinceVarve,
 		Doc: "The directory of the cache for chunks read from the object store. Not set: `cache` in the first of `log.dirs`.",

@@ -260,7 +260,7 @@ var (
 		return ""
 	}}
 
-	tierURL = Validator{"file:///dir, mem://name, s3://bucket/prefix", func(v string) string {
+	tierURL = Validator{"file:///dir, mem://name, s3://bucket/prefix, azblob://account/container/prefix, gs://bucket/prefix", func(v string) string {
 		if v == "" {
 			return ""
 		}

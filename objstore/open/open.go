@@ -1,7 +1,7 @@
 // Package open turns the URL of an object store into a Bucket.
 //
 // It is the one room that imports every provider, each in a file and behind a build tag of
-// its own (nos3 leaves out the S3 SDK), so that all others link none of them. It owns the
+// its own (nos3, noazure, nogcs leave an SDK out), so that all others link none of them. It owns the
 // URL syntax and its messages:
 //
 //	file:///dir                       objects in a directory
@@ -9,6 +9,11 @@
 //	s3://bucket/prefix?region=…       S3; endpoint=http://host:port names another store that
 //	                                  speaks it, pathStyle=true|false (true with an endpoint),
 //	                                  checksum=none is for one that refuses CRC32C
+//	azblob://account/container/prefix Azure Blob Storage; endpoint=http://host:port names an
+//	                                  emulator, pathStyle=true|false (true with an endpoint),
+//	                                  checksum=none is for one that refuses CRC64
+//	gs://bucket/prefix                Google Cloud Storage; endpoint=http://host:port names an
+//	                                  emulator
 //
 // Credentials never stand in a URL, and a URL that holds some is not repeated in a message.
 // Open may be called from any goroutine.
@@ -35,8 +40,14 @@ type provider struct {
 // s3Params are the parameters of s3://, with the provider or without.
 var s3Params = []string{"region", "endpoint", "pathStyle", "checksum"}
 
+// azureParams are the parameters of azblob://.
+var azureParams = []string{"endpoint", "pathStyle", "checksum"}
+
+// gcsParams are the parameters of gs://.
+var gcsParams = []string{"endpoint"}
+
 // providers in the order that messages list them.
-var providers = []provider{fileProvider, memProvider, s3Provider}
+var providers = []provider{fileProvider, memProvider, s3Provider, azureProvider, gcsProvider}
 
 // Open is the bucket that the URL names. It does not talk to a remote store: one that is out
 // of reach is found at the first use. Errors match objstore.ErrInvalid for a bad URL and
@@ -103,8 +114,10 @@ func schemeAdvice(scheme string) string {
 	switch scheme {
 	case "":
 		return "the store's URL has no scheme; a directory is written file:///dir; known are " + strings.Join(known, " ")
-	case "gs", "gcs", "azure", "az", "azblob":
-		return fmt.Sprintf("stores of the scheme %s:// are not supported yet; known are %s", scheme, strings.Join(known, " "))
+	case "gcs":
+		return "Google Cloud Storage is written gs://bucket/prefix"
+	case "azure", "az", "abfs", "wasb":
+		return "Azure Blob Storage is written azblob://account/container/prefix"
 	}
 	return fmt.Sprintf("unknown scheme %s://; known are %s", scheme, strings.Join(known, " "))
 }

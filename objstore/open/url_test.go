@@ -1,4 +1,4 @@
-//go:build !nos3
+//go:build !nos3 && !noazure && !nogcs
 
 package open_test
 
@@ -34,11 +34,17 @@ func TestOpen(t *testing.T) {
 
 // A bad URL is refused with what to write instead, and without what it may hold.
 func TestBadURLs(t *testing.T) {
+	t.Setenv("AZURE_STORAGE_KEY", "")
+	t.Setenv("AZURE_STORAGE_SAS_TOKEN", "")
 	for _, tt := range []struct{ url, says string }{
 		{"", "file:///dir"},
 		{"/var/lib/store", "file:///dir"},
-		{"ftp://host/x", "known are file:// mem:// s3://"},
-		{"gs://bucket", "not supported yet"},
+		{"ftp://host/x", "known are file:// mem:// s3:// azblob:// gs://"},
+		{"gcs://bucket", "gs://bucket"},
+		{"gs://B", "bucket"},
+		{"gs://bucket/Upper", "prefix"},
+		{"gs://bucket?endpoint=localhost:4443", "http://host:port"},
+		{"gs://bucket?endpoint=http://user:hunter2@host", "GOOGLE_APPLICATION_CREDENTIALS"},
 		{"file://dir/sub", "three slashes"},
 		{"file:dir", "three slashes"},
 		{"file:///", "no directory"},
@@ -57,6 +63,15 @@ func TestBadURLs(t *testing.T) {
 		{"s3://KEY:hunter2@bucket?region=%zz\x7f", "not shown"},
 		{"s3://bucket?endpoint=http://KEY:hunter2@host", "AWS_ACCESS_KEY_ID"},
 		{"s3://bucket#x", "'#'"},
+		{"azure://account/c", "azblob://account/container"},
+		{"azblob://Account_/c", "storage account"},
+		{"azblob://account", "container"},
+		{"azblob://account/C", "container"},
+		{"azblob://account/con/Upper", "prefix"},
+		{"azblob://account/con?endpoint=127.0.0.1:1", "http://host:port"},
+		{"azblob://account/con?endpoint=http://127.0.0.1:1/?sig=hunter2", "credentials"},
+		{"azblob://account/con?endpoint=http://127.0.0.1:1", "AZURE_STORAGE_KEY"},
+		{"azblob://account/con?checksum=md5", "crc64 or none"},
 	} {
 		b, err := open.Open(t.Context(), tt.url)
 		if b != nil || !errors.Is(err, objstore.ErrInvalid) || !strings.Contains(err.Error(), tt.says) {

@@ -2,8 +2,10 @@
 // retries are off: they differ in attempts, in what they repeat and in whether they listen to
 // Retry-After, and none knows which writes may be repeated.
 //
-// It owns when to try again and how long to wait; what a failure means is the provider's to
-// say, by the Kind of the *objstore.Error. A Retrier may be used from any goroutine.
+// It owns when to try again and how long to wait (Retrier), how long a request may be silent
+// (Watch), reads that go on where they broke off (Open, Fill), and the source of a write as a
+// transport reads it (Body); what a failure means is the provider's to say, by the Kind of the
+// *objstore.Error. A Retrier and a Client may be used from any goroutine.
 package retry
 
 import (
@@ -12,6 +14,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -173,4 +176,16 @@ func wait(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// After reads the Retry-After header of an answer: seconds, or a date.
+func After(v string, now time.Time) time.Duration {
+	const most = 5 * time.Minute // nobody means more; the policy's deadline rules anyway
+	if s, err := strconv.ParseUint(v, 10, 16); err == nil {
+		return min(time.Duration(s)*time.Second, most)
+	}
+	if at, err := http.ParseTime(v); err == nil && at.After(now) {
+		return min(at.Sub(now), most)
+	}
+	return 0
 }

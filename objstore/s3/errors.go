@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"strconv"
 	"time"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -13,6 +12,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/varve-io/varve/objstore"
+	"github.com/varve-io/varve/objstore/retry"
 )
 
 // kinds of the codes that S3 and its relatives answer with, whatever the HTTP status: an
@@ -93,7 +93,7 @@ func classify(ctx context.Context, op, key string, err error) error {
 	case errors.As(err, &response):
 		e.HTTP, e.RequestID = response.HTTPStatusCode(), response.ServiceRequestID()
 		if response.Response != nil && response.Response.Response != nil {
-			e.RetryAfter = retryAfter(response.Response.Header.Get("Retry-After"), time.Now())
+			e.RetryAfter = retry.After(response.Response.Header.Get("Retry-After"), time.Now())
 		}
 		if errors.As(err, &api) {
 			e.Code, e.Err = api.ErrorCode(), nil
@@ -157,16 +157,4 @@ func kindOf(status int, code string, unknown objstore.Kind) objstore.Kind {
 		return objstore.ErrInvalid
 	}
 	return objstore.ErrUnknown
-}
-
-// retryAfter reads the header: seconds, or a date.
-func retryAfter(v string, now time.Time) time.Duration {
-	const most = 5 * time.Minute // nobody means more; the policy's deadline rules anyway
-	if s, err := strconv.ParseUint(v, 10, 16); err == nil {
-		return min(time.Duration(s)*time.Second, most)
-	}
-	if at, err := http.ParseTime(v); err == nil && at.After(now) {
-		return min(at.Sub(now), most)
-	}
-	return 0
 }

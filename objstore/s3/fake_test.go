@@ -97,7 +97,7 @@ func (f *fake) open(t *testing.T, change func(*s3.Config)) *s3.Bucket {
 	quick := retry.Policy{Attempts: 4, Base: time.Millisecond, ThrottleBase: time.Millisecond, Cap: time.Millisecond}
 	conf := s3.Config{
 		Bucket: "bucket", Prefix: "pre", Endpoint: f.URL, Region: "eu-test-1", PathStyle: true, Read: quick, Write: quick,
-		Limits: s3.Limits{ReadFirstByte: time.Minute, WriteFirstByte: time.Minute, Stall: time.Minute},
+		Limits: retry.Limits{ReadFirstByte: time.Minute, WriteFirstByte: time.Minute, Stall: time.Minute},
 	}
 	if change != nil {
 		change(&conf)

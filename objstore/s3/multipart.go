@@ -3,7 +3,6 @@ package s3
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -12,6 +11,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/varve-io/varve/objstore"
+	"github.com/varve-io/varve/objstore/retry"
 )
 
 // Sizes in bytes. Each part is a request that is paid for, so one request carries what a
@@ -104,37 +104,11 @@ func (u *upload) create(ctx context.Context, o objstore.PutOpts) error {
 
 // sendAll uploads every part, some at once; the first failure ends the others.
 func (u *upload) sendAll(ctx context.Context, parallel int) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	u.parts = make([]types.CompletedPart, (u.src.Size+u.size-1)/u.size)
 	if parallel <= 0 {
 		parallel = parallelDefault
 	}
-	next := make(chan int)
-	var workers sync.WaitGroup
-	for range min(parallel, len(u.parts)) {
-		workers.Go(func() {
-			for i := range next {
-				if err := u.send(ctx, i); err != nil {
-					cancel(err)
-				}
-			}
-		})
-	}
-feed:
-	for i := range u.parts {
-		select {
-		case next <- i:
-		case <-ctx.Done():
-			break feed
-		}
-	}
-	close(next)
-	workers.Wait()
-	if ctx.Err() != nil {
-		return objstore.Wrap("put", u.key, context.Cause(ctx))
-	}
-	return nil
+	return objstore.Wrap("put", u.key, retry.Each(ctx, len(u.parts), parallel, u.send))
 }
 
 // send uploads part i, counted from 0.
@@ -146,18 +120,18 @@ func (u *upload) send(ctx context.Context, i int) error {
 	if !u.b.conf.NoChecksum {
 		crc, err := part.Checksum()
 		if err != nil {
-			return sourceError(u.key, err)
+			return retry.SourceError(u.key, err)
 		}
 		sum = u.b.sum(crc)
 	}
 	return u.b.do(ctx, "put part", u.key, u.b.conf.Write, func(ctx context.Context) error {
-		body := newBody(part)
+		body := retry.NewBody(u.key, part)
 		out, err := u.b.client.UploadPart(ctx, &s3.UploadPartInput{
 			Bucket: &u.b.conf.Bucket, Key: u.b.name(u.key), UploadId: u.id, PartNumber: number,
 			Body: body, ContentLength: aws.Int64(part.Size), ChecksumCRC32C: sum,
 		}, unsigned)
 		if err != nil {
-			return body.blame(u.key, err)
+			return body.Blame(err)
 		}
 		u.parts[i] = types.CompletedPart{PartNumber: number, ETag: out.ETag, ChecksumCRC32C: sum}
 		return nil

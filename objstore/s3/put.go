@@ -5,10 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"io"
 	"net/url"
-	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
@@ -17,6 +14,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/varve-io/varve/objstore"
+	"github.com/varve-io/varve/objstore/retry"
 )
 
 // unsigned sends a payload without hashing it for the signature: its CRC32C is checked by the
@@ -37,7 +35,7 @@ func (b *Bucket) Put(ctx context.Context, key string, src objstore.Source, o obj
 	if !b.conf.NoChecksum && !src.HasCRC {
 		sum, err := src.Checksum()
 		if err != nil {
-			return objstore.Attrs{}, sourceError(key, err)
+			return objstore.Attrs{}, retry.SourceError(key, err)
 		}
 		src.CRC32C, src.HasCRC = sum, true
 	}
@@ -49,15 +47,11 @@ func (b *Bucket) Put(ctx context.Context, key string, src objstore.Source, o obj
 	})
 }
 
-func sourceError(key string, err error) error {
-	return objstore.NewError(objstore.ErrUnknown, "put", key, fmt.Errorf("reading the source: %w", err))
-}
-
 // putWhole uploads in one request.
 func (b *Bucket) putWhole(ctx context.Context, key string, src objstore.Source, o objstore.PutOpts) (objstore.Attrs, error) {
 	var a objstore.Attrs
 	err := b.do(ctx, "put", key, b.conf.Write, func(ctx context.Context) error {
-		body := newBody(src)
+		body := retry.NewBody(key, src)
 		out, err := b.client.PutObject(ctx, &s3.PutObjectInput{
 			Bucket: &b.conf.Bucket, Key: b.name(key),
 			Body: body, ContentLength: aws.Int64(src.Size),
@@ -66,43 +60,12 @@ func (b *Bucket) putWhole(ctx context.Context, key string, src objstore.Source, 
 			Metadata: o.Meta, StorageClass: types.StorageClass(o.Class), Tagging: tagging(o.Tags),
 		}, unsigned)
 		if err != nil {
-			return body.blame(key, ifMatchMissing(o, key, err))
+			return body.Blame(ifMatchMissing(o, key, err))
 		}
 		a = putAttrs(key, src, o, out.ETag, out.ChecksumCRC32C)
 		return nil
 	})
 	return a, err
-}
-
-// body is the source as the transport reads it. It remembers an error of the source, which
-// would otherwise be taken for one of the network.
-type body struct {
-	*io.SectionReader
-	err atomic.Pointer[error]
-}
-
-func newBody(src objstore.Source) *body { return &body{SectionReader: src.Reader()} }
-
-// Read fails on a source that is shorter than it says.
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.SectionReader.Read(p)
-	if err == io.EOF {
-		if at, serr := b.Seek(0, io.SeekCurrent); serr != nil || at < b.Size() {
-			err = io.ErrUnexpectedEOF
-		}
-	}
-	if err != nil && err != io.EOF {
-		b.err.Store(&err)
-	}
-	return n, err
-}
-
-// blame prefers the error of the source.
-func (b *body) blame(key string, err error) error {
-	if own := b.err.Load(); own != nil {
-		return sourceError(key, *own)
-	}
-	return err
 }
 
 // ifMatchMissing turns the 404 that S3 gives to an If-Match on a missing object into what it

@@ -2,8 +2,8 @@
 //
 // It is the one room that imports the AWS SDK, and uses it for signing, credentials, endpoints
 // and XML. All else is done here, because the SDK's way differs from what a broker needs:
-// attempts (retry.Retrier; the SDK makes one), limits on silence (watch), reads that go on
-// where they broke off, under If-Match, and uploads in parts with their own conditions and
+// attempts, limits on silence and reads that go on where they broke off, under If-Match
+// (retry; the SDK makes one attempt), and uploads in parts with their own conditions and
 // their own clean-up. Payloads are sent unsigned with a CRC32C that the store checks.
 // It does not own buckets: it neither creates nor configures one.
 // A Bucket may be used from any number of goroutines; it holds idle connections only.
@@ -16,7 +16,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -43,20 +42,9 @@ type Config struct {
 	// NoChecksum leaves out CRC32C, for stores that refuse it.
 	NoChecksum bool
 	// Limits and policies; zero values are the defaults.
-	Limits      Limits
+	Limits      retry.Limits
 	Read, Write retry.Policy
 }
-
-// Limits bound how long a request may be silent. A request that makes progress is never cut.
-type Limits struct {
-	// ReadFirstByte and WriteFirstByte: from the last byte of the request to the first of the
-	// answer.
-	ReadFirstByte, WriteFirstByte time.Duration
-	// Stall: between two pieces of a body, either way.
-	Stall time.Duration
-}
-
-var defaultLimits = Limits{ReadFirstByte: 5 * time.Second, WriteFirstByte: 30 * time.Second, Stall: 10 * time.Second}
 
 const (
 	// idleConns per host: the SDK's 10 make a busy broker dial all the time.
@@ -72,7 +60,7 @@ type Bucket struct {
 	prefix string // "" or with a final slash
 	retry  *retry.Retrier
 	creds  *credentials
-	idle   interface{ CloseIdleConnections() }
+	http   aws.HTTPClient
 }
 
 // Open is the bucket of the configuration. It reads the SDK's configuration files and talks
@@ -107,8 +95,8 @@ func Open(ctx context.Context, conf Config) (*Bucket, error) {
 		b.prefix = conf.Prefix + "/"
 	}
 	cfg.Credentials = b.creds
-	watched := newWatchClient(cfg.HTTPClient, conf.Limits)
-	b.idle = watched
+	watched := retry.Watch(cfg.HTTPClient, conf.Limits)
+	b.http = cfg.HTTPClient
 	b.client = s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.HTTPClient = watched
 		o.UsePathStyle = conf.PathStyle
@@ -145,15 +133,7 @@ func (c *Config) check() error {
 }
 
 func (c *Config) fill() {
-	if c.Limits.ReadFirstByte == 0 {
-		c.Limits.ReadFirstByte = defaultLimits.ReadFirstByte
-	}
-	if c.Limits.WriteFirstByte == 0 {
-		c.Limits.WriteFirstByte = defaultLimits.WriteFirstByte
-	}
-	if c.Limits.Stall == 0 {
-		c.Limits.Stall = defaultLimits.Stall
-	}
+	c.Limits.Fill()
 	if c.Read.Attempts == 0 {
 		c.Read = retry.Read
 	}
@@ -177,7 +157,9 @@ func (b *Bucket) Capabilities() objstore.Capabilities {
 
 // Close implements objstore.Bucket.
 func (b *Bucket) Close() error {
-	b.idle.CloseIdleConnections()
+	if t, ok := b.http.(interface{ GetTransport() *http.Transport }); ok {
+		t.GetTransport().CloseIdleConnections()
+	}
 	return nil
 }
 

@@ -18,7 +18,7 @@ func server(t *testing.T) *url.URL {
 	t.Helper()
 	raw := os.Getenv("VARVE_TEST_S3")
 	if raw == "" {
-		t.Skip("VARVE_TEST_S3 names no bucket; start one with localstack/versitygw")
+		t.Skip("VARVE_TEST_S3 names no bucket; start one with 'localstack/store run versitygw'")
 	}
 	isolate(t)
 	u, err := url.Parse(raw)
@@ -29,7 +29,7 @@ func server(t *testing.T) *url.URL {
 }
 
 // TestConformance runs the suite against a real server: VARVE_TEST_S3 is the URL of a bucket
-// as `localstack/versitygw start` prints it, with the credentials in AWS_ACCESS_KEY_ID and
+// as `localstack/store start` prints it, with the credentials in AWS_ACCESS_KEY_ID and
 // AWS_SECRET_ACCESS_KEY.
 func TestConformance(t *testing.T) {
 	u := server(t)

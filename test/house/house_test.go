@@ -12,6 +12,8 @@ import (
 
 // sdkDoors names, for each outside module, the only rooms that may import it.
 var sdkDoors = map[string][]string{
+	"cloud.google.com/":             {"objstore/gcs"},
+	"github.com/Azure/":             {"objstore/azure"},
 	"github.com/aws/":               {"objstore/s3"},
 	"github.com/hashicorp/":         {"broker/controller"},
 	"github.com/klauspost/compress": {"broker/batch"},
@@ -19,6 +21,8 @@ var sdkDoors = map[string][]string{
 	"github.com/spf13/cobra":        {"cmd/varve"},
 	"github.com/twmb/franz-go":      {"cmd/varve"},
 	"go.yaml.in/yaml":               {"broker/config"},
+	"golang.org/x/oauth2":           {"objstore/gcs"},
+	"google.golang.org/api":         {"objstore/gcs"},
 	"github.com/prometheus/client_golang/prometheus/promhttp": {"broker"},
 }
 

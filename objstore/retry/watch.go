@@ -1,4 +1,4 @@
-package s3
+package retry
 
 import (
 	"context"
@@ -7,35 +7,54 @@ import (
 	"net/http"
 	"sync"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // errStalled is what a request meets that was silent for too long.
 var errStalled = errors.New("no bytes for too long")
 
-// watchClient ends requests that are silent: no answer after the request was sent, no byte
-// taken or given in the middle of a body. Without it a connection that lost its peer hangs
-// for as long as the caller waits. The time in which the reader of a body asks for nothing
-// does not count.
-type watchClient struct {
-	base   aws.HTTPClient
-	limits Limits
+// Limits bound how long a request may be silent. A request that makes progress is never cut.
+type Limits struct {
+	// ReadFirstByte and WriteFirstByte: from the last byte of the request to the first of the
+	// answer; GET and HEAD read, everything else writes.
+	ReadFirstByte, WriteFirstByte time.Duration
+	// Stall: between two pieces of a body, either way.
+	Stall time.Duration
 }
 
-func newWatchClient(base aws.HTTPClient, limits Limits) *watchClient {
-	return &watchClient{base: base, limits: limits}
-}
-
-// CloseIdleConnections lets go of what is not in use.
-func (w *watchClient) CloseIdleConnections() {
-	if t, ok := w.base.(interface{ GetTransport() *http.Transport }); ok {
-		t.GetTransport().CloseIdleConnections()
+// Fill gives every limit that is 0 its default.
+func (l *Limits) Fill() {
+	for _, d := range []struct {
+		of  *time.Duration
+		def time.Duration
+	}{{&l.ReadFirstByte, 5 * time.Second}, {&l.WriteFirstByte, 30 * time.Second}, {&l.Stall, 10 * time.Second}} {
+		if *d.of == 0 {
+			*d.of = d.def
+		}
 	}
 }
 
-// Do implements aws.HTTPClient.
-func (w *watchClient) Do(req *http.Request) (*http.Response, error) {
+// Client ends requests that are silent: no answer after the request was sent, no byte
+// taken or given in the middle of a body. Without it a connection that lost its peer hangs
+// for as long as the caller waits. The time in which the reader of a body asks for nothing
+// does not count. It has the shapes that the SDKs ask for, an http.RoundTripper among them.
+type Client struct {
+	base   Doer
+	limits Limits
+}
+
+// Doer sends a request; *http.Client is one.
+type Doer interface {
+	Do(*http.Request) (*http.Response, error)
+}
+
+// Watch is base under these limits.
+func Watch(base Doer, limits Limits) *Client { return &Client{base: base, limits: limits} }
+
+// RoundTrip implements http.RoundTripper.
+func (w *Client) RoundTrip(req *http.Request) (*http.Response, error) { return w.Do(req) }
+
+// Do sends a request.
+func (w *Client) Do(req *http.Request) (*http.Response, error) {
 	firstByte := w.limits.WriteFirstByte
 	if req.Method == http.MethodGet || req.Method == http.MethodHead {
 		firstByte = w.limits.ReadFirstByte

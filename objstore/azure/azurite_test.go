@@ -1,0 +1,82 @@
+package azure
+
+import (
+	"errors"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
+
+	"github.com/varve-io/varve/objstore"
+	"github.com/varve-io/varve/objstore/conformance"
+)
+
+// server is the configuration that VARVE_TEST_AZURE names, as `localstack/store start` prints
+// it, with the key in AZURE_STORAGE_KEY: without one the SDK's chain would ask the machine's
+// metadata service, and a test asks nobody but its server.
+func server(t *testing.T) Config {
+	t.Helper()
+	raw := os.Getenv("VARVE_TEST_AZURE")
+	if raw == "" {
+		t.Skip("VARVE_TEST_AZURE names no container; start one with 'localstack/store run azurite'")
+	}
+	u, err := url.Parse(raw)
+	if err != nil || os.Getenv("AZURE_STORAGE_KEY") == "" {
+		t.Fatalf("VARVE_TEST_AZURE needs AZURE_STORAGE_KEY beside it, and to be a URL: %v", err)
+	}
+	name, prefix, _ := strings.Cut(strings.Trim(u.Path, "/"), "/")
+	return Config{Account: u.Host, Container: name, Prefix: prefix, Endpoint: u.Query().Get("endpoint"), PathStyle: true}
+}
+
+// TestConformance runs the suite against a real server.
+func TestConformance(t *testing.T) {
+	conf := server(t)
+	whole, err := Open(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := whole.client.Create(t.Context(), nil); err != nil && !bloberror.HasCode(err, bloberror.ContainerAlreadyExists) {
+		t.Fatal(err)
+	}
+	open := func(t *testing.T) *Bucket {
+		t.Helper()
+		c := conf
+		c.Prefix = strings.Trim(conf.Prefix+"/conformance/"+objstore.NewToken(), "/")
+		b, err := Open(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	conformance.Run(t, func(t *testing.T) objstore.Bucket { return open(t) }, open(t).Capabilities())
+
+	t.Run("NoBucket", func(t *testing.T) {
+		c := conf
+		c.Container = "no-such-container"
+		b, err := Open(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = b.List(t.Context(), "", "", 0); !errors.Is(err, objstore.ErrNoBucket) {
+			t.Errorf("list: %v", err)
+		}
+		if _, err = b.Put(t.Context(), "k", objstore.Bytes(nil), objstore.PutOpts{}); !errors.Is(err, objstore.ErrNoBucket) {
+			t.Errorf("put: %v", err)
+		}
+	})
+}
+
+func TestWrongKey(t *testing.T) {
+	conf := server(t)
+	t.Setenv("AZURE_STORAGE_KEY", "dGhpcyBpcyBub3QgdGhlIGtleQ==")
+	b, err := Open(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.List(t.Context(), "", "", 0)
+	if !errors.Is(err, objstore.ErrAccessDenied) || strings.Contains(err.Error(), "dGhpcyB") {
+		t.Errorf("list: %v", err)
+	}
+}

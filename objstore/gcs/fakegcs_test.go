@@ -1,0 +1,70 @@
+package gcs
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+
+	"google.golang.org/api/googleapi"
+
+	"github.com/varve-io/varve/objstore"
+	"github.com/varve-io/varve/objstore/conformance"
+)
+
+// server is the configuration that VARVE_TEST_GCS names, as `localstack/store start` prints
+// it. It must name an endpoint without TLS: a test asks nobody but its server, for credentials
+// neither.
+func server(t *testing.T) Config {
+	t.Helper()
+	raw := os.Getenv("VARVE_TEST_GCS")
+	if raw == "" {
+		t.Skip("VARVE_TEST_GCS names no bucket; start one with 'localstack/store run fake-gcs'")
+	}
+	u, err := url.Parse(raw)
+	if err != nil || !strings.HasPrefix(u.Query().Get("endpoint"), "http://") {
+		t.Fatalf("VARVE_TEST_GCS needs to be a URL with endpoint=http://…: %v", err)
+	}
+	return Config{Bucket: u.Host, Prefix: strings.Trim(u.Path, "/"), Endpoint: u.Query().Get("endpoint")}
+}
+
+// TestConformance runs the suite against a real server.
+func TestConformance(t *testing.T) {
+	conf := server(t)
+	whole, err := Open(t.Context(), conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var api *googleapi.Error
+	if err := whole.bucket.Create(t.Context(), "varve-test", nil); err != nil && (!errors.As(err, &api) || api.Code != http.StatusConflict) {
+		t.Fatal(err)
+	}
+	open := func(t *testing.T) *Bucket {
+		t.Helper()
+		c := conf
+		c.Prefix = strings.Trim(conf.Prefix+"/conformance/"+objstore.NewToken(), "/")
+		b, err := Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	conformance.Run(t, func(t *testing.T) objstore.Bucket { return open(t) }, open(t).Capabilities())
+
+	t.Run("NoBucket", func(t *testing.T) {
+		c := conf
+		c.Bucket = "no-such-bucket"
+		b, err := Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = b.List(t.Context(), "", "", 0); !errors.Is(err, objstore.ErrNoBucket) {
+			t.Errorf("list: %v", err)
+		}
+		if _, err = b.Put(t.Context(), "k", objstore.Bytes(nil), objstore.PutOpts{}); !errors.Is(err, objstore.ErrNoBucket) {
+			t.Errorf("put: %v", err)
+		}
+	})
+}

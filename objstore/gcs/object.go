@@ -1,0 +1,269 @@
+package gcs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"maps"
+	"strings"
+
+	"cloud.google.com/go/storage"
+	"google.golang.org/api/iterator"
+
+	"github.com/varve-io/varve/objstore"
+	"github.com/varve-io/varve/objstore/retry"
+)
+
+const (
+	// wholeDefault bytes go up in one request, larger objects in chunks of chunkDefault, which
+	// the SDK holds in memory.
+	wholeDefault = 64 << 20
+	chunkDefault = 16 << 20
+	// pageLimit is the service's own limit on a page.
+	pageLimit = 1000
+	// deletesAtOnce of one Delete.
+	deletesAtOnce = 16
+)
+
+// Put implements objstore.Bucket.
+func (b *Bucket) Put(ctx context.Context, key string, src objstore.Source, o objstore.PutOpts) (objstore.Attrs, error) {
+	if err := b.checkKey("put", key); err != nil {
+		return objstore.Attrs{}, err
+	}
+	if err := objstore.CheckPut(key, src, o, b.Capabilities()); err != nil {
+		return objstore.Attrs{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return objstore.Attrs{}, objstore.Wrap("put", key, err)
+	}
+	sum, err := src.Checksum()
+	if err != nil {
+		return objstore.Attrs{}, retry.SourceError(key, err)
+	}
+	return objstore.PutSettled(ctx, key, o, b.Head, func(ctx context.Context, o objstore.PutOpts) (objstore.Attrs, error) {
+		var a objstore.Attrs
+		err := b.do(ctx, "put", key, b.conf.Write, func(ctx context.Context) (err error) {
+			a, err = b.put(ctx, key, src, sum, o)
+			return err
+		})
+		return a, err
+	})
+}
+
+// put is one upload. Its context ends with it: the SDK knows no other way to give one up.
+func (b *Bucket) put(ctx context.Context, key string, src objstore.Source, sum uint32, o objstore.PutOpts) (objstore.Attrs, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	object := b.at(key, o.IfVersion)
+	if o.IfAbsent {
+		object = b.object(key).If(storage.Conditions{DoesNotExist: true})
+	}
+	w := object.NewWriter(ctx)
+	w.StorageClass, w.Metadata = string(o.Class), o.Meta
+	w.ContentType = "application/octet-stream"
+	w.CRC32C, w.SendCRC32C, w.DisableAutoChecksum = sum, true, true
+	w.ChunkSize = chunkSize(src.Size, o.PartSize)
+	body, sent := retry.NewBody(key, src), crc32.New(objstore.Castagnoli)
+	_, err := io.Copy(io.MultiWriter(w, sent), body)
+	if err == nil && sent.Sum32() != sum {
+		// The service would find out at the end, if it checks; the end is not sent.
+		err = objstore.NewError(objstore.ErrCorrupt, "put", key, fmt.Errorf("the source has CRC32C %08x and says %08x", sent.Sum32(), sum))
+	}
+	if err != nil {
+		cancel()
+		_ = w.Close() // ends the goroutine of the upload
+		return objstore.Attrs{}, body.Blame(err)
+	}
+	if err := w.Close(); err != nil {
+		return objstore.Attrs{}, body.Blame(err)
+	}
+	return attrs(key, w.Attrs(), maps.Clone(o.Meta)), nil
+}
+
+// chunkSize is 0 for an object that goes up in one request.
+func chunkSize(size, asked int64) int {
+	switch {
+	case asked == 0 && size <= wholeDefault, asked >= size:
+		return 0
+	case asked == 0:
+		return chunkDefault
+	}
+	return int(min(asked, wholeDefault))
+}
+
+func attrs(key string, a *storage.ObjectAttrs, meta map[string]string) objstore.Attrs {
+	return objstore.Attrs{
+		Key: key, Size: a.Size, Version: version(a.Generation), Modified: a.Updated, Class: objstore.Class(a.StorageClass),
+		Meta: meta, CRC32C: a.CRC32C, HasCRC: true,
+	}
+}
+
+// Head implements objstore.Bucket. The service does not say in this answer whether it is the
+// object or the whole bucket that is missing.
+func (b *Bucket) Head(ctx context.Context, key string) (objstore.Attrs, error) {
+	return b.head(ctx, "head", key, "")
+}
+
+func (b *Bucket) head(ctx context.Context, op, key string, ifv objstore.Version) (objstore.Attrs, error) {
+	if err := b.checkKey(op, key); err != nil {
+		return objstore.Attrs{}, err
+	}
+	var a objstore.Attrs
+	err := b.do(ctx, op, key, b.conf.Read, func(ctx context.Context) error {
+		found, err := b.object(key).Attrs(ctx)
+		if err != nil {
+			return err
+		}
+		a = attrs(key, found, lower(found.Metadata))
+		return nil
+	})
+	if err == nil && ifv != "" && a.Version != ifv {
+		return objstore.Attrs{}, objstore.NewError(objstore.ErrPrecondition, op, key, nil)
+	}
+	return a, err
+}
+
+// lower makes metadata names what they were; headers give them back in another case.
+func lower(meta map[string]string) map[string]string {
+	out := make(map[string]string, len(meta))
+	for name, value := range meta {
+		out[strings.ToLower(name)] = value
+	}
+	return out
+}
+
+// GetRange implements objstore.Bucket.
+func (b *Bucket) GetRange(ctx context.Context, key string, off int64, p []byte, ifv objstore.Version) (objstore.Attrs, error) {
+	if len(p) == 0 {
+		a, err := b.head(ctx, "get", key, ifv)
+		if err == nil {
+			err = objstore.FullRange(key, off, 0, a.Size)
+		}
+		return a, err
+	}
+	if err := b.checkKey("get", key); err != nil {
+		return objstore.Attrs{}, err
+	}
+	return retry.Fill(ctx, key, off, p, ifv, b.conf.Read, b.ask("get", key))
+}
+
+// Open implements objstore.Bucket. The reader goes on where a connection broke, as long as the
+// object is the same.
+func (b *Bucket) Open(ctx context.Context, key string, off, n int64, ifv objstore.Version) (io.ReadCloser, objstore.Attrs, error) {
+	if err := b.checkKey("open", key); err != nil {
+		return nil, objstore.Attrs{}, err
+	}
+	r, err := retry.Open(ctx, "open", key, off, n, ifv, b.conf.Read, b.ask("open", key))
+	if err != nil {
+		return nil, objstore.Attrs{}, err
+	}
+	return r, r.Attrs, nil
+}
+
+// ask is one request for a part of an object, repeated until it is answered.
+func (b *Bucket) ask(op, key string) retry.Ask {
+	return func(ctx context.Context, off, end int64, v objstore.Version) (retry.Answer, error) {
+		length := int64(-1)
+		if end >= 0 {
+			length = end - off
+		}
+		// The policy's deadline is for the answer; the body has the caller's.
+		policy := b.conf.Read
+		policy.Deadline = 0
+		var answer retry.Answer
+		err := b.do(ctx, op, key, policy, func(context.Context) error {
+			r, err := b.at(key, v).NewRangeReader(ctx, off, length)
+			if err != nil {
+				return err
+			}
+			answer = retry.Answer{Body: r, Start: r.Attrs.StartOffset, Attrs: objstore.Attrs{
+				Key: key, Size: r.Attrs.Size, Version: version(r.Attrs.Generation), Modified: r.Attrs.LastModified, Meta: lower(r.Metadata()),
+			}}
+			return nil
+		})
+		return answer, err
+	}
+}
+
+// List implements objstore.Bucket.
+func (b *Bucket) List(ctx context.Context, prefix, after string, limit int) (objstore.Page, error) {
+	if err := objstore.CheckList(prefix, after); err != nil {
+		return objstore.Page{}, err
+	}
+	if limit <= 0 || limit > pageLimit {
+		limit = pageLimit
+	}
+	q := &storage.Query{Prefix: b.prefix + prefix}
+	if after != "" {
+		q.StartOffset = b.prefix + after + "\x00" // the service's start is inclusive
+	}
+	if err := q.SetAttrSelection([]string{"Name", "Size", "Generation", "Updated", "StorageClass"}); err != nil {
+		return objstore.Page{}, objstore.NewError(objstore.ErrInvalid, "list", prefix, err)
+	}
+	var page objstore.Page
+	err := b.do(ctx, "list", prefix, b.conf.Read, func(ctx context.Context) error {
+		var found []*storage.ObjectAttrs
+		next, err := iterator.NewPager(b.bucket.Objects(ctx, q), limit, "").NextPage(&found)
+		if err != nil {
+			return err
+		}
+		page = objstore.Page{}
+		for _, o := range found {
+			key, ours := strings.CutPrefix(o.Name, b.prefix)
+			if !ours || !strings.HasPrefix(key, prefix) || key <= after {
+				continue
+			}
+			a := attrs(key, o, nil)
+			a.CRC32C, a.HasCRC = 0, false
+			page.Objects = append(page.Objects, a)
+		}
+		if next != "" && len(page.Objects) > 0 {
+			page.Next = page.Objects[len(page.Objects)-1].Key
+		}
+		return nil
+	})
+	return page, err
+}
+
+// Delete implements objstore.Bucket: a request each, some at once.
+func (b *Bucket) Delete(ctx context.Context, keys ...string) error {
+	errs := make([]error, len(keys))
+	// The error of one key ends no other.
+	_ = retry.Each(context.WithoutCancel(ctx), len(keys), deletesAtOnce, func(_ context.Context, i int) error {
+		if errs[i] = b.checkKey("delete", keys[i]); errs[i] == nil {
+			errs[i] = b.deleteOne(ctx, keys[i], "")
+		}
+		return nil
+	})
+	var batch objstore.Batch
+	for i, key := range keys {
+		batch.Add(key, errs[i])
+	}
+	return batch.Err()
+}
+
+func (b *Bucket) deleteOne(ctx context.Context, key string, ifv objstore.Version) error {
+	return b.do(ctx, "delete", key, b.conf.Write, func(ctx context.Context) error {
+		err := b.at(key, ifv).Delete(ctx)
+		if ifv == "" && errors.Is(classify(ctx, "delete", key, err), objstore.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+}
+
+// DeleteIf implements objstore.ConditionalDeleter. Emulators delete whatever the condition, so
+// the version is looked up first too; a delete whose reply was lost and whose repetition finds
+// nothing is ErrAmbiguous.
+func (b *Bucket) DeleteIf(ctx context.Context, key string, v objstore.Version) error {
+	a, err := b.head(ctx, "head", key, "")
+	switch {
+	case err != nil:
+		return err
+	case a.Version != v:
+		return objstore.NewError(objstore.ErrPrecondition, "delete", key, nil)
+	}
+	return b.deleteOne(ctx, key, v)
+}
