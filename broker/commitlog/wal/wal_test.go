@@ -261,8 +261,10 @@ func TestFullFileWaits(t *testing.T) {
 	r := start(t, errorfs.Wrap(fsys, func(op errorfs.Op, _ string) error {
 		mu.Lock()
 		defer mu.Unlock()
-		if op == errorfs.FileDatasync && freed.Load() && len(clones) < 40 {
-			clones = append(clones, fsys.CrashClone(uint64(len(clones)%8)))
+		if op == errorfs.FileDatasync && freed.Load() && len(clones) < 100 {
+			for seed := range uint64(50) {
+				clones = append(clones, fsys.CrashClone(seed))
+			}
 		}
 		return nil
 	}), func(o *Options) { o.Metrics = m })
