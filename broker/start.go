@@ -18,6 +18,7 @@ import (
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/lifecycle"
+	"github.com/varve-io/varve/objstore/metered"
 	"github.com/varve-io/varve/tiered"
 )
 
@@ -55,12 +56,14 @@ func (n *Node) openStore(ctx context.Context) error {
 	if n.o.OpenStore == nil {
 		return errors.New("BUG: a tier URL without an opener")
 	}
-	var err error
-	if n.bucket, err = n.o.OpenStore(ctx, n.config.TierURL); err != nil {
+	bucket, err := n.o.OpenStore(ctx, n.config.TierURL)
+	if err != nil {
 		return fmt.Errorf("varve.tier.url: %w", err)
 	}
-	n.undo("close the object store", func(context.Context) error { return n.bucket.Close() })
-	return nil
+	n.undo("close the object store", func(context.Context) error { return bucket.Close() })
+	scheme, _, _ := strings.Cut(n.config.TierURL, "://")
+	n.bucket, err = metered.Wrap(bucket, scheme, n.registry)
+	return err
 }
 
 // openController opens the metadata log. Log directories that belong to a cluster whose
@@ -229,6 +232,9 @@ func (n *Node) openPartitions(context.Context) error {
 			n.topics.apply(img, d)
 		}
 	})
+	if n.config.CleanerEnable {
+		n.wg.Go(func() { n.cleaner().Run(n.background) })
+	}
 	// What is only local has a loop of its own: a partition of a tiered topic may wait for
 	// the object store, and the disks must not fill up meanwhile.
 	n.retain(func(p lifecycle.Partition) bool { return p.Policy().Tiered })

@@ -38,6 +38,7 @@ func (l *Log) EvictBelow(offset int64) (int, error) {
 	n = (cutter{l}).evictable(offset)
 	gone := l.mu.segs[:n:n]
 	l.mu.segs = slices.Clone(l.mu.segs[n:])
+	l.mu.swaps++
 	for _, s := range gone {
 		(cutter{l}).forget(s)
 	}
@@ -99,7 +100,12 @@ func (l cutter) renameAway(gone []*segment, first int64) error {
 // FlushClosed became durable: until then their names are what tells a recovery that the
 // log's first segments were evicted, and not lost. What it does not get to, the next start
 // does.
-func (l *Log) Reap() { (cutter{l}).reap(l.opts.nowMs(), false) }
+func (l *Log) Reap() {
+	l.mu.Lock()
+	l.mu.vouched = l.mu.flushed
+	l.mu.Unlock()
+	(cutter{l}).reap(l.opts.nowMs(), false)
+}
 
 // DeletedDirSuffix ends the name of a partition's directory that is being removed.
 const DeletedDirSuffix = "-delete"

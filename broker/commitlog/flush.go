@@ -29,10 +29,19 @@ func (l *Log) FlushClosed() error {
 		l.mu.trash[i].told = true
 	}
 	l.mu.Unlock()
+	what := syncClosed
 	if l.config().FlushMs < math.MaxInt64 {
-		return l.Flush()
+		what = syncAll
 	}
-	return (syncer{l}).flush(syncClosed)
+	if err := (syncer{l}).flush(what); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.gaps && l.mu.promise == nil {
+		l.mu.flushed = l.mu.recoveryPoint
+	}
+	return nil
 }
 
 func (l syncer) flush(what syncScope) error {

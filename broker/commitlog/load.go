@@ -31,6 +31,7 @@ type loader struct {
 	evicted   int64   // highest base of a segment file renamed away, -1 = none
 	debris    []string
 	trash     []trash // what waits for the next checkpoint
+	swaps     []int64 // bases of segments whose taking the place of others was interrupted
 
 	scanFrom  int // the first segment that was scanned; len(segs) when none was
 	epochs    epochCache
@@ -75,6 +76,11 @@ func (ld *loader) run(clean bool) error {
 	if err := ld.list(); err != nil {
 		return err
 	}
+	if len(ld.swaps) > 0 {
+		if err := ld.finishSwaps(); err != nil {
+			return err
+		}
+	}
 	if err := ld.checkMetadata(); err != nil {
 		return err
 	}
@@ -112,6 +118,10 @@ func (ld *loader) list() error {
 		base, suffix, ok := parseSegmentName(name)
 		switch {
 		case !ok || e.IsDir():
+		case suffix == swapSuffix:
+			ld.swaps = append(ld.swaps, base)
+		case strings.HasSuffix(suffix, cleanedSuffix):
+			ld.debris = append(ld.debris, name)
 		case strings.HasSuffix(suffix, deletedSuffix):
 			ld.debris = append(ld.debris, name)
 			if suffix == logSuffix+deletedSuffix {

@@ -3,19 +3,20 @@
 // leader-epoch history and the topic's id.
 //
 // It owns appending, reading as file ranges, rolling, searching by offset and time,
-// truncating, evicting, recovery after a crash, and the state of idempotent and
-// transactional producers. It does not own the high watermark, replication, retention
+// truncating, evicting, putting rewritten segments in the place of others, recovery after
+// a crash, and the state of idempotent and transactional producers. It does not own the high watermark, replication, retention
 // decisions or the remote part; nor the validation of a batch (broker/batch).
-// Sub-package logdir keeps the directories that logs live in.
+// Sub-package logdir keeps the directories that logs live in; cleaner compacts.
 //
 // A Log is safe for concurrent use. Appends of one log are serialised; readers never wait
 // for a write or a sync of bytes, only for the moment in which it is published. An idle
 // log holds no descriptor, goroutine or timer: its files are open only in the shared,
 // bounded FileCache, and nothing is read before its first use.
 //
-// Locks, in the order they are taken: maintMu (cutting and evicting files), appendMu
-// (writing), cutMu (cutting files, or syncing them for the write-ahead file: who holds it
-// never waits for that), mu (the picture that readers see; no I/O under it but opening a file).
+// Locks, in the order they are taken: maintMu (cutting, evicting and replacing files),
+// appendMu (writing), cutMu (cutting files, or syncing them for the write-ahead file: who
+// holds it never waits for that), mu (the picture that readers see; no I/O under it but
+// opening a file and renaming those of a rewritten segment).
 // Nothing here locks two logs. Format page: docs/formats/log.md.
 package commitlog
 
@@ -64,6 +65,14 @@ type Log struct {
 		trash     []trash
 		member    *wal.Member // the log's part in the write-ahead file; nil outside group mode
 		onDurable func()      // told when Durable has moved by itself
+		swaps     uint64      // grows when files of closed segments are replaced or go
+		gaps      bool        // the log is or was compacted: offsets may be missing
+		cleaned   int64       // see SetCleaned
+
+		// vouched is the recovery point that the log dir's durable checkpoint holds, with the
+		// news that there may be gaps; flushed is the one that its next checkpoint will hold.
+		// 0 while the checkpoint does not know of gaps.
+		vouched, flushed int64
 
 		logStart, localStart, highestRemote int64
 		recoveryPoint, durable, end         int64
@@ -107,7 +116,11 @@ func Open(o Options) (*Log, error) {
 	if st := o.State; st != nil {
 		m.logStart, m.localStart, m.highestRemote = st.LogStart, st.LocalStart, st.HighestRemote
 		m.recoveryPoint, m.durable, m.end, m.latest = st.RecoveryPoint, st.End, st.End, st.LatestEpoch
+		if st.Gaps {
+			m.vouched, m.flushed = st.RecoveryPoint, st.RecoveryPoint
+		}
 	}
+	m.gaps = o.Config.Compact || o.State != nil && o.State.Gaps
 	m.suspect = !o.Fresh && o.State == nil || o.State != nil && o.State.Suspect || m.highestRemote >= m.end
 	if o.Clean && o.State != nil {
 		return l, nil
@@ -366,6 +379,7 @@ func (l *Log) SetConfig(c Config) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mu.config = c
+	l.mu.gaps = l.mu.gaps || c.Compact
 	return nil
 }
 
@@ -391,7 +405,7 @@ func (l *Log) State() State {
 		TP: l.opts.TP, TopicID: l.opts.TopicID,
 		RecoveryPoint: point, LogStart: l.mu.logStart, LocalStart: l.mu.localStart,
 		HighestRemote: l.mu.highestRemote, End: l.mu.end, LatestEpoch: l.mu.latest,
-		Suspect: l.mu.suspect,
+		Suspect: l.mu.suspect, Gaps: l.mu.gaps,
 	}
 }
 

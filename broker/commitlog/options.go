@@ -124,6 +124,7 @@ type State struct {
 	End           int64
 	LatestEpoch   int32 // of the last batch, kafka.NoEpoch = none
 	Suspect       bool  // see Log.Suspect: nobody has settled it yet
+	Gaps          bool  // the log is or was compacted: offsets may be missing
 	// Damaged says that damage was reported and not settled, or that the log could not be
 	// read: whatever a later start finds, it cuts nothing.
 	Damaged bool

@@ -34,6 +34,10 @@ func (l *Log) Read(off, maxBytes, upTo int64, minOne bool) (Read, error) {
 			return Read{}, err
 		}
 		r, found, err := p.read(l, maxBytes, minOne)
+		if errors.Is(err, errSwapped) {
+			from = off
+			continue
+		}
 		if err != nil {
 			return Read{}, (finder{l}).readError(off, err)
 		}
@@ -68,7 +72,12 @@ type place struct {
 	size         int64 // published bytes of the segment
 	upTo         int64
 	hasTxns      bool // there are transaction indexes from here on
+	swaps        uint64
 }
+
+// errSwapped says that segments were replaced while their transaction indexes were read:
+// the new ones need not list what the old batches hold.
+var errSwapped = errors.New("segments were replaced")
 
 // locate takes the segment that holds from, with its file, in one critical section. It
 // answers nil when there is nothing to read, and the offset at which the next segment starts.
@@ -87,7 +96,7 @@ func (l finder) locate(off, from, upTo int64) (*place, int64, error) {
 		return nil, 0, nil
 	}
 	s := m.segs[i]
-	p := &place{seg: s, target: from, size: s.size, upTo: min(upTo, s.next)}
+	p := &place{seg: s, target: from, size: s.size, upTo: min(upTo, s.next), swaps: m.swaps}
 	next := m.end
 	if i < len(m.segs)-1 {
 		next = m.segs[i+1].base
@@ -164,7 +173,11 @@ func (p *place) read(l *Log, maxBytes int64, minOne bool) (r Read, found bool, e
 	}
 	r = Read{Base: h.BaseOffset, UpperBound: upper, Range: vfs.NewRange(p.file.File, pos, n, p.file.ref)}
 	if p.hasTxns {
-		if r.Aborted, err = l.AbortedTxns(h.BaseOffset, r.UpperBound); err != nil {
+		var swaps uint64
+		if r.Aborted, swaps, err = (finder{l}).abortedTxns(h.BaseOffset, r.UpperBound); err == nil && swaps != p.swaps {
+			err = errSwapped
+		}
+		if err != nil {
 			return Read{}, false, err
 		}
 	}
@@ -182,17 +195,35 @@ func wrapPath(path string, err error) error {
 // AbortedTxns lists the aborted transactions that overlap [from, upTo), ascending in
 // FirstOffset; markers in later segments count too.
 func (l *Log) AbortedTxns(from, upTo int64) ([]AbortedTxn, error) {
-	if err := l.view(); err != nil {
-		return nil, err
-	}
-	var segs []*segment
-	for i, s := range l.mu.segs {
-		if s.hasTxns && (i == len(l.mu.segs)-1 || l.mu.segs[i+1].base > from) {
-			segs = append(segs, s)
+	out, _, err := (finder{l}).abortedTxns(from, upTo)
+	return out, err
+}
+
+// abortedTxns also tells of which state of the files the list is: that of mu.swaps.
+func (l finder) abortedTxns(from, upTo int64) ([]AbortedTxn, uint64, error) {
+	for {
+		if err := l.view(); err != nil {
+			return nil, 0, err
 		}
+		swaps := l.mu.swaps
+		var segs []*segment
+		for i, s := range l.mu.segs {
+			if s.hasTxns && (i == len(l.mu.segs)-1 || l.mu.segs[i+1].base > from) {
+				segs = append(segs, s)
+			}
+		}
+		l.mu.RUnlock()
+		out, err := l.readTxns(segs, from, upTo)
+		l.mu.RLock()
+		same := l.mu.swaps == swaps
+		l.mu.RUnlock()
+		if same {
+			return out, swaps, err
+		} // else the files that were read may be of two times
 	}
-	l.mu.RUnlock()
-	var out []AbortedTxn
+}
+
+func (l finder) readTxns(segs []*segment, from, upTo int64) (out []AbortedTxn, err error) {
 	for _, s := range segs {
 		b, err := vfs.ReadFile(l.opts.FS, s.path(txnIndexSuffix))
 		if err != nil {

@@ -62,6 +62,16 @@ func (ld *loader) recover() error {
 	return nil
 }
 
+// gaps says whether offsets may be missing: the log is compacted, or was.
+func (ld *loader) gaps() bool { return ld.c.Compact || ld.state.Gaps }
+
+// mayLack says whether nothing need be at offset. Compaction takes only what the last
+// checkpoint vouched for; behind that, and behind where the write-ahead file goes on, a gap
+// is what a power cut left, and is filled from there.
+func (ld *loader) mayLack(offset int64) bool {
+	return ld.gaps() && offset < max(ld.recoveryPoint(), ld.l.opts.Redo.First())
+}
+
 func (ld *loader) recoveryPoint() int64 {
 	if !ld.known {
 		return 0
@@ -130,7 +140,7 @@ func (ld *loader) checkEnd(s *segment, next int64) error {
 	if err := ld.walkTail(s); err != nil {
 		return err
 	}
-	if s.next > next || s.next < next && !ld.c.Compact {
+	if s.next > next || s.next < next && !ld.gaps() {
 		return corruptAt(s.path(logSuffix), s.size, s.next, fmt.Errorf("the next segment starts at offset %d", next))
 	}
 	s.next = next
@@ -155,7 +165,7 @@ func (ld *loader) scan(i int) error {
 	last := i == len(ld.segs)-1
 	if why == nil && !last {
 		next := ld.segs[i+1].base
-		if s.next == next || s.next < next && ld.c.Compact {
+		if s.next == next || s.next < next && ld.mayLack(s.next) {
 			s.next = next
 		} else {
 			why = fmt.Errorf("the next segment starts at offset %d", next)
@@ -195,7 +205,7 @@ func (ld *loader) chain(f vfs.File, s *segment, fileSize int64) (why, err error)
 		if err := batch.CheckCRC(b); err != nil {
 			return err, nil
 		}
-		if h.BaseOffset != s.next && !(ld.c.Compact && h.BaseOffset > s.next) {
+		if h.BaseOffset != s.next && !(ld.mayLack(s.next) && h.BaseOffset > s.next) {
 			return fmt.Errorf("batch of offset %d where %d follows", h.BaseOffset, s.next), nil
 		}
 		s.grow(&ld.c, h.Size(), h.MaxTimestampMs, h.LastOffset())

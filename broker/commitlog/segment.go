@@ -19,6 +19,8 @@ const (
 	txnIndexSuffix  = ".txnindex"
 	snapshotSuffix  = ".snapshot"
 	deletedSuffix   = ".deleted"
+	cleanedSuffix   = ".cleaned" // behind another one: a file of a segment that compaction writes
+	swapSuffix      = ".swap"    // the record of a compacted segment that takes the place of others
 
 	epochFile = "leader-epoch-checkpoint"
 )

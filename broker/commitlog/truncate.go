@@ -22,6 +22,8 @@ func (l cutter) promiseLess(offset int64) error {
 	l.mu.Lock()
 	l.mu.recoveryPoint = min(l.mu.recoveryPoint, offset)
 	l.mu.durable = min(l.mu.durable, offset)
+	l.mu.vouched, l.mu.flushed = min(l.mu.vouched, offset), min(l.mu.flushed, offset)
+	l.mu.cleaned = min(l.mu.cleaned, offset)
 	l.mu.Unlock()
 	if l.opts.Checkpoint != nil {
 		if err := l.opts.Checkpoint(); err != nil {

@@ -65,7 +65,6 @@ var ignoredNames = []struct{ prefix, reason string }{
 	{"transaction.", "Varve " + Version + " has no transactions"},
 	{"transactional.", "Varve " + Version + " has no transactions"},
 	{"add.partitions.to.txn.", "Varve " + Version + " has no transactions"},
-	{"log.cleaner.", "Varve " + Version + " does not compact"},
 	{"log.message.format.", "the record format is version 2, as in Kafka 4"},
 	{"log.message.downconversion.", "the record format is version 2, as in Kafka 4"},
 	{"log.message.timestamp.difference.", "Kafka 4 has log.message.timestamp.before.max.ms and log.message.timestamp.after.max.ms instead"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -41,6 +42,14 @@ type Node struct {
 	LogFlushSchedulerIntervalMs        int64
 	LogFlushOffsetCheckpointIntervalMs int64
 	ProducerIDExpirationMs             int64
+
+	CleanerEnable            bool
+	CleanerThreads           int
+	CleanerBackoffMs         int64
+	CleanerDedupeBufferBytes int64
+	CleanerIOBufferBytes     int64
+	CleanerLoadFactor        float64
+	CleanerMaxBytesPerSecond float64
 
 	GroupInitialRebalanceDelayMs    int64
 	GroupMinSessionTimeoutMs        int32
@@ -104,6 +113,11 @@ func (l layers) text(name string) string {
 
 func (l layers) int(name string) int64 { return integer(l.text(name)) }
 
+func (l layers) double(name string) float64 {
+	f, _ := strconv.ParseFloat(l.text(name), 64) // canonical
+	return f
+}
+
 func (l layers) bool(name string) bool { return l.text(name) == "true" }
 
 func (l layers) list(name string) []string { return splitList(l.text(name)) }
@@ -137,6 +151,14 @@ func newNode(l layers) (*Node, error) {
 		LogFlushSchedulerIntervalMs:        l.int("log.flush.scheduler.interval.ms"),
 		LogFlushOffsetCheckpointIntervalMs: l.int("log.flush.offset.checkpoint.interval.ms"),
 		ProducerIDExpirationMs:             l.int("producer.id.expiration.ms"),
+
+		CleanerEnable:            l.bool("log.cleaner.enable"),
+		CleanerThreads:           int(l.int("log.cleaner.threads")),
+		CleanerBackoffMs:         l.int("log.cleaner.backoff.ms"),
+		CleanerDedupeBufferBytes: l.int("log.cleaner.dedupe.buffer.size"),
+		CleanerIOBufferBytes:     l.int("log.cleaner.io.buffer.size"),
+		CleanerLoadFactor:        l.double("log.cleaner.io.buffer.load.factor"),
+		CleanerMaxBytesPerSecond: l.double("log.cleaner.io.max.bytes.per.second"),
 
 		GroupInitialRebalanceDelayMs:    l.int("group.initial.rebalance.delay.ms"),
 		GroupMinSessionTimeoutMs:        int32(l.int("group.min.session.timeout.ms")),
@@ -180,6 +202,10 @@ func (n *Node) check() error {
 	if q := n.QueuedMaxRequestBytes; q > 0 && q < n.SocketRequestMaxBytes {
 		errs = append(errs, refuse("queued.max.request.bytes",
 			"queued.max.request.bytes (%d) must be at least socket.request.max.bytes (%d), or -1", q, n.SocketRequestMaxBytes))
+	}
+	if n.CleanerEnable && n.CleanerThreads > 0 && n.CleanerDedupeBufferBytes/int64(n.CleanerThreads) <= 1<<20 {
+		errs = append(errs, refuse("log.cleaner.dedupe.buffer.size",
+			"log.cleaner.dedupe.buffer.size (%d) must be more than 1 MiB for each of the %d threads of log.cleaner.threads", n.CleanerDedupeBufferBytes, n.CleanerThreads))
 	}
 	if n.GroupMinSessionTimeoutMs > n.GroupMaxSessionTimeoutMs {
 		errs = append(errs, refuse("group.min.session.timeout.ms",

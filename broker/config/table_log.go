@@ -56,6 +56,29 @@ var logSettings = []Setting{
 		Name: "log.cleanup.policy", Type: List, Default: "delete", Valid: listOf("compact", "delete"), Scope: NodeScope,
 		Update: ClusterWide, Importance: Medium, Since: "Kafka 0.8", Doc: defaultOf("cleanup.policy"),
 	}, {
+		Name: "log.cleaner.enable", Type: Bool, Default: "true", Scope: NodeScope, Importance: Medium, Since: "Kafka 0.9",
+		Doc: "Whether logs are compacted. Without it, topics with `cleanup.policy=compact` grow for ever, the group offsets' among them.",
+	}, {
+		Name: "log.cleaner.threads", Type: Int, Default: "1", Valid: atLeast(0), Scope: NodeScope, Update: ClusterWide, Importance: Medium,
+		Since: "Kafka 0.8", Doc: "How many logs are compacted at once.",
+	}, {
+		Name: "log.cleaner.backoff.ms", Type: Long, Unit: Milliseconds, Default: "15000", Valid: atLeast(0), Scope: NodeScope,
+		Update: ClusterWide, Importance: Medium, Since: "Kafka 0.8", Doc: "How long the cleaner rests when no log is to be compacted.",
+	}, {
+		Name: "log.cleaner.dedupe.buffer.size", Type: Long, Unit: Bytes, Default: "134217728", Scope: NodeScope, Update: ClusterWide,
+		Importance: Medium, Since: "Kafka 0.8",
+		Doc: "The most memory for the keys of the logs that are being compacted, 24 bytes each, shared by the threads; more than 1 MiB for each of them. It is taken for the time of a compaction, and no more of it than needed.",
+	}, {
+		Name: "log.cleaner.io.buffer.size", Type: Int, Unit: Bytes, Default: "524288", Valid: atLeast(0), Scope: NodeScope,
+		Update: ClusterWide, Importance: Medium, Since: "Kafka 0.8", Doc: "The memory for reading and writing logs that are being compacted, shared by the threads.",
+	}, {
+		Name: "log.cleaner.io.buffer.load.factor", Type: Double, Default: "0.9", Valid: loadFactor, Scope: NodeScope, Update: ClusterWide,
+		Importance: Medium, Since: "Kafka 0.8",
+		Doc: "How full the key buffer may become. More takes in more of a log at once, and finds keys more slowly.",
+	}, {
+		Name: "log.cleaner.io.max.bytes.per.second", Type: Double, Default: "1.7976931348623157E308", Valid: positive, Scope: NodeScope,
+		Update: ClusterWide, Importance: Medium, Since: "Kafka 0.8", Doc: "How many bytes compaction reads and writes a second, on average.",
+	}, {
 		Name: "log.cleaner.delete.retention.ms", Type: Long, Unit: Milliseconds, Default: "86400000", Valid: atLeast(0), Scope: NodeScope,
 		Update: ClusterWide, Importance: Medium, Since: "Kafka 0.8", Doc: defaultOf("delete.retention.ms"),
 	}, {

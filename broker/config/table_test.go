@@ -58,6 +58,7 @@ func otherValue(t *testing.T, s Setting) string {
 		"group.max.session.timeout.ms":   "6000",
 		"varve.wal.bytes":                "16777216",
 		"varve.durability":               "group",
+		"log.cleaner.dedupe.buffer.size": "2097152",
 	}
 	if v, ok := special[s.Name]; ok {
 		return v
@@ -121,6 +122,7 @@ var stricter = []string{
 	"advertised.listeners", "listeners", "listener.security.protocol.map", "log.dirs", "log.flush.interval.ms",
 	"log.flush.scheduler.interval.ms", "log.retention.hours", "log.retention.minutes", "log.retention.ms", "log.roll.jitter.ms",
 	"log.roll.ms", "default.replication.factor", "socket.receive.buffer.bytes", "socket.send.buffer.bytes",
+	"log.cleaner.io.buffer.load.factor", "log.cleaner.io.max.bytes.per.second",
 	"group.initial.rebalance.delay.ms", "group.max.session.timeout.ms", "group.min.session.timeout.ms", "offset.metadata.max.bytes",
 }
 

@@ -128,13 +128,21 @@ func spell(t Type, v string) (value, problem string) {
 	}
 }
 
-// formatDouble always shows a fraction, as Kafka does.
+// formatDouble always shows a fraction, and powers of ten where Java does, as Kafka does.
 func formatDouble(f float64) string {
-	s := strconv.FormatFloat(f, 'f', -1, 64)
-	if !strings.Contains(s, ".") {
-		s += ".0"
+	format := byte('f')
+	if a := math.Abs(f); a >= 1e7 || a > 0 && a < 1e-3 {
+		format = 'E'
 	}
-	return s
+	mantissa, exponent, has := strings.Cut(strconv.FormatFloat(f, format, -1, 64), "E")
+	if !strings.Contains(mantissa, ".") {
+		mantissa += ".0"
+	}
+	if !has {
+		return mantissa
+	}
+	n, _ := strconv.Atoi(exponent) // just printed
+	return mantissa + "E" + strconv.Itoa(n)
 }
 
 // splitList is the items of a comma-separated list, each once.
@@ -225,6 +233,20 @@ var (
 			return "Value must be at least 0"
 		case f > 1:
 			return "Value must be no more than 1"
+		}
+		return ""
+	}}
+
+	loadFactor = Validator{"above 0, at most 1", func(v string) string {
+		if f, err := strconv.ParseFloat(v, 64); err != nil || f <= 0 || f > 1 {
+			return "Value must be above 0 and no more than 1"
+		}
+		return ""
+	}}
+
+	positive = Validator{"above 0", func(v string) string {
+		if f, err := strconv.ParseFloat(v, 64); err != nil || f <= 0 {
+			return "Value must be above 0"
 		}
 		return ""
 	}}

@@ -91,10 +91,15 @@ func (m *Manager) dirFailed(d logdir.DirInfo) {
 	})
 }
 
-// LogConfig is the part of a topic's settings that its logs need.
+// LogConfig is the part of a topic's settings that its logs need. The active segment is not
+// compacted, so that max.compaction.lag.ms bounds its age as well, as in Kafka.
 func LogConfig(t *config.Topic) commitlog.Config {
+	segmentMs := t.SegmentMs
+	if t.CleanupCompact && t.MaxCompactionLagMs > 0 {
+		segmentMs = min(segmentMs, t.MaxCompactionLagMs)
+	}
 	return commitlog.Config{
-		SegmentBytes: t.SegmentBytes, SegmentMs: t.SegmentMs, SegmentJitterMs: t.SegmentJitterMs,
+		SegmentBytes: t.SegmentBytes, SegmentMs: segmentMs, SegmentJitterMs: t.SegmentJitterMs,
 		// Kafka takes 4 bytes; what no entry fits into counts as room for one.
 		SegmentIndexBytes: max(t.SegmentIndexBytes, commitlog.MinSegmentIndexBytes), IndexIntervalBytes: t.IndexIntervalBytes,
 		FileDeleteDelayMs: t.FileDeleteDelayMs, FlushMessages: t.FlushMessages, FlushMs: t.FlushMs,

@@ -192,6 +192,17 @@ func (m *Manager) Led() iter.Seq[*Partition] {
 	}
 }
 
+// Held walks over the partitions whose logs are open here, led or not.
+func (m *Manager) Held() iter.Seq[*Partition] {
+	return func(yield func(*Partition) bool) {
+		for _, p := range m.all() {
+			if p.Log() != nil && !yield(p) {
+				return
+			}
+		}
+	}
+}
+
 // Apply brings the partitions in line with the image; d is what changed since the last
 // call, at the first one everything. Calls come one at a time, in the order of the images.
 // The first image must already hold this process's registration, whose leader epochs fence

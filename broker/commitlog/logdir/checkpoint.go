@@ -23,6 +23,7 @@ const (
 	entrySuspect      = 1 << 0
 	entryClosed       = 1 << 1
 	entryDamaged      = 1 << 2
+	entryGaps         = 1 << 3
 )
 
 // errNewer says that a file was written by a later version of this program.
@@ -67,6 +68,9 @@ func (c *checkpoint) append(dst []byte) []byte {
 		}
 		if e.Damaged {
 			flags |= entryDamaged
+		}
+		if e.Gaps {
+			flags |= entryGaps
 		}
 		dst = append(dst, flags)
 		for _, v := range []int64{e.RecoveryPoint, e.LogStart, e.LocalStart, e.HighestRemote, e.End} {
@@ -156,6 +160,7 @@ func (r *reader) entry(e *checkpointEntry) {
 	e.TP.Partition = int32(r.u32())
 	if b := r.take(1); b != nil {
 		e.Suspect, e.closed, e.Damaged = b[0]&entrySuspect != 0, b[0]&entryClosed != 0, b[0]&entryDamaged != 0
+		e.Gaps = b[0]&entryGaps != 0
 	}
 	for _, v := range []*int64{&e.RecoveryPoint, &e.LogStart, &e.LocalStart, &e.HighestRemote, &e.End} {
 		*v = int64(r.u64())

@@ -223,6 +223,7 @@ func (w *walWorld) create() {
 		f.tp.Partition++
 	}
 	f.c.Group = w.rng.IntN(3) > 0
+	f.c.Compact = f.c.Group && w.rng.IntN(3) == 0
 	w.open(f)
 	w.parts = append(w.parts, f)
 }
@@ -251,7 +252,7 @@ func (w *walWorld) watch(f *model) {
 // act does one thing to a partition.
 func (w *walWorld) act(f *model) {
 	switch n := w.rng.IntN(40); {
-	case n < 28:
+	case n < 26:
 		w.append(f, w.rng.IntN(3) > 0)
 	case n < 29:
 		w.check(f.log.Roll())
@@ -265,6 +266,9 @@ func (w *walWorld) act(f *model) {
 	case n < 35:
 		w.remove(f)
 	case n < 37:
+		if f.c.Compact { // in the page cache a gap that a crash left passes for one of compaction
+			return
+		}
 		f.c.Group = !f.c.Group
 		w.note(func() { f.group = false })
 		w.check(f.log.SetConfig(f.c))
@@ -382,7 +386,7 @@ func (w *walWorld) remove(f *model) {
 		w.create()
 		return
 	}
-	f.c.Group = w.rng.IntN(3) > 0
+	f.c.Group = f.c.Compact || w.rng.IntN(3) > 0
 	w.open(f)
 	w.check(w.m.CheckpointDir("/a")) // else a crash finds what was promised of the log that went
 	w.note(func() { f.deleted, f.batches, f.epoch, f.floor, f.start, f.moved = false, nil, 0, 0, 0, 0 })
@@ -440,8 +444,11 @@ func (w *walWorld) compare(f *model) {
 	for _, b := range f.batches {
 		byBase[b.base] = b
 	}
-	next := int64(-1)
-	for off := log.LocalStart(); off < end; {
+	next, sure := int64(-1), end
+	if f.c.Compact { // behind what was durable a gap of a power cut passes for one of compaction
+		sure = f.floor
+	}
+	for off := log.LocalStart(); off < sure; {
 		r, err := log.Read(off, 1, end, true)
 		w.check(err)
 		raw, err := r.Range.ReadAll()
@@ -454,6 +461,11 @@ func (w *walWorld) compare(f *model) {
 			w.t.Fatalf("%s: a batch at %d that is not %+v", f.tp, h.BaseOffset, want)
 		}
 		off, next = h.LastOffset()+1, h.LastOffset()+1
+	}
+	if sure < end {
+		w.check(w.m.Delete(f.tp, f.id))
+		w.parts = slices.DeleteFunc(w.parts, func(o *model) bool { return o == f })
+		return
 	}
 	f.batches = slices.DeleteFunc(f.batches, func(b modelBatch) bool { return b.next > end })
 	f.floor, f.start, f.moved = min(f.floor, end), start, 0

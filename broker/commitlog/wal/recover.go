@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 
 	"github.com/varve-io/varve/broker/kafka"
@@ -179,6 +180,14 @@ func (r *Replay) Unclaimed() int {
 
 // Empty says that there is nothing to replay and nothing to discard.
 func (r *Replay) Empty() bool { return r == nil || !r.any }
+
+// First is the offset of the first batch, math.MaxInt64 when there is none.
+func (d *Redo) First() int64 {
+	if d == nil || len(d.batches) == 0 {
+		return math.MaxInt64
+	}
+	return d.batches[0].base
+}
 
 // Each reads the batches of records in the order in which they were appended; base is the
 // offset of a batch. The bytes are the callee's.
