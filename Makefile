@@ -41,7 +41,8 @@ lint: ## gofmt, vet and the house test
 
 .PHONY: gen
 gen: ## write again all that is generated: wire messages, docs/configuration.md
-	go generate ./broker/wire/... ./broker/config/...
+	go generate ./broker/wire/...
+	go run ./broker/config/gendoc
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (100000x) each

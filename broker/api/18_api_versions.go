@@ -17,7 +17,7 @@ import (
 // Produce is advertised from 0 and served from 3: older librdkafka looks for versions 0 to 2
 // and sends everything uncompressed when it does not find them (KAFKA-18659).
 //
-// Gaps: no features are supported or finalized, because none of Kafka's is honoured in full.
+// Gaps: of Kafka's features, group.version alone is supported and finalized.
 func (a *API) apiVersions(r *server.Request) error {
 	var req wire.ApiVersionsRequest
 	if err := read(r, &req); err != nil {
@@ -37,6 +37,11 @@ func (a *API) apiVersions(r *server.Request) error {
 			ApiKey: row.key, MinVersion: min(known.AdvertisedMin, row.min), MaxVersion: row.max,
 		})
 	}
+	// group.version 1 says that groups of the consumer protocol are served (KIP-848).
+	if r.Header.Version >= 4 { // before, a client takes the least level 0 for a mistake
+		resp.SupportedFeatures = append(resp.SupportedFeatures, wire.ApiVersionsResponseSupportedFeature{Name: "group.version", MinVersion: 0, MaxVersion: 1})
+	}
+	resp.FinalizedFeatures = append(resp.FinalizedFeatures, wire.ApiVersionsResponseFinalizedFeature{Name: "group.version", MinVersionLevel: 1, MaxVersionLevel: 1})
 	resp.FinalizedFeaturesEpoch = int64(img.Version())
 	reply(r, &resp)
 	return nil

@@ -134,8 +134,8 @@ func TestC5AdvertisedVersions(t *testing.T) {
 			t.Errorf("key %d: advertised %d to %d, table has %+v, wire %+v", key.ApiKey, key.MinVersion, key.MaxVersion, row, served)
 		}
 	}
-	if resp.FinalizedFeaturesEpoch < 0 || len(resp.FinalizedFeatures) != 0 {
-		t.Errorf("features %v at epoch %d, want none that is not honoured", resp.FinalizedFeatures, resp.FinalizedFeaturesEpoch)
+	if f := resp.FinalizedFeatures; resp.FinalizedFeaturesEpoch < 0 || len(f) != 1 || f[0].Name != "group.version" || f[0].MaxVersionLevel != 1 {
+		t.Errorf("features %v at epoch %d, want group.version 1 and none that is not honoured", f, resp.FinalizedFeaturesEpoch)
 	}
 }
 

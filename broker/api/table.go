@@ -46,4 +46,6 @@ var table = [...]row{
 	{wire.KeyOffsetDelete, 0, 0, false, onGroups(groups.offsetDelete)},
 	{wire.KeyDescribeCluster, 0, 2, false, (*API).describeCluster},
 	{wire.KeyDescribeProducers, 0, 0, false, (*API).describeProducers},
+	{wire.KeyConsumerGroupHeartbeat, 0, 1, false, onGroups(groups.consumerGroupHeartbeat)},
+	{wire.KeyConsumerGroupDescribe, 0, 1, false, onGroups(groups.consumerGroupDescribe)},
 }

@@ -55,6 +55,14 @@ type Node struct {
 	GroupMinSessionTimeoutMs        int32
 	GroupMaxSessionTimeoutMs        int32
 	GroupMaxSize                    int
+	GroupConsumerSessionTimeoutMs   int64
+	GroupConsumerHeartbeatMs        int32
+	GroupConsumerAssignmentMs       int64
+	GroupConsumerLimits             ConsumerGroupLimits
+	GroupConsumerMaxSize            int
+	GroupConsumerAssignors          []string // at least one
+	GroupConsumerUpgrade            bool     // classic groups become groups of the consumer protocol
+	GroupConsumerDowngrade          bool     // and back
 	OffsetMetadataMaxBytes          int
 	OffsetsCommitTimeoutMs          int64
 	OffsetsRetentionMs              int64
@@ -160,10 +168,20 @@ func newNode(l layers) (*Node, error) {
 		CleanerLoadFactor:        l.double("log.cleaner.io.buffer.load.factor"),
 		CleanerMaxBytesPerSecond: l.double("log.cleaner.io.max.bytes.per.second"),
 
-		GroupInitialRebalanceDelayMs:    l.int("group.initial.rebalance.delay.ms"),
-		GroupMinSessionTimeoutMs:        int32(l.int("group.min.session.timeout.ms")),
-		GroupMaxSessionTimeoutMs:        int32(l.int("group.max.session.timeout.ms")),
-		GroupMaxSize:                    int(l.int("group.max.size")),
+		GroupInitialRebalanceDelayMs:  l.int("group.initial.rebalance.delay.ms"),
+		GroupMinSessionTimeoutMs:      int32(l.int("group.min.session.timeout.ms")),
+		GroupMaxSessionTimeoutMs:      int32(l.int("group.max.session.timeout.ms")),
+		GroupMaxSize:                  int(l.int("group.max.size")),
+		GroupConsumerSessionTimeoutMs: l.int("group.consumer.session.timeout.ms"),
+		GroupConsumerHeartbeatMs:      int32(l.int("group.consumer.heartbeat.interval.ms")),
+		GroupConsumerAssignmentMs:     l.int("group.consumer.assignment.interval.ms"),
+		GroupConsumerLimits: ConsumerGroupLimits{
+			Session:    Limits{l.int("group.consumer.min.session.timeout.ms"), l.int("group.consumer.max.session.timeout.ms")},
+			Heartbeat:  Limits{l.int("group.consumer.min.heartbeat.interval.ms"), l.int("group.consumer.max.heartbeat.interval.ms")},
+			Assignment: Limits{l.int("group.consumer.min.assignment.interval.ms"), l.int("group.consumer.max.assignment.interval.ms")},
+		},
+		GroupConsumerMaxSize:            int(l.int("group.consumer.max.size")),
+		GroupConsumerAssignors:          l.list("group.consumer.assignors"),
 		OffsetMetadataMaxBytes:          int(l.int("offset.metadata.max.bytes")),
 		OffsetsCommitTimeoutMs:          l.int("offsets.commit.timeout.ms"),
 		OffsetsRetentionMs:              l.int("offsets.retention.minutes") * Minutes.millis(),
@@ -186,6 +204,9 @@ func newNode(l layers) (*Node, error) {
 
 		layers: l,
 	}
+	migration := strings.ToLower(l.text("group.consumer.migration.policy"))
+	n.GroupConsumerUpgrade = migration == "upgrade" || migration == "bidirectional"
+	n.GroupConsumerDowngrade = migration == "downgrade" || migration == "bidirectional"
 	n.MetadataDir = nameOr(l.text("varve.metadata.dir"), filepath.Join(n.LogDirs[0], "metadata"))
 	n.TierCacheDir = nameOr(l.text("varve.tier.cache.dir"), filepath.Join(n.LogDirs[0], "cache"))
 	var errListeners error
@@ -211,6 +232,7 @@ func (n *Node) check() error {
 		errs = append(errs, refuse("group.min.session.timeout.ms",
 			"group.min.session.timeout.ms (%d) must be at most group.max.session.timeout.ms (%d)", n.GroupMinSessionTimeoutMs, n.GroupMaxSessionTimeoutMs))
 	}
+	errs = append(errs, n.checkConsumerGroups()...)
 	t := n.Topic(nil)
 	names := func(s string) string { return row(s).Synonyms[0] }
 	errs = append(errs, t.checkCompaction(names))
@@ -218,6 +240,37 @@ func (n *Node) check() error {
 		errs = append(errs, t.checkTiering(names))
 	}
 	return errors.Join(errs...)
+}
+
+// Limits is the range of a time, in milliseconds; both ends are in it.
+type Limits struct{ MinMs, MaxMs int64 }
+
+// ConsumerGroupLimits is the ranges of what may be set for groups of the consumer protocol
+// (group.consumer.min.* and group.consumer.max.*), for the broker or for one group.
+type ConsumerGroupLimits struct{ Session, Heartbeat, Assignment Limits }
+
+// checkConsumerGroups holds the times of groups of the consumer protocol within their limits.
+func (n *Node) checkConsumerGroups() (errs []error) {
+	for _, of := range []struct {
+		what  string
+		value int64
+		Limits
+	}{
+		{"session.timeout.ms", n.GroupConsumerSessionTimeoutMs, n.GroupConsumerLimits.Session},
+		{"heartbeat.interval.ms", int64(n.GroupConsumerHeartbeatMs), n.GroupConsumerLimits.Heartbeat},
+		{"assignment.interval.ms", n.GroupConsumerAssignmentMs, n.GroupConsumerLimits.Assignment},
+	} {
+		if of.value < of.MinMs || of.value > of.MaxMs {
+			errs = append(errs, refuse("group.consumer."+of.what, "group.consumer.%s (%d) must be at least group.consumer.min.%s (%d) and at most group.consumer.max.%s (%d)",
+				of.what, of.value, of.what, of.MinMs, of.what, of.MaxMs))
+		}
+	}
+	if int64(n.GroupConsumerHeartbeatMs) >= n.GroupConsumerSessionTimeoutMs {
+		errs = append(errs, refuse("group.consumer.heartbeat.interval.ms",
+			"group.consumer.heartbeat.interval.ms (%d) must be less than group.consumer.session.timeout.ms (%d)",
+			n.GroupConsumerHeartbeatMs, n.GroupConsumerSessionTimeoutMs))
+	}
+	return errs
 }
 
 // Listener is where a broker listens, or what clients are told of it.

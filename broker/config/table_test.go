@@ -59,6 +59,17 @@ func otherValue(t *testing.T, s Setting) string {
 		"varve.wal.bytes":                "16777216",
 		"varve.durability":               "group",
 		"log.cleaner.dedupe.buffer.size": "2097152",
+
+		"group.consumer.session.timeout.ms":         "46000",
+		"group.consumer.min.session.timeout.ms":     "44000",
+		"group.consumer.max.session.timeout.ms":     "61000",
+		"group.consumer.heartbeat.interval.ms":      "6000",
+		"group.consumer.min.heartbeat.interval.ms":  "4000",
+		"group.consumer.max.heartbeat.interval.ms":  "16000",
+		"group.consumer.min.assignment.interval.ms": "500",
+		"group.consumer.max.assignment.interval.ms": "16000",
+		"group.consumer.assignors":                  "range",
+		"group.consumer.migration.policy":           "upgrade",
 	}
 	if v, ok := special[s.Name]; ok {
 		return v
@@ -122,6 +133,7 @@ var stricter = []string{
 	"advertised.listeners", "listeners", "listener.security.protocol.map", "log.dirs", "log.flush.interval.ms",
 	"log.flush.scheduler.interval.ms", "log.retention.hours", "log.retention.minutes", "log.retention.ms", "log.roll.jitter.ms",
 	"log.roll.ms", "default.replication.factor", "socket.receive.buffer.bytes", "socket.send.buffer.bytes",
+	"group.consumer.assignors", "group.consumer.migration.policy",
 	"log.cleaner.io.buffer.load.factor", "log.cleaner.io.max.bytes.per.second",
 	"group.initial.rebalance.delay.ms", "group.max.session.timeout.ms", "group.min.session.timeout.ms", "offset.metadata.max.bytes",
 }

@@ -199,6 +199,17 @@ func oneOf(words ...string) Validator {
 	}}
 }
 
+// oneOfFold is oneOf where case does not count.
+func oneOfFold(words ...string) Validator {
+	list := strings.Join(words, ", ")
+	return Validator{"one of " + list, func(v string) string {
+		if !slices.ContainsFunc(words, func(w string) bool { return strings.EqualFold(w, v) }) {
+			return "String must be one of (case insensitive): " + list
+		}
+		return ""
+	}}
+}
+
 func listOf(words ...string) Validator {
 	list := strings.Join(words, ", ")
 	return Validator{"any of " + list, func(v string) string {
@@ -254,6 +265,18 @@ var (
 	nonEmptyList = Validator{"at least one", func(v string) string {
 		if v == "" {
 			return "At least one value is needed"
+		}
+		return ""
+	}}
+
+	assignorList = Validator{"uniform, range or both", func(v string) string {
+		if v == "" {
+			return "At least one value is needed"
+		}
+		for _, item := range splitList(v) {
+			if item != "uniform" && item != "range" {
+				return "The assignors are uniform and range; classes of one's own can't be loaded"
+			}
 		}
 		return ""
 	}}

@@ -4,31 +4,33 @@ package wire
 
 // The keys of the APIs in the table.
 const (
-	KeyProduce              int16 = 0
-	KeyFetch                int16 = 1
-	KeyListOffsets          int16 = 2
-	KeyMetadata             int16 = 3
-	KeyOffsetCommit         int16 = 8
-	KeyOffsetFetch          int16 = 9
-	KeyFindCoordinator      int16 = 10
-	KeyJoinGroup            int16 = 11
-	KeyHeartbeat            int16 = 12
-	KeyLeaveGroup           int16 = 13
-	KeySyncGroup            int16 = 14
-	KeyDescribeGroups       int16 = 15
-	KeyListGroups           int16 = 16
-	KeyApiVersions          int16 = 18
-	KeyCreateTopics         int16 = 19
-	KeyDeleteTopics         int16 = 20
-	KeyDeleteRecords        int16 = 21
-	KeyInitProducerID       int16 = 22
-	KeyOffsetForLeaderEpoch int16 = 23
-	KeyDescribeConfigs      int16 = 32
-	KeyDescribeLogDirs      int16 = 35
-	KeyDeleteGroups         int16 = 42
-	KeyOffsetDelete         int16 = 47
-	KeyDescribeCluster      int16 = 60
-	KeyDescribeProducers    int16 = 61
+	KeyProduce                int16 = 0
+	KeyFetch                  int16 = 1
+	KeyListOffsets            int16 = 2
+	KeyMetadata               int16 = 3
+	KeyOffsetCommit           int16 = 8
+	KeyOffsetFetch            int16 = 9
+	KeyFindCoordinator        int16 = 10
+	KeyJoinGroup              int16 = 11
+	KeyHeartbeat              int16 = 12
+	KeyLeaveGroup             int16 = 13
+	KeySyncGroup              int16 = 14
+	KeyDescribeGroups         int16 = 15
+	KeyListGroups             int16 = 16
+	KeyApiVersions            int16 = 18
+	KeyCreateTopics           int16 = 19
+	KeyDeleteTopics           int16 = 20
+	KeyDeleteRecords          int16 = 21
+	KeyInitProducerID         int16 = 22
+	KeyOffsetForLeaderEpoch   int16 = 23
+	KeyDescribeConfigs        int16 = 32
+	KeyDescribeLogDirs        int16 = 35
+	KeyDeleteGroups           int16 = 42
+	KeyOffsetDelete           int16 = 47
+	KeyDescribeCluster        int16 = 60
+	KeyDescribeProducers      int16 = 61
+	KeyConsumerGroupHeartbeat int16 = 68
+	KeyConsumerGroupDescribe  int16 = 69
 )
 
 // apis is sorted by key.
@@ -58,6 +60,8 @@ var apis = [...]API{
 	{Key: KeyOffsetDelete, Name: "OffsetDelete", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: -1},
 	{Key: KeyDescribeCluster, Name: "DescribeCluster", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyDescribeProducers, Name: "DescribeProducers", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
+	{Key: KeyConsumerGroupHeartbeat, Name: "ConsumerGroupHeartbeat", MinVersion: 0, MaxVersion: 1, AdvertisedMin: 0, FlexibleFrom: 0},
+	{Key: KeyConsumerGroupDescribe, Name: "ConsumerGroupDescribe", MinVersion: 0, MaxVersion: 1, AdvertisedMin: 0, FlexibleFrom: 0},
 }
 
 // NewRequest makes an empty request of an API, nil for an unknown key.
@@ -113,6 +117,10 @@ func NewRequest(key int16) Message {
 		return new(DescribeClusterRequest)
 	case KeyDescribeProducers:
 		return new(DescribeProducersRequest)
+	case KeyConsumerGroupHeartbeat:
+		return new(ConsumerGroupHeartbeatRequest)
+	case KeyConsumerGroupDescribe:
+		return new(ConsumerGroupDescribeRequest)
 	}
 	return nil
 }
@@ -170,6 +178,10 @@ func NewResponse(key int16) Message {
 		return new(DescribeClusterResponse)
 	case KeyDescribeProducers:
 		return new(DescribeProducersResponse)
+	case KeyConsumerGroupHeartbeat:
+		return new(ConsumerGroupHeartbeatResponse)
+	case KeyConsumerGroupDescribe:
+		return new(ConsumerGroupDescribeResponse)
 	}
 	return nil
 }

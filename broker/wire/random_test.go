@@ -136,6 +136,10 @@ func randomBytes(rng *rand.Rand) []byte {
 // clearTags takes the unknown tags out of a kmsg message.
 func clearTags(v reflect.Value) {
 	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			clearTags(v.Elem())
+		}
 	case reflect.Slice, reflect.Array:
 		for i := range v.Len() {
 			clearTags(v.Index(i))
@@ -158,10 +162,12 @@ var names = map[string][]string{
 	"MaxWaitMillis":            {"MaxWaitMs"},
 	"TransactionTimeoutMillis": {"TransactionTimeoutMs"},
 	"TransactionID":            {"TransactionalID"},
-	"Topic":                    {"Topic", "Name"},
+	"Topic":                    {"Topic", "Name", "TopicName"},
 	"Group":                    {"Group", "GroupID"},
 	"Generation":               {"Generation", "GenerationID", "GenerationIDOrMemberEpoch"},
-	"InstanceID":               {"GroupInstanceID"},
+	"InstanceID":               {"GroupInstanceID", "InstanceID"},
+	"HeartbeatIntervalMillis":  {"HeartbeatIntervalMs"},
+	"SubscribedTopics":         {"SubscribedTopicNames"},
 	"RetentionTimeMillis":      {"RetentionTimeMs"},
 	"SessionTimeoutMillis":     {"SessionTimeoutMs", "SessionTimeout"},
 	"RebalanceTimeoutMillis":   {"RebalanceTimeoutMs", "RebalanceTimeout"},
@@ -176,13 +182,13 @@ var names = map[string][]string{
 	"GroupAssignment":          {"Assignments"},
 	"MemberAssignment":         {"MemberAssignment", "Assignment"},
 	"State":                    {"GroupState"},
-	"Groups":                   {"Groups", "GroupsNames", "Results"},
-	"Topics":                   {"Topics", "TopicData", "Responses"},
+	"Groups":                   {"Groups", "GroupsNames", "GroupIDs", "Results"},
+	"Topics":                   {"Topics", "TopicData", "Responses", "TopicPartitions"},
 	"ForgottenTopics":          {"ForgottenTopicsData"},
 	"Partition":                {"Partition", "PartitionIndex", "Index"},
 	"Partitions":               {"Partitions", "PartitionData", "PartitionResponses", "PartitionIndexes"},
 	"ID":                       {"ReplicaID"},
-	"Epoch":                    {"Epoch", "ReplicaEpoch"},
+	"Epoch":                    {"Epoch", "ReplicaEpoch", "GroupEpoch"},
 	"Rack":                     {"Rack", "RackID"},
 	"RecordBatches":            {"Inline"},
 	"Brokers":                  {"Brokers", "NodeEndpoints"},

@@ -23,8 +23,9 @@ var expected = []row{
 	{"* / * / ApiKeys[*]", "element", absent, "Keys that are not in the table are not served either."},
 	{"* / * / ApiKeys[18].MaxVersion", "4", "5", "The basis is Apache Kafka 4.4."},
 	{"* / * / ApiKeys[42].MaxVersion", "2", "3", "The basis is Apache Kafka 4.4."},
-	{"versions / * / FinalizedFeatures", "list", "null", "no features are supported or finalized"},
-	{"versions / * / SupportedFeatures", "list", "null", "no features are supported or finalized"},
+	{"versions / * / FinalizedFeatures[*]", "element", absent, "`group.version` is the only feature"},
+	{"versions / v3 * / SupportedFeatures", "list", "null", "`group.version` is the only feature"},
+	{"versions / v4 * / SupportedFeatures[*]", "element", absent, "`group.version` is the only feature"},
 
 	// settings
 	{"* / * / *Configs[*]", "element", absent, "The broker's list holds the settings that have an effect"},
@@ -62,6 +63,8 @@ var expected = []row{
 
 	// groups
 	{"commits / * unknown partition / Topics[*commits.t*", "*", "*", "named twice in one request"},
+
+	{"consumers / * by \"null\" in epoch 3* / Groups[*].ErrorCode", "-1 UNKNOWN_SERVER_ERROR", "25 UNKNOWN_MEMBER_ID", "OffsetFetch with a member epoch and no member id"},
 
 	// Fetch and ListOffsets
 	{"fetch / * replica 5 / *.CurrentLeader.*", "*", "-1", "Fetches of followers are refused"},

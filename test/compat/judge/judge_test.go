@@ -59,6 +59,10 @@ func scripts() []script {
 		{"members", membersScript},
 		{"static", staticScript},
 		{"rebalance", rebalanceScript},
+		{"consumers", consumersScript},
+		{"cstatic", consumerStaticScript},
+		{"expressions", expressionsScript},
+		{"migration", migrationScript},
 		{"versions", versionsScript},
 		{"connections", connectionsScript},
 	}
@@ -80,8 +84,9 @@ const absent = "(absent)"
 
 // TestAgainstKafka runs every script on both brokers.
 func TestAgainstKafka(t *testing.T) {
-	varve := kit.Start(t, filepath.Join(t.TempDir(), "varve"), "--set", "group.initial.rebalance.delay.ms=200", "--set", "offsets.topic.replication.factor=1")
-	kafka := kit.StartKafka(t, "group.initial.rebalance.delay.ms=200")
+	varve := kit.Start(t, filepath.Join(t.TempDir(), "varve"), "--set", "group.initial.rebalance.delay.ms=200",
+		"--set", "group.consumer.assignment.interval.ms=0", "--set", "offsets.topic.replication.factor=1")
+	kafka := kit.StartKafka(t, "group.initial.rebalance.delay.ms=200", "group.consumer.assignment.interval.ms=0")
 	base := time.Now().Add(-time.Hour).Truncate(time.Minute).UnixMilli()
 
 	scripts := scripts()
