@@ -73,6 +73,7 @@ type Node struct {
 	cancel     context.CancelFunc
 	wg         sync.WaitGroup
 	failed     chan error
+	pressed    chan struct{} // a disk fills
 
 	// stops undo the steps of the start, the last one first.
 	stops []stop
@@ -103,7 +104,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	n := &Node{o: o, config: o.Config, logger: o.Logger, registry: prometheus.NewRegistry(), incarnation: kafka.NewUUID(), failed: make(chan error, 1)}
+	n := &Node{o: o, config: o.Config, logger: o.Logger, registry: prometheus.NewRegistry(), incarnation: kafka.NewUUID(), failed: make(chan error, 1), pressed: make(chan struct{}, 1)}
 	n.metrics = newMetrics(n.registry)
 	n.background, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	steps := []step{

@@ -134,6 +134,13 @@ func (n *Node) openDirs(context.Context) error {
 		},
 		Now: n.o.Now, Logger: n.logger, ProducerIDExpirationMs: n.config.ProducerIDExpirationMs, OpenFiles: logFiles,
 		WALBytes: n.config.WALBytes, WALMetrics: wal.NewMetrics(n.registry),
+		Marks: commitlog.Watermarks{EvictPercent: n.config.DiskEvictPercent, ThrottlePercent: n.config.DiskThrottlePercent, RefusePercent: n.config.DiskRefusePercent},
+		Pressed: func() {
+			select {
+			case n.pressed <- struct{}{}:
+			default:
+			}
+		},
 		Offline: func(d logdir.DirInfo) {
 			n.logger.Error("a log directory went offline", "dir", d.Path, "error", d.Offline)
 		},
@@ -166,6 +173,7 @@ func (n *Node) openTier(ctx context.Context) error {
 		Bucket: n.bucket, ClusterID: n.clusterID, Incarnation: n.incarnation, NodeID: c.NodeID, FS: n.o.FS,
 		CacheDir: c.TierCacheDir, CacheBytes: c.TierCacheBytes, Now: n.o.Now, Logger: n.logger, Registerer: n.registry,
 		Interval: ms(c.RemoteLogManagerTaskIntervalMs), CopyBytesPerSecond: c.RemoteCopyMaxBytesPerSecond,
+		Urgent:        func(dir string) bool { return n.dirs.Room(dir).Pressure() != commitlog.Calm },
 		CleanInterval: ms(c.TierCleanIntervalMs), ManifestWindow: atOnce(c.TierManifestRetentionMs), OrphanGrace: atOnce(c.TierOrphanGraceMs),
 	}
 	if n.o.TuneTier != nil {
@@ -232,6 +240,7 @@ func (n *Node) openPartitions(context.Context) error {
 			n.topics.apply(img, d)
 		}
 	})
+	n.wg.Go(n.relieve)
 	if n.config.CleanerEnable {
 		n.wg.Go(func() { n.cleaner().Run(n.background) })
 	}
@@ -240,6 +249,46 @@ func (n *Node) openPartitions(context.Context) error {
 	n.retain(func(p lifecycle.Partition) bool { return p.Policy().Tiered })
 	n.retain(func(p lifecycle.Partition) bool { return !p.Policy().Tiered })
 	return nil
+}
+
+// How often the disks are looked at, while there is room and while there is not. Appends look
+// by themselves, every few MiB; this finds what others write, and what has become free.
+const (
+	calmInterval     = 2 * time.Second
+	pressureInterval = 200 * time.Millisecond
+)
+
+// relieve frees room on disks that fill, until the node stops.
+func (n *Node) relieve() {
+	timer := time.NewTimer(calmInterval)
+	defer timer.Stop()
+	failing := false
+	var reclaimed time.Time
+	for {
+		select {
+		case <-n.background.Done():
+			return
+		case <-timer.C:
+		case <-n.pressed:
+		}
+		next := calmInterval
+		pressed, err := n.replicas.Relieve(n.background)
+		if pressed {
+			next = pressureInterval
+		}
+		if pressed && time.Since(reclaimed) >= calmInterval { // what retention has dropped waits for a checkpoint
+			reclaimed = time.Now()
+			err = errors.Join(err, n.dirs.Checkpoint())
+		}
+		timer.Reset(next)
+		if err != nil && n.background.Err() == nil {
+			n.metrics.relief.Inc()
+			if !failing { // once, and not five times in a second
+				n.logger.Warn("a disk under pressure was not relieved; it is tried again", "error", err)
+			}
+		}
+		failing = err != nil
+	}
 }
 
 // retain applies retention, again and again, to the partitions that are chosen.

@@ -60,7 +60,10 @@ type Options struct {
 	Now         func() time.Time
 	Logger      *slog.Logger
 	Registerer  prometheus.Registerer
-	Events      Events
+	// Urgent says of a log dir that its disk fills: closed segments are uploaded at once,
+	// whatever remote.copy.lag.* says. May be nil.
+	Urgent func(dir string) bool
+	Events Events
 
 	// Interval between two looks at each partition (remote.log.manager.task.interval.ms); default 30 s.
 	Interval time.Duration

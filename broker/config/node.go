@@ -41,6 +41,9 @@ type Node struct {
 	LogRetentionCheckIntervalMs        int64
 	LogFlushSchedulerIntervalMs        int64
 	LogFlushOffsetCheckpointIntervalMs int64
+	DiskEvictPercent                   int64 // of a log dir's disk in use; 100: never
+	DiskThrottlePercent                int64
+	DiskRefusePercent                  int64
 	ProducerIDExpirationMs             int64
 
 	CleanerEnable            bool
@@ -158,6 +161,9 @@ func newNode(l layers) (*Node, error) {
 		LogRetentionCheckIntervalMs:        l.int("log.retention.check.interval.ms"),
 		LogFlushSchedulerIntervalMs:        l.int("log.flush.scheduler.interval.ms"),
 		LogFlushOffsetCheckpointIntervalMs: l.int("log.flush.offset.checkpoint.interval.ms"),
+		DiskEvictPercent:                   l.int("varve.disk.evict.percent"),
+		DiskThrottlePercent:                l.int("varve.disk.throttle.percent"),
+		DiskRefusePercent:                  l.int("varve.disk.refuse.percent"),
 		ProducerIDExpirationMs:             l.int("producer.id.expiration.ms"),
 
 		CleanerEnable:            l.bool("log.cleaner.enable"),
@@ -233,6 +239,11 @@ func (n *Node) check() error {
 			"group.min.session.timeout.ms (%d) must be at most group.max.session.timeout.ms (%d)", n.GroupMinSessionTimeoutMs, n.GroupMaxSessionTimeoutMs))
 	}
 	errs = append(errs, n.checkConsumerGroups()...)
+	if n.DiskEvictPercent > n.DiskThrottlePercent || n.DiskThrottlePercent > n.DiskRefusePercent {
+		errs = append(errs, refuse("varve.disk.throttle.percent",
+			"varve.disk.evict.percent (%d), varve.disk.throttle.percent (%d) and varve.disk.refuse.percent (%d) must not fall",
+			n.DiskEvictPercent, n.DiskThrottlePercent, n.DiskRefusePercent))
+	}
 	t := n.Topic(nil)
 	names := func(s string) string { return row(s).Synonyms[0] }
 	errs = append(errs, t.checkCompaction(names))

@@ -58,6 +58,8 @@ func otherValue(t *testing.T, s Setting) string {
 		"group.max.session.timeout.ms":   "6000",
 		"varve.wal.bytes":                "16777216",
 		"varve.durability":               "group",
+		"varve.disk.throttle.percent":    "91",
+		"varve.disk.refuse.percent":      "96",
 		"log.cleaner.dedupe.buffer.size": "2097152",
 
 		"group.consumer.session.timeout.ms":         "46000",
@@ -74,7 +76,7 @@ func otherValue(t *testing.T, s Setting) string {
 	if v, ok := special[s.Name]; ok {
 		return v
 	}
-	candidates := []string{"true", "compact", "LogAppendTime", "zstd", "/elsewhere", "0.25", "1", "7", "2097152"}
+	candidates := []string{"true", "compact", "LogAppendTime", "zstd", "full", "/elsewhere", "0.25", "1", "7", "2097152"}
 	for _, c := range candidates {
 		if v, err := s.canonical(c); err == nil && v != s.Default {
 			return v

@@ -49,6 +49,7 @@ type Topic struct {
 	Preallocate            bool
 
 	Durability        string // varve.durability
+	ProduceFull       bool   // varve.produce.validation is full
 	TierDeleteGraceMs int64  // varve.tier.delete.grace.ms
 }
 
@@ -135,6 +136,7 @@ func (n *Node) Topic(overrides map[string]string) *Topic {
 		Preallocate:            v.bool("preallocate"),
 
 		Durability:        v.text("varve.durability"),
+		ProduceFull:       v.text("varve.produce.validation") == "full",
 		TierDeleteGraceMs: v.int("varve.tier.delete.grace.ms"),
 	}
 }

@@ -134,7 +134,7 @@ func (s *Server) newConn(l *listener, nc net.Conn) *Conn {
 	c.answers.wake = make(chan struct{}, 1)
 	c.in.c, c.in.progress = c, now
 	c.in.attempt = c.in.tryRead
-	c.out = output{nc: nc, raw: c.raw, patience: s.limits.StallTimeout, scratch: &s.scratch}
+	c.out = output{nc: nc, raw: c.raw, patience: s.limits.StallTimeout, scratch: &s.scratch, cold: s.cold}
 	c.out.sendFn, c.out.fileFn = c.out.sendVector, c.out.sendFileRange
 	if tc, ok := nc.(*net.TCPConn); ok {
 		// A refusal leaves the system's own size, which serves as well.

@@ -91,6 +91,7 @@ type Server struct {
 	metrics   *metrics
 	slabs     slabs
 	scratch   sync.Pool
+	cold      *coldReads
 	listeners []*listener
 
 	ctx      context.Context // parent of all connections'
@@ -137,6 +138,7 @@ func New(o Options) (*Server, error) {
 		}
 		s.listeners = append(s.listeners, in)
 	}
+	s.cold = newColdReads(s.hardStop)
 	s.slabs.budget = &budget{limit: s.limits.MemoryBytes}
 	s.scratch.New = func() any { return new([scratchBytes]byte) }
 	s.mu.conns = make(map[*Conn]struct{})

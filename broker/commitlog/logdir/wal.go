@@ -29,7 +29,7 @@ func (m *Manager) wal(d *dir) (*wal.WAL, error) {
 		d.mu.Unlock()
 		return d.openWAL() // the directory may have failed meanwhile
 	}
-	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) { // those pass
+	if !full(err) && !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) { // those pass
 		m.fence(d, err)
 	}
 	return nil, err

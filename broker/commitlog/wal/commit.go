@@ -211,8 +211,9 @@ func (w *WAL) checkpoint() {
 		for _, m := range behind {
 			errs = append(errs, m.owner.SyncForWAL())
 		}
-		errs = append(errs, w.opts.Checkpoint())
-		if !w.giveUp(limit) {
+		saved := w.opts.Checkpoint()
+		errs = append(errs, saved)
+		if saved != nil || !w.giveUp(limit) { // a full disk may not take the checkpoint
 			w.opts.Logger.Warn("the write-ahead file is filling up and no log could be synced; trying again", "dir", w.opts.Dir, "error", errors.Join(errs...))
 			<-time.After(checkpointRetry)
 		}

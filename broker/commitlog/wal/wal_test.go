@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -27,8 +28,9 @@ type rig struct {
 	t  *testing.T
 	w  *WAL
 	mu sync.Mutex
-	// failed and checkpoints count the calls of the options.
+	// failed and checkpoints count the calls of the options; full is what the latter answer.
 	failed, checkpoints int
+	full                error
 }
 
 func newDisk(t testing.TB) *memfs.FS {
@@ -42,7 +44,7 @@ func newDisk(t testing.TB) *memfs.FS {
 func (r *rig) options(fsys vfs.FS) Options {
 	return Options{
 		FS: fsys, Dir: "/d", DirID: testDir, Bytes: MinBytes, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Checkpoint: func() error { r.mu.Lock(); defer r.mu.Unlock(); r.checkpoints++; return nil },
+		Checkpoint: func() error { r.mu.Lock(); defer r.mu.Unlock(); r.checkpoints++; return r.full },
 		Failed:     func(error) { r.mu.Lock(); defer r.mu.Unlock(); r.failed++ },
 	}
 }
@@ -316,6 +318,42 @@ func TestFullFileWaits(t *testing.T) {
 	}
 	if count(t, reg, "varve_wal_full_total") == 0 {
 		t.Error("no full stop was counted")
+	}
+}
+
+// TestNoCheckpointNoRoom: while the log dir's checkpoint can't be written, its log starts are
+// only in the file, and nothing of that is given up.
+func TestNoCheckpointNoRoom(t *testing.T) {
+	fsys := newDisk(t)
+	r := start(t, fsys)
+	r.full = syscall.ENOSPC
+	o := join(r.w, key(1, 0), 0)
+	if err := errors.Join(o.append(t, content(0, 10), true), o.member.Start(1)); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		for range 200 {
+			if err := o.append(t, content(o.appended, 5000), true); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	tries := func() int { r.mu.Lock(); defer r.mu.Unlock(); return r.checkpoints }
+	for tries() < 3 {
+		runtime.Gosched()
+	}
+	replay, err := Recover(fsys.CrashClone(0), "/d", testDir)
+	if err != nil || replay.For(key(1, 0)) == nil || replay.For(key(1, 0)).Start != 1 {
+		t.Errorf("the log start is gone: %v", err)
+	}
+	r.mu.Lock()
+	r.full = nil
+	r.mu.Unlock()
+	if err := <-done; err != nil {
+		t.Fatal(err)
 	}
 }
 
