@@ -13,6 +13,7 @@ import (
 
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/commitlog/logdir"
+	"github.com/varve-io/varve/broker/commitlog/wal"
 	"github.com/varve-io/varve/broker/controller"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
@@ -144,6 +145,7 @@ func (n *Node) openDirs(context.Context) error {
 			return replica.LogConfig(n.node().Topic(overrides))
 		},
 		Now: n.o.Now, Logger: n.logger, ProducerIDExpirationMs: n.node().ProducerIDExpirationMs, OpenFiles: logFiles,
+		WALBytes: n.config.WALBytes, WALMetrics: wal.NewMetrics(n.registry),
 		Marks: commitlog.Watermarks{EvictPercent: n.config.DiskEvictPercent, ThrottlePercent: n.config.DiskThrottlePercent, RefusePercent: n.config.DiskRefusePercent},
 		Pressed: func() {
 			select {

@@ -30,6 +30,7 @@ type loader struct {
 	snapshots []int64 // offsets, ascending
 	evicted   int64   // highest base of a segment file renamed away, -1 = none
 	debris    []string
+	trash     []trash // what waits for the next checkpoint
 	swaps     []int64 // bases of segments whose taking the place of others was interrupted
 
 	holes      holes
@@ -61,6 +62,18 @@ func load(l *Log) error {
 		return l.fail(err)
 	}
 	ld.install()
+	if ld.scanFrom < len(ld.segs) && (ld.c.Group || !l.opts.Redo.Empty()) {
+		// What is shown from here on must survive a power cut, and what was replayed is about to
+		// be dropped from the write-ahead file.
+		if err := (syncer{l}).sync(syncAll); err != nil {
+			return err
+		}
+	}
+	if ld.damage == nil {
+		l.mu.Lock()
+		l.opts.Redo = nil
+		l.mu.Unlock()
+	}
 	return nil
 }
 
@@ -401,7 +414,7 @@ func (ld *loader) install() {
 	m := &l.mu
 	m.loaded, m.segs, m.epochs = true, ld.segs, ld.epochs
 	m.latest = ld.epochs.latest()
-	m.txns = slices.Clone(ld.producers.txns)
+	m.txns, m.trash = slices.Clone(ld.producers.txns), append(m.trash, ld.trash...)
 	m.damage, m.holes = ld.damage, ld.holes
 	m.dirDirty = ld.found && ld.scanFrom < len(ld.segs)
 	if len(ld.segs) == 0 {
@@ -410,11 +423,17 @@ func (ld *loader) install() {
 	} else {
 		m.localStart = ld.segs[0].base
 	}
-	m.end, m.durable = end, end
+	m.end = end
 	m.highestRemote, m.recoveryPoint, m.logStart = kafka.NoOffset, 0, 0
 	if ld.known {
 		m.highestRemote, m.logStart = ld.state.HighestRemote, min(ld.state.LogStart, end)
 		m.recoveryPoint = min(ld.state.RecoveryPoint, end)
+	}
+	if m.durable = end; ld.scanFrom < len(ld.segs) {
+		m.durable = m.recoveryPoint
+	}
+	if redo := l.opts.Redo; redo != nil {
+		m.logStart = max(m.logStart, min(redo.Start, end))
 	}
 	if m.highestRemote < 0 { // nothing below the local start is elsewhere
 		m.logStart = max(m.logStart, m.localStart)

@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/varve-io/varve/broker/commitlog/wal"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/vfs"
 )
@@ -23,8 +24,8 @@ type Config struct {
 	FlushMessages      int64 // flush.messages; math.MaxInt64 = never
 	FlushMs            int64 // flush.ms; math.MaxInt64 = never
 	Compact            bool  // cleanup.policy has compact: offsets may be missing
-	// Group is varve.durability=group: Append returns once its bytes are synced. Without
-	// it the durable end is the appended one (Kafka's model).
+	// Group is varve.durability=group: what was appended is durable, and may be acknowledged
+	// and shown, when Durable has reached it. Without it that is at once (Kafka's model).
 	Group bool
 }
 
@@ -85,6 +86,12 @@ type Options struct {
 	// cut at the first damage. Otherwise only the last write can be torn, and damage
 	// in front of whole batches is reported.
 	PowerLost bool
+
+	// WAL answers the write-ahead file of the log dir, which appears with the first call. nil:
+	// in group mode each append syncs the log's own files.
+	WAL func() (*wal.WAL, error)
+	// Redo is what the write-ahead file holds of this log after a crash; nil for nothing.
+	Redo *wal.Redo
 
 	// ProducerIDExpirationMs is producer.id.expiration.ms.
 	ProducerIDExpirationMs int64

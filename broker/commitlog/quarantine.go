@@ -103,7 +103,7 @@ func (ld *loader) walk(f vfs.File, i int) (w walked, err error) {
 		if end > pos {
 			w.good = append(w.good, extent{pos, end - pos})
 		}
-		if why == nil && !last && s.next < limit && !ld.gaps() && ld.holes.end(s.next) < limit {
+		if why == nil && !last && s.next < limit && !ld.mayLack(s.next) && ld.holes.end(s.next) < limit {
 			w.cut, err = ld.mayCut(f, i, end, fmt.Errorf("the file ends at offset %d, the next segment starts at %d", s.next, limit))
 			if err != nil || w.cut {
 				return w, err
@@ -137,7 +137,7 @@ func (ld *loader) walk(f vfs.File, i int) (w walked, err error) {
 	case last:
 		s.next = ld.holes.end(s.next)
 	case s.next < limit:
-		if !ld.gaps() || w.why != nil {
+		if !ld.mayLack(s.next) || w.why != nil {
 			ld.addHole(s, limit, size, fmt.Errorf("%w; the next segment starts at %d", why, limit))
 		}
 		s.next = limit
@@ -148,7 +148,7 @@ func (ld *loader) walk(f vfs.File, i int) (w walked, err error) {
 // chain follows the batches of a segment from byte pos on and accounts for each. It
 // answers where and why the chain ends before the file does; why is nil when it does not.
 func (ld *loader) chain(f vfs.File, s *segment, pos, size, limit int64) (end int64, why, err error) {
-	sc := newScanner(f, pos, size, ld.chunk())
+	sc := newScanner(f, pos, size, chunk())
 	defer func() { ld.scanned += sc.pos - pos; ld.l.opts.Stats.scanned(sc.pos - pos) }()
 	for {
 		h, err := sc.header()
@@ -168,7 +168,7 @@ func (ld *loader) chain(f vfs.File, s *segment, pos, size, limit int64) (end int
 		if err := batch.CheckCRC(b); err != nil {
 			return sc.pos, err, nil
 		}
-		gap := h.BaseOffset > s.next && (ld.gaps() || ld.holes.end(s.next) >= h.BaseOffset)
+		gap := h.BaseOffset > s.next && (ld.mayLack(s.next) || ld.holes.end(s.next) >= h.BaseOffset)
 		if h.BaseOffset != s.next && !gap || h.LastOffset() >= limit {
 			return sc.pos, fmt.Errorf("batch of offsets %d to %d where %d follows", h.BaseOffset, h.LastOffset(), s.next), nil
 		}

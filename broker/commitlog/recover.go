@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/kafka"
@@ -22,6 +23,7 @@ import (
 func (ld *loader) recover() error {
 	if ld.scanFrom = 0; ld.found {
 		ld.dropEvicted()
+		ld.keepEvicted()
 		ld.removeDebris()
 	}
 	ld.holes = ld.holes.within(ld.firstBase(), math.MaxInt64)
@@ -36,14 +38,18 @@ func (ld *loader) recover() error {
 			return err
 		}
 	}
+	promised := ld.state.RecoveryPoint
+	if err := ld.redo(); err != nil {
+		return err
+	}
 	end := ld.end()
 	ld.holes = ld.holes.within(0, end)
 	if err := ld.saveHoles(); err != nil {
 		return err
 	}
-	if ld.known && end < ld.state.RecoveryPoint || ld.known && len(ld.segs) == 0 && ld.state.End > 0 {
+	if ld.known && end < promised || ld.known && len(ld.segs) == 0 && ld.state.End > 0 {
 		ld.hurt(fmt.Errorf("log %s in %s ends at %d; offsets up to %d were synced there: %w",
-			ld.l.opts.TP, ld.l.opts.Dir, end, max(ld.state.RecoveryPoint, ld.state.LocalStart), kafka.ErrCorrupt))
+			ld.l.opts.TP, ld.l.opts.Dir, end, max(promised, ld.state.LocalStart), kafka.ErrCorrupt))
 	}
 	if err := ld.readEpochs(end); err != nil {
 		return err
@@ -64,6 +70,13 @@ func (ld *loader) recover() error {
 
 // gaps says whether offsets may be missing: the log is compacted, or was.
 func (ld *loader) gaps() bool { return ld.c.Compact || ld.state.Gaps }
+
+// mayLack says whether nothing need be at offset. Compaction takes only what the last
+// checkpoint vouched for; behind that, and behind where the write-ahead file goes on, a gap
+// is what a power cut left, and is filled from there.
+func (ld *loader) mayLack(offset int64) bool {
+	return ld.gaps() && offset < max(ld.recoveryPoint(), ld.l.opts.Redo.First())
+}
 
 func (ld *loader) recoveryPoint() int64 {
 	if !ld.known {
@@ -89,6 +102,19 @@ func (ld *loader) dropEvicted() {
 	if first := ld.segs[0].base; first > ld.state.LocalStart {
 		ld.hurt(fmt.Errorf("%s: the first segment starts at offset %d, the log started at %d: %w", ld.l.dir, first, ld.state.LocalStart, kafka.ErrCorrupt))
 	}
+}
+
+// keepEvicted leaves the files that an eviction renamed for Reap: until a checkpoint knows
+// the new start, their names are what tells the next recovery, should this one be cut short,
+// that the first segments were not lost.
+func (ld *loader) keepEvicted() {
+	ld.debris = slices.DeleteFunc(ld.debris, func(name string) bool {
+		if !strings.HasSuffix(name, deletedSuffix) {
+			return false
+		}
+		ld.trash = append(ld.trash, trash{path: filepath.Join(ld.l.dir, name)})
+		return true
+	})
 }
 
 // hurt notes that files are missing.
@@ -154,7 +180,7 @@ func (ld *loader) scan(i int) error {
 	return ld.l.w.writeIndexes(s)
 }
 
-func (ld *loader) chunk() []byte { return make([]byte, recoverChunk) }
+func chunk() []byte { return make([]byte, recoverChunk) }
 
 // mayCut decides whether a log may end at a damaged place: where the last write was torn
 // it does; so it does, above the recovery point, where a power cut left holes. Anything

@@ -77,6 +77,11 @@ func (l *Log) TruncateTo(offset int64) error {
 	}
 	cut, err := (cutter{l}).shorter(segs[i], offset)
 	if err == nil {
+		err = l.w.leave(cut.next)
+	}
+	l.cutMu.Lock()
+	defer l.cutMu.Unlock()
+	if err == nil {
 		err = (cutter{l}).promiseLess(cut.next)
 	}
 	if err == nil {
@@ -189,6 +194,11 @@ func (l *Log) ResetTo(offset int64) error {
 	if err := l.Err(); errors.Is(err, ErrClosed) || errors.Is(err, kafka.InconsistentTopicID) {
 		return err
 	}
+	if err := l.w.quit(0); err != nil {
+		return err
+	}
+	l.cutMu.Lock()
+	defer l.cutMu.Unlock()
 	st := l.State()
 	st.RecoveryPoint, st.End, st.LatestEpoch, st.Suspect, st.Damaged = 0, 0, kafka.NoEpoch, true, true
 	l.mu.Lock()

@@ -87,6 +87,7 @@ type Node struct {
 	AddPartitionsRetryMs              int64
 	AddPartitionsRetryMaxMs           int64
 	LostLogDirs                       []kafka.UUID // ids of directories whose disks are gone for good
+	WALBytes                          int64
 
 	TierURL                           string // "" for no tier
 	TierCacheDir                      string
@@ -187,6 +188,7 @@ func newNode(l layers) (*Node, error) {
 		CleanerLoadFactor:        l.double("log.cleaner.io.buffer.load.factor"),
 		CleanerMaxBytesPerSecond: l.double("log.cleaner.io.max.bytes.per.second"),
 
+		WALBytes:                          l.int("varve.wal.bytes"),
 		TierURL:                           l.text("varve.tier.url"),
 		TierCacheBytes:                    l.int("varve.tier.cache.bytes"),
 		TierCleanIntervalMs:               l.int("varve.tier.clean.interval.ms"),

@@ -300,17 +300,6 @@ var (
 		return ""
 	}}
 
-	durability = Validator{"pagecache", func(v string) string {
-		switch v {
-		case "pagecache":
-			return ""
-		case "group":
-			return "Varve " + Version + " has no group durability yet; use pagecache, which survives the death of the process but not a power cut"
-		default:
-			return "String must be one of: pagecache, group"
-		}
-	}}
-
 	hostPort = Validator{"HOST:PORT", func(v string) string {
 		if v == "" {
 			return ""

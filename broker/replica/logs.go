@@ -99,12 +99,13 @@ func (m *Manager) settleStrays(img *metadata.Image) {
 	m.strays.Store(int64(strays))
 }
 
-// dirFailed has the fetches that wait for partitions in a failed directory look again: they
-// are to hear of it. It is called with a log locked.
+// dirFailed answers the produces that wait for partitions in a failed directory, and has the
+// fetches look again: they are to hear of it. It is called with a log locked.
 func (m *Manager) dirFailed(d logdir.DirInfo) {
 	m.wakers.submit(func() {
 		for _, p := range m.all() {
 			if log := p.Log(); log != nil && log.Dir() == d.Path {
+				p.failPending(kafka.KafkaStorageError) // what is not durable now will not be
 				p.wakeAll()
 			}
 		}

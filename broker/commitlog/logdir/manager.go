@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/varve-io/varve/broker/commitlog"
+	"github.com/varve-io/varve/broker/commitlog/wal"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/vfs"
 )
@@ -54,6 +55,10 @@ type Options struct {
 	// BootID names the machine's run; a start in another run may have lost un-synced
 	// writes. "" asks the operating system.
 	BootID string
+	// WALBytes is the size of the write-ahead file of a directory with group durability, 0 =
+	// wal.DefaultBytes; WALMetrics counts what it does, nil for nothing.
+	WALBytes   int64
+	WALMetrics *wal.Metrics
 	// Marks are the watermarks of each directory's disk.
 	Marks commitlog.Watermarks
 	// Pressed is told when the pressure on a disk grows. It must not block, nor call the Manager. May be nil.
@@ -104,9 +109,14 @@ type dir struct {
 	sequence uint64     // of the last one; guarded by writeMu
 	sealed   bool       // the last one was written at the close; guarded by writeMu
 
+	replay *wal.Replay // while the logs are opened
+
+	walMu sync.Mutex // one opener of the write-ahead file; taken before mu and Manager.mu
+
 	mu struct {
 		sync.Mutex
 		offline error
+		wal     *wal.WAL // nil before the first append in group mode
 	}
 }
 
@@ -233,6 +243,7 @@ func (m *Manager) logOptions(d *dir, tp kafka.TopicPartition, topicID kafka.UUID
 		Now: m.opts.Now, Logger: m.opts.Logger, ProducerIDExpirationMs: m.expiration.Load(),
 		Checkpoint: func() error { return m.writeCheckpoint(d, nil) },
 		Failed:     func(err error) { m.fence(d, err) },
+		WAL:        func() (*wal.WAL, error) { return m.wal(d) },
 	}
 }
 
@@ -256,7 +267,7 @@ func (m *Manager) Delete(tp kafka.TopicPartition, topicID kafka.UUID) error {
 // can't be trusted any more, and its logs refuse all work.
 func (m *Manager) fence(d *dir, err error) {
 	d.mu.Lock()
-	first := d.mu.offline == nil
+	first, w := d.mu.offline == nil, d.mu.wal
 	if first {
 		d.mu.offline = err
 	}
@@ -265,6 +276,9 @@ func (m *Manager) fence(d *dir, err error) {
 		return
 	}
 	m.opts.Logger.Error("log dir goes offline", "dir", d.path, "error", err)
+	if w != nil {
+		w.Fail(err)
+	}
 	for _, l := range m.logsIn(d) {
 		l.Fail(err)
 	}
@@ -451,9 +465,12 @@ func (m *Manager) closeDir(d *dir) error {
 		errs = append(errs, err)
 	})
 	if d.offline() != nil {
-		return errors.Join(errs...)
+		return errors.Join(append(errs, d.closeWAL(false))...)
 	}
 	if err := m.writeCheckpoint(d, closed); err != nil {
+		return errors.Join(append(errs, err, d.closeWAL(false))...)
+	}
+	if err := d.closeWAL(errors.Join(errs...) == nil); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
 	marker := strconv.AppendUint([]byte("1 "), d.sequence, 10)

@@ -332,6 +332,11 @@ func (m *Manager) openAll() error {
 				return err
 			}
 		}
+		if d.replay != nil {
+			if err := m.endReplay(d); err != nil {
+				return err
+			}
+		}
 	}
 	if len(m.DirectoryIDs()) == 0 {
 		return fmt.Errorf("no log dir is online: %w: %w", kafka.KafkaStorageError, m.dirs[0].offline())
@@ -421,6 +426,9 @@ func (m *Manager) readDir(d *dir) (*plan, error) {
 // and answers the logs to open.
 func (m *Manager) begin(d *dir, p *plan) (jobs []job, err error) {
 	cp := p.cp
+	if err := m.readWAL(d); err != nil {
+		return nil, err
+	}
 	marked, err := m.takeMarker(d, cp)
 	if err != nil {
 		return nil, err
@@ -431,7 +439,7 @@ func (m *Manager) begin(d *dir, p *plan) (jobs []job, err error) {
 		}
 	}
 	powerLost := cp == nil || m.boot == "" || cp.bootID != m.boot
-	p.clean = marked && !powerLost
+	p.clean = marked && !powerLost && d.replay == nil
 	known := map[kafka.TopicPartition]bool{}
 	if cp != nil {
 		d.sequence = cp.sequence
@@ -453,6 +461,7 @@ func (m *Manager) begin(d *dir, p *plan) (jobs []job, err error) {
 		}
 		o := m.logOptions(d, tp, id, m.opts.Config(tp, id))
 		o.Younger, o.PowerLost = cp != nil, powerLost
+		d.redo(&o)
 		jobs = append(jobs, job{dir: d, opts: o})
 	}
 	return jobs, nil
@@ -465,12 +474,14 @@ func (m *Manager) knownLog(d *dir, e *checkpointEntry, partitions map[kafka.Topi
 	if there && !id.IsZero() && id != e.TopicID {
 		o := m.logOptions(d, e.TP, id, m.opts.Config(e.TP, id))
 		o.Younger, o.PowerLost = true, powerLost
+		d.redo(&o)
 		return job{dir: d, opts: o}
 	}
 	o := m.logOptions(d, e.TP, e.TopicID, m.opts.Config(e.TP, e.TopicID))
 	st := e.State
 	o.State, o.PowerLost = &st, powerLost
 	o.Clean = marked && e.closed && (there || e.End == 0)
+	d.redo(&o)
 	return job{dir: d, opts: o}
 }
 
