@@ -14,6 +14,7 @@ import (
 
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/commitlog/logdir"
+	"github.com/varve-io/varve/broker/commitlog/wal"
 	"github.com/varve-io/varve/broker/controller"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
@@ -185,10 +186,17 @@ func (n *Node) ownDirs() []string {
 func (n *Node) openDirs(context.Context) error {
 	img := n.controller.Image()
 	logFiles, _ := shareDescriptors(descriptorLimit())
+	stats := new(commitlog.Stats)
+	progress := &logdir.Progress{Stats: stats}
+	if n.admin != nil {
+		n.admin.watch(progress.String)
+		defer n.admin.watch(nil)
+	}
+	watchRecovery(n.registry, stats)
 	o := logdir.Options{
-		FS: n.o.FS, Dirs: n.config.LogDirs, ClusterID: n.clusterID, NodeID: n.config.NodeID, Own: n.ownDirs(),
-		Config: n.logConfigs(img),
-		Now:    n.o.Now, Logger: n.logger, ProducerIDExpirationMs: n.node().ProducerIDExpirationMs, OpenFiles: logFiles,
+		FS: n.o.FS, Dirs: n.config.LogDirs, ClusterID: n.clusterID, NodeID: n.config.NodeID, Own: n.ownDirs(), Lost: n.config.LostLogDirs,
+		Config: n.logConfigs(img), Stats: stats, Progress: progress, WALBytes: n.config.WALBytes, WALMetrics: wal.NewMetrics(n.registry),
+		Now: n.o.Now, Logger: n.logger, ProducerIDExpirationMs: n.node().ProducerIDExpirationMs, OpenFiles: logFiles,
 		Cordoned: func() []string { return n.node().CordonedLogDirs },
 		Offline: func(logdir.DirInfo) {
 			select {

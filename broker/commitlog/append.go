@@ -18,7 +18,7 @@ const producerSweepMs = 10 * 60 * 1000
 
 // Append writes b, one batch that broker/batch has validated, whose header is h. It
 // rewrites base offset and leader epoch in b and keeps no alias of it. On return the
-// bytes are in the page cache; in group mode they are synced.
+// bytes are in the page cache; in group mode they are durable when Durable has reached them.
 //
 // The producer rules I1–I3 apply: a retry of one of the last five batches answers
 // Duplicate with the first try's offsets; errors wrap kafka.OutOfOrderSequenceNumber,
@@ -60,6 +60,9 @@ func AppendFrom(l *Log, b []byte, h batch.Header, leaderEpoch int32, from Origin
 	if err := l.opts.Room.take(h.Size(), l.opts.Own); err != nil {
 		return Appended{}, fmt.Errorf("log %s: no appends for now: %w", l.opts.TP, err)
 	}
+	if err := l.w.enter(&c); err != nil {
+		return Appended{}, err
+	}
 	h.BaseOffset, h.LeaderEpoch = end, leaderEpoch
 	batch.SetBaseOffset(b, end)
 	batch.SetLeaderEpoch(b, leaderEpoch)
@@ -71,7 +74,7 @@ func AppendFrom(l *Log, b []byte, h batch.Header, leaderEpoch int32, from Origin
 	if h.IsLogAppendTime() {
 		out.AppendTimeMs = h.MaxTimestampMs
 	}
-	return out, l.w.flushAfterAppend(&c, int64(h.LastOffsetDelta)+1)
+	return out, l.w.flushAfterAppend(&c, b, &h)
 }
 
 // checkProducer applies the producer rules. It answers the content of a transaction

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/varve-io/varve/broker/kafka"
@@ -113,6 +114,9 @@ func (c *Copy) pass(ctx context.Context) error {
 			return err
 		}
 		size += c.done[s].size
+	}
+	if _, err := c.asides(ctx); err != nil {
+		return err
 	}
 	c.mu.Lock()
 	c.mu.size = size
@@ -328,11 +332,18 @@ func (c *Copy) Finish(commit func(State) error) error {
 	if err := c.clear(names); err != nil {
 		return c.target(".", err)
 	}
+	// From here on the old directory's write-ahead file brings nothing back, whoever owns the log
+	// after a crash. On error the log joins again.
+	if err := l.w.handOver(); err != nil {
+		return err
+	}
 	st := l.State()
 	st.RecoveryPoint, st.Sealed = st.End, true
 	if err := commit(st); err != nil {
 		return err
 	}
+	l.cutMu.Lock()
+	defer l.cutMu.Unlock()
 	(cutter{l}).shut()
 	return nil
 }
@@ -362,9 +373,9 @@ func (c *Copy) rest() (map[string]bool, error) {
 	l := c.l
 	l.mu.RLock()
 	segs, end := slices.Clone(l.mu.segs), l.mu.end
-	epochs := AppendEpochCheckpoint(nil, l.mu.epochs.entries)
+	epochs, holes := AppendEpochCheckpoint(nil, l.mu.epochs.entries), l.mu.holes
 	l.mu.RUnlock()
-	names := map[string]bool{PartitionMetadataName: true}
+	names := map[string]bool{PartitionMetadataName: true, DamageName: len(holes) > 0}
 	pace := c.pace
 	c.pace = func(context.Context, int64) error { return nil }
 	defer func() { c.pace = pace }()
@@ -391,6 +402,16 @@ func (c *Copy) rest() (map[string]bool, error) {
 			names[segmentName(s.base, txnIndexSuffix)] = true
 		}
 	}
+	asides, err := c.asides(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range asides {
+		names[name] = true
+	}
+	if err := writeHoles(l.opts.FS, c.dir, holes); err != nil {
+		return nil, c.target(DamageName, err)
+	}
 	if len(segs) == 0 {
 		return names, nil
 	}
@@ -399,6 +420,81 @@ func (c *Copy) rest() (map[string]bool, error) {
 		return nil, err
 	}
 	return names, c.target(epochFile, vfs.WriteFileAtomic(l.opts.FS, filepath.Join(c.dir, epochFile), epochs))
+}
+
+// asides copies the damaged files that were set aside, which stay as long as the partition
+// does, and answers their names. One that can't be read is left behind.
+func (c *Copy) asides(ctx context.Context) (names []string, err error) {
+	fs := c.l.opts.FS
+	entries, err := fs.ReadDir(c.l.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w: %w", c.l.dir, kafka.KafkaStorageError, err)
+	}
+	for _, e := range entries {
+		if e.IsDir() || !strings.Contains(e.Name(), asideInfix) {
+			continue
+		}
+		if _, err := fs.Stat(filepath.Join(c.dir, e.Name())); errors.Is(err, os.ErrNotExist) {
+			if err := c.aside(ctx, e.Name()); errors.Is(err, errUnread) {
+				c.l.opts.Logger.Error("a file that was set aside can't be read; it does not move with its log", "file", filepath.Join(c.l.dir, e.Name()), "error", err)
+				continue
+			} else if err != nil {
+				return nil, err
+			}
+		} else if err != nil {
+			return nil, c.target(e.Name(), err)
+		}
+		names = append(names, e.Name())
+	}
+	return names, nil
+}
+
+// errUnread says that a file of the log itself could not be read.
+var errUnread = errors.New("not readable")
+
+// aside copies one such file; it gets its name when it is whole and durable.
+func (c *Copy) aside(ctx context.Context, name string) error {
+	fs, path := c.l.opts.FS, filepath.Join(c.l.dir, name)
+	src, err := fs.OpenFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w: %w", path, errUnread, err)
+	}
+	defer src.Close()
+	info, err := src.Stat()
+	if err != nil {
+		return fmt.Errorf("stat %s: %w: %w", path, errUnread, err)
+	}
+	to := filepath.Join(c.dir, name)
+	dst, err := fs.OpenFile(to+vfs.TempSuffix, os.O_RDWR|os.O_CREATE|os.O_TRUNC, filePerm)
+	if err != nil {
+		return c.target(name, err)
+	}
+	b := make([]byte, min(copyChunk, max(1, info.Size())))
+	for off := int64(0); off < info.Size() && err == nil; off += int64(len(b)) {
+		b = b[:min(int64(len(b)), info.Size()-off)]
+		if err = c.pace(ctx, int64(len(b))); err != nil {
+			break
+		}
+		if _, err = src.ReadAt(b, off); err != nil {
+			err = fmt.Errorf("read %s at %d: %w: %w", path, off, errUnread, err)
+		} else if err = c.target(name, c.room.take(int64(len(b)), false)); err == nil {
+			_, err = dst.WriteAt(b, off)
+			err = c.target(name, err)
+		}
+	}
+	if err == nil {
+		err = c.target(name, dst.Sync())
+	}
+	if closed := dst.Close(); err == nil {
+		err = c.target(name, closed)
+	}
+	if err == nil {
+		err = c.target(name, fs.Rename(to+vfs.TempSuffix, to))
+	}
+	return err
 }
 
 // clear removes what the copy has beyond names, and makes its directory durable.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/varve-io/varve/broker/kafka"
 )
 
 // Node is the resolved settings of one broker. It is immutable: a change makes a new Node,
@@ -86,6 +88,8 @@ type Node struct {
 	TransactionTopicSegmentBytes      int64
 	AddPartitionsRetryMs              int64
 	AddPartitionsRetryMaxMs           int64
+	LostLogDirs                       []kafka.UUID // ids of directories whose disks are gone for good
+	WALBytes                          int64
 
 	TierURL                           string // "" for no tier
 	TierCacheDir                      string
@@ -187,6 +191,7 @@ func newNode(l layers) (*Node, error) {
 		CleanerLoadFactor:        l.double("log.cleaner.io.buffer.load.factor"),
 		CleanerMaxBytesPerSecond: l.double("log.cleaner.io.max.bytes.per.second"),
 
+		WALBytes:                          l.int("varve.wal.bytes"),
 		TierURL:                           l.text("varve.tier.url"),
 		TierCacheBytes:                    l.int("varve.tier.cache.bytes"),
 		TierCleanIntervalMs:               l.int("varve.tier.clean.interval.ms"),
@@ -202,6 +207,11 @@ func newNode(l layers) (*Node, error) {
 		layers: l,
 	}
 	n.setCoordinators(l)
+	for _, id := range l.list("varve.log.dirs.lost") {
+		if u, err := kafka.ParseUUID(id); err == nil { // the table has checked it
+			n.LostLogDirs = append(n.LostLogDirs, u)
+		}
+	}
 	n.MetadataDir = nameOr(l.text("varve.metadata.dir"), filepath.Join(n.LogDirs[0], "metadata"))
 	n.TierCacheDir = nameOr(l.text("varve.tier.cache.dir"), filepath.Join(n.LogDirs[0], "cache"))
 	var errListeners error

@@ -25,6 +25,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -82,7 +83,8 @@ type Manager struct {
 	moves  moves
 	assign func(ctx context.Context, topicID kafka.UUID, partition int32, dir kafka.UUID) error
 
-	applied bool // Apply was called
+	applied bool         // Apply was called
+	strays  atomic.Int64 // logs found at the start that belong to no topic
 
 	// ctx ends with Close, and with it all work on the object store.
 	ctx    context.Context
@@ -225,7 +227,7 @@ func (m *Manager) Held() iter.Seq[*Partition] {
 func (m *Manager) Apply(img *metadata.Image, d *metadata.Delta) error {
 	if !m.applied {
 		m.applied = true
-		m.reportStrays(img)
+		m.settleStrays(img)
 		defer m.resumeMoves()
 	}
 	var errs []error

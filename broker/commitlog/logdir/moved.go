@@ -124,7 +124,8 @@ func (m opener) readMoved(d *dir, name string, c *contents) error {
 	v.unique = unique
 	_, there := c.partitions[tp]
 	if c.futures[tp] == unique || !there {
-		return removeDurably(m.opts.FS, d.path, path) // the move did not come to its end
+		c.void = append(c.void, path) // the move did not come to its end
+		return nil
 	}
 	if old := c.moved[tp]; old == nil || old.sequence < v.sequence {
 		c.moved[tp] = v

@@ -52,7 +52,7 @@ func Open(o Options) (*Manager, error) {
 	if m.boot == "" {
 		m.boot = machineBootID(o.FS)
 	}
-	found, err := inspect(&o)
+	found, err := lookAll(&o)
 	if err != nil {
 		return nil, err
 	}
@@ -84,8 +84,8 @@ type inspected struct {
 	offline error
 }
 
-// inspect looks at all directories and changes nothing.
-func inspect(o *Options) ([]inspected, error) {
+// lookAll looks at all directories and changes nothing.
+func lookAll(o *Options) ([]inspected, error) {
 	var out []inspected
 	seen := map[kafka.UUID]string{}
 	paths := map[string]bool{}
@@ -108,21 +108,49 @@ func inspect(o *Options) ([]inspected, error) {
 		}
 		out = append(out, d)
 	}
-	var missing []string
-	for _, id := range o.KnownDirs {
-		if _, ok := seen[id]; !ok {
-			missing = append(missing, id.String())
-		}
-	}
-	for i := range out {
-		if d := &out[i]; !d.ours && d.offline == nil && len(missing) > 0 && !o.AcceptLost {
-			d.offline = fmt.Errorf("%s is empty, but the cluster knows log dir %s of this node, which no configured directory is: "+
-				"mount the disk that is missing; if it is lost for good, put a %s with that directory.id, version=1, cluster.id=%s and node.id=%d here, "+
-				"and what the object store holds comes back: %w",
-				d.path, strings.Join(missing, ", "), metaName, o.ClusterID, o.NodeID, kafka.KafkaStorageError)
-		}
-	}
+	o.replaceLost(out, seen)
 	return out, nil
+}
+
+// replaceLost gives the identities of lost directories to empty ones, as far as the operator
+// said so; the other empty ones are offline while a known directory is missing.
+func (o *Options) replaceLost(found []inspected, seen map[kafka.UUID]string) {
+	var missing, lost []kafka.UUID
+	for _, id := range o.KnownDirs {
+		if _, ok := seen[id]; ok {
+			continue
+		}
+		if slices.Contains(o.Lost, id) {
+			lost = append(lost, id)
+		} else {
+			missing = append(missing, id)
+		}
+	}
+	for i := range found {
+		d := &found[i]
+		switch {
+		case d.ours || d.offline != nil:
+		case len(lost) > 0:
+			d.meta.directoryID, lost = lost[0], lost[1:]
+			o.Logger.Warn("an empty log dir takes the place of a lost one; what the object store does not hold of its partitions is gone",
+				"dir", d.path, "directory.id", d.meta.directoryID.String())
+		case len(missing) > 0:
+			d.offline = fmt.Errorf("%s is empty, but the cluster knows log dir %s of this node, which no configured directory is: "+
+				"mount the disk that is missing; if it is lost for good, set varve.log.dirs.lost=%s, and what the object store holds comes back: %w",
+				d.path, join(missing), missing[0], kafka.KafkaStorageError)
+		}
+	}
+	if len(lost) > 0 {
+		o.Logger.Warn("no directory of log.dirs is empty and could take the place of a lost one; its partitions stay offline", "directory.id", join(lost))
+	}
+}
+
+func join(ids []kafka.UUID) string {
+	var out []string
+	for _, id := range ids {
+		out = append(out, id.String())
+	}
+	return strings.Join(out, ", ")
 }
 
 // look reads whose a directory is.
@@ -167,7 +195,7 @@ func lookEmpty(o *Options, d *inspected) error {
 			continue
 		}
 		switch e.Name() {
-		case lockName, "lost+found", metaName + vfs.TempSuffix, checkpointName, checkpointName + vfs.TempSuffix:
+		case lockName, "lost+found", metaName + vfs.TempSuffix, CheckpointName, CheckpointName + vfs.TempSuffix:
 			// what a mount point has, or a crash while formatting leaves
 		default:
 			return fmt.Errorf("%s holds files (%s) but no %s: it is no log dir; name an empty directory: %w",
@@ -237,7 +265,9 @@ func (m *Manager) format(d *dir) error {
 	if _, err := m.opts.FS.Stat(filepath.Join(d.path, metaName)); err == nil {
 		return fmt.Errorf("%s was taken meanwhile: %w", d.path, ErrInUse)
 	}
-	d.id = kafka.NewUUID()
+	if d.id.IsZero() {
+		d.id = kafka.NewUUID()
+	}
 	if err := m.writeCheckpoint(d, nil); err != nil {
 		return err
 	}
@@ -256,14 +286,15 @@ type job struct {
 	moved *moved
 }
 
-// openAll opens the logs of all directories.
+// openAll opens the logs of all directories. Nothing is changed in any before it is known
+// that no partition is in two of them, files of moves considered.
 func (m *Manager) openAll() error {
 	var all []*contents
 	for _, d := range m.dirs {
 		if d.offline() != nil {
 			continue
 		}
-		c, err := m.readDir(d)
+		c, err := (opener{m}).readDir(d)
 		if errors.Is(err, kafka.KafkaStorageError) {
 			m.fence(d, err)
 			continue
@@ -274,16 +305,27 @@ func (m *Manager) openAll() error {
 		all = append(all, c)
 	}
 	settleOwners(all)
-	var jobs []job
 	at := map[kafka.TopicPartition]*dir{}
 	for _, c := range all {
-		for _, j := range (opener{m}).jobs(c) {
-			if other := at[j.opts.TP]; other != nil {
-				return fmt.Errorf("%s and %s both hold partition %s; move one away: %w", other.path, c.dir.path, j.opts.TP, ErrForeign)
+		for tp := range c.owned() {
+			if other := at[tp]; other != nil {
+				return fmt.Errorf("%s and %s both hold partition %s; move one away: %w", other.path, c.dir.path, tp, ErrForeign)
 			}
-			at[j.opts.TP] = c.dir
-			jobs = append(jobs, j)
+			at[tp] = c.dir
 		}
+	}
+	var jobs []job
+	var open []*contents
+	for _, c := range all {
+		more, err := (opener{m}).begin(c)
+		if errors.Is(err, kafka.KafkaStorageError) {
+			m.fence(c.dir, err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		jobs, open = append(jobs, more...), append(open, c)
 		for tp, unique := range c.futures {
 			m.mu.futures[futureKey{tp, c.dir}] = unique
 		}
@@ -291,9 +333,15 @@ func (m *Manager) openAll() error {
 	if err := m.openLogs(jobs); err != nil {
 		return err
 	}
-	for _, c := range all {
-		if d := c.dir; (!c.marked || (opener{m}).powerLost(c)) && d.offline() == nil {
+	for _, c := range open {
+		d := c.dir
+		if !c.clean && d.offline() == nil {
 			if err := m.writeCheckpoint(d, nil); err != nil && d.offline() == nil {
+				return err
+			}
+		}
+		if d.replay != nil {
+			if err := m.endReplay(d); err != nil {
 				return err
 			}
 		}
@@ -304,46 +352,55 @@ func (m *Manager) openAll() error {
 	return nil
 }
 
-// openLogs opens, and where needed recovers, several logs at once.
+// openLogs opens, and where needed recovers, several logs at once of each directory: disks
+// do not wait for each other.
 func (m *Manager) openLogs(jobs []job) error {
+	byDir := map[*dir][]job{}
+	var scans int64
+	for _, j := range jobs {
+		byDir[j.dir] = append(byDir[j.dir], j)
+		if !j.opts.Clean {
+			scans++
+		}
+	}
+	m.opts.Progress.begin(int64(len(jobs)), scans)
 	var mu sync.Mutex
 	var errs []error
-	each(m.opts.RecoveryThreads, jobs, func(j job) {
-		l, err := commitlog.Open(j.opts)
-		if err != nil {
-			mu.Lock()
-			defer mu.Unlock()
-			errs = append(errs, fmt.Errorf("open log %s in %s: %w", j.opts.TP, j.dir.path, err))
-			return
-		}
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		put(m, j.opts.TP, placed{log: l, dir: j.dir, moved: j.moved})
-	})
+	var wg sync.WaitGroup
+	for d, jobs := range byDir {
+		wg.Go(func() {
+			began := m.opts.Now()
+			each(m.opts.RecoveryThreads, jobs, func(j job) {
+				if err := m.openLog(j); err != nil {
+					mu.Lock()
+					defer mu.Unlock()
+					errs = append(errs, err)
+				}
+			})
+			m.opts.Logger.Info("opened the logs of a log dir", "dir", d.path, "logs", len(jobs), "took", m.opts.Now().Sub(began))
+		})
+	}
+	wg.Wait()
 	return errors.Join(errs...)
 }
 
-// readDir reads a directory's checkpoint and listing, and takes its clean-shutdown marker
-// away. Copies that a move was making, and what moves left to settle, are in it too.
-func (m *Manager) readDir(d *dir) (*contents, error) {
-	c := &contents{dir: d, partitions: map[kafka.TopicPartition]kafka.UUID{}, futures: map[kafka.TopicPartition]string{},
-		moved: map[kafka.TopicPartition]*moved{}, stale: map[kafka.TopicPartition]bool{}}
-	var err error
-	if c.checkpoint, err = m.readCheckpoint(d); err != nil {
-		return nil, err
+func (m *Manager) openLog(j job) error {
+	l, err := commitlog.Open(j.opts)
+	if err != nil {
+		return fmt.Errorf("open log %s in %s: %w", j.opts.TP, j.dir.path, err)
 	}
-	if c.checkpoint != nil {
-		d.sequence = c.checkpoint.sequence
+	m.mu.Lock()
+	put(m, j.opts.TP, placed{log: l, dir: j.dir, moved: j.moved})
+	m.mu.Unlock()
+	if m.opts.Progress.opened(!j.opts.Clean) {
+		m.opts.Logger.Info("recovering logs", "progress", m.opts.Progress.String())
 	}
-	if c.marked, err = m.takeMarker(d, c.checkpoint); err != nil {
-		return nil, err
-	}
-	return c, m.listPartitions(c)
+	return nil
 }
 
 // readCheckpoint answers nil when there is none to be trusted: then every log is scanned.
 func (m *Manager) readCheckpoint(d *dir) (*checkpoint, error) {
-	path := filepath.Join(d.path, checkpointName)
+	path := filepath.Join(d.path, CheckpointName)
 	b, err := vfs.ReadFile(m.opts.FS, path)
 	if err == nil {
 		var cp *checkpoint
@@ -362,83 +419,6 @@ func (m *Manager) readCheckpoint(d *dir) (*checkpoint, error) {
 		return nil, nil
 	}
 	return nil, fmt.Errorf("read %s: %w: %w", path, kafka.KafkaStorageError, err)
-}
-
-// takeMarker says whether the clean-shutdown marker belongs to the checkpoint, and
-// removes it, durably: from here on a crash is a crash.
-func (m *Manager) takeMarker(d *dir, cp *checkpoint) (bool, error) {
-	path := filepath.Join(d.path, cleanName)
-	b, err := vfs.ReadFile(m.opts.FS, path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("read %s: %w: %w", path, kafka.KafkaStorageError, err)
-	}
-	if err := errors.Join(m.opts.FS.Remove(path), m.opts.FS.SyncDir(d.path)); err != nil {
-		return false, fmt.Errorf("remove %s: %w: %w", path, kafka.KafkaStorageError, err)
-	}
-	return cp != nil && string(b) == fmt.Sprintf("1 %d\n", cp.sequence), nil
-}
-
-// listPartitions finds the partitions' directories with their topic ids, the zero id where
-// that can't be read, and finishes deletions that a crash interrupted. After a clean stop the
-// checkpoint's topic ids are taken for those of its directories: opening a log checks them.
-func (m *Manager) listPartitions(c *contents) error {
-	d := c.dir
-	entries, err := m.opts.FS.ReadDir(d.path)
-	if err != nil {
-		return fmt.Errorf("list %s: %w: %w", d.path, kafka.KafkaStorageError, err)
-	}
-	trusted := map[kafka.TopicPartition]kafka.UUID{}
-	if c.marked && !(opener{m}).powerLost(c) {
-		for i := range c.checkpoint.entries {
-			if e := &c.checkpoint.entries[i]; e.closed {
-				trusted[e.TP] = e.TopicID
-			}
-		}
-	}
-	var moves []string
-	for _, e := range entries {
-		path := filepath.Join(d.path, e.Name())
-		if _, _, ok := parseMoveName(e.Name(), movedSuffix); ok && !e.IsDir() {
-			moves = append(moves, e.Name())
-			continue
-		}
-		if !e.IsDir() {
-			if strings.HasSuffix(e.Name(), movedSuffix+vfs.TempSuffix) {
-				_ = m.opts.FS.Remove(path) // debris; what is left is found again
-			}
-			continue
-		}
-		if strings.HasSuffix(e.Name(), commitlog.DeletedDirSuffix) {
-			if err := m.opts.FS.RemoveAll(path); err != nil {
-				m.opts.Logger.Warn("could not remove a deleted partition", "dir", path, "error", err)
-			}
-			continue
-		}
-		if tp, unique, ok := parseMoveName(e.Name(), futureSuffix); ok {
-			c.futures[tp] = unique
-			continue
-		}
-		tp, ok := commitlog.ParseDirName(e.Name())
-		if !ok {
-			continue
-		}
-		id, known := trusted[tp]
-		if !known {
-			if id, err = m.topicID(path); err != nil {
-				return err
-			}
-		}
-		c.partitions[tp] = id
-	}
-	for _, name := range moves {
-		if err := (opener{m}).readMoved(d, name, c); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (m *Manager) topicID(path string) (kafka.UUID, error) {

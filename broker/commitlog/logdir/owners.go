@@ -1,24 +1,63 @@
 package logdir
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/varve-io/varve/broker/commitlog"
+	"github.com/varve-io/varve/broker/commitlog/wal"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/vfs"
 )
 
 // contents is what a log dir holds at start.
 type contents struct {
 	dir        *dir
-	checkpoint *checkpoint // nil when there is none to be trusted
-	marked     bool        // closed in order, with that checkpoint
-	partitions map[kafka.TopicPartition]kafka.UUID
-	futures    map[kafka.TopicPartition]string // unique part of the name
+	checkpoint *checkpoint                         // nil when there is none to be trusted
+	marker     bool                                // there is a clean-shutdown marker
+	marked     bool                                // closed in order, with that checkpoint
+	clean      bool                                // the checkpoint may stay as it is
+	partitions map[kafka.TopicPartition]kafka.UUID // directories with their topic ids, zero where that can't be read
+	futures    map[kafka.TopicPartition]string     // unique part of the name
 	moved      map[kafka.TopicPartition]*moved
-	stale      map[kafka.TopicPartition]bool // moved into another directory
+	stale      map[kafka.TopicPartition]kafka.UUID // moved into another directory: the topic id
+
+	void    []string // files of moves that did not come to their end
+	debris  []string // files that a crash cut short
+	deleted []string // directories on their way out
+}
+
+// replaced says that the checkpoint's entry of tp is of an earlier life here: a move has
+// brought the log since.
+func (c *contents) replaced(tp kafka.TopicPartition) bool {
+	v := c.moved[tp]
+	return v != nil && c.checkpoint.sequence <= v.sequence
+}
+
+// owned are the partitions of which there is a log to open here, once owners are settled.
+func (c *contents) owned() map[kafka.TopicPartition]bool {
+	out := map[kafka.TopicPartition]bool{}
+	if c.checkpoint != nil {
+		for i := range c.checkpoint.entries {
+			if tp := c.checkpoint.entries[i].TP; !c.replaced(tp) {
+				out[tp] = true
+			}
+		}
+	}
+	for tp, id := range c.partitions {
+		if !id.IsZero() || c.moved[tp] != nil {
+			out[tp] = true
+		}
+	}
+	for tp := range c.stale {
+		delete(out, tp)
+	}
+	return out
 }
 
 // settleOwners finds the logs of which two directories have a copy because a crash, or a disk
@@ -28,7 +67,7 @@ func settleOwners(all []*contents) {
 		for tp, v := range c.moved {
 			for _, other := range all {
 				if other != c && slices.Contains(v.former, other.dir.id) {
-					other.stale[tp] = true
+					other.stale[tp] = v.entry.TopicID
 				}
 			}
 		}
@@ -43,60 +82,169 @@ func (m opener) powerLost(c *contents) bool {
 	return c.checkpoint == nil || m.boot == "" || c.checkpoint.bootID != m.boot
 }
 
+// readDir reads a directory's checkpoint, marker and listing, and changes nothing. Copies that
+// a move was making, and what moves left to settle, are in it too.
+func (m opener) readDir(d *dir) (*contents, error) {
+	c := &contents{dir: d, partitions: map[kafka.TopicPartition]kafka.UUID{}, futures: map[kafka.TopicPartition]string{},
+		moved: map[kafka.TopicPartition]*moved{}, stale: map[kafka.TopicPartition]kafka.UUID{}}
+	var err error
+	if c.checkpoint, err = m.readCheckpoint(d); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(d.path, cleanName)
+	b, err := vfs.ReadFile(m.opts.FS, path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read %s: %w: %w", path, kafka.KafkaStorageError, err)
+	}
+	c.marker = err == nil
+	c.marked = c.marker && c.checkpoint != nil && string(b) == fmt.Sprintf("1 %d\n", c.checkpoint.sequence)
+	return c, m.listPartitions(c)
+}
+
+// listPartitions finds the partitions' directories with their topic ids, and what is to be
+// removed. After a clean stop the checkpoint's topic ids are taken for those of its
+// directories: opening a log checks them.
+func (m opener) listPartitions(c *contents) error {
+	d := c.dir
+	entries, err := m.opts.FS.ReadDir(d.path)
+	if err != nil {
+		return fmt.Errorf("list %s: %w: %w", d.path, kafka.KafkaStorageError, err)
+	}
+	trusted := map[kafka.TopicPartition]kafka.UUID{}
+	if c.marked && !m.powerLost(c) {
+		for i := range c.checkpoint.entries {
+			if e := &c.checkpoint.entries[i]; e.closed {
+				trusted[e.TP] = e.TopicID
+			}
+		}
+	}
+	var moves []string
+	for _, e := range entries {
+		path := filepath.Join(d.path, e.Name())
+		if !e.IsDir() {
+			if _, _, ok := parseMoveName(e.Name(), movedSuffix); ok {
+				moves = append(moves, e.Name())
+			} else if strings.HasSuffix(e.Name(), movedSuffix+vfs.TempSuffix) {
+				c.debris = append(c.debris, path)
+			}
+			continue
+		}
+		if strings.HasSuffix(e.Name(), commitlog.DeletedDirSuffix) {
+			c.deleted = append(c.deleted, path)
+			continue
+		}
+		if tp, unique, ok := parseMoveName(e.Name(), futureSuffix); ok {
+			c.futures[tp] = unique
+			continue
+		}
+		tp, ok := commitlog.ParseDirName(e.Name())
+		if !ok {
+			continue
+		}
+		id, known := trusted[tp]
+		if !known {
+			if id, err = m.topicID(path); err != nil {
+				return err
+			}
+		}
+		c.partitions[tp] = id
+	}
+	for _, name := range moves {
+		if err := m.readMoved(d, name, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begin reads the write-ahead file, takes the clean-shutdown marker away, durably (from here
+// on a crash is a crash), finishes what a crash interrupted, and answers the logs to open.
+func (m opener) begin(c *contents) ([]job, error) {
+	d := c.dir
+	if c.checkpoint != nil {
+		d.sequence = c.checkpoint.sequence
+	}
+	if err := m.readWAL(d); err != nil {
+		return nil, err
+	}
+	c.clean = c.marked && !m.powerLost(c) && d.replay == nil
+	if c.marker {
+		if err := removeDurably(m.opts.FS, d.path, filepath.Join(d.path, cleanName)); err != nil {
+			return nil, err
+		}
+	}
+	for _, path := range c.void {
+		if err := removeDurably(m.opts.FS, d.path, path); err != nil {
+			return nil, err
+		}
+	}
+	for _, path := range slices.Concat(c.debris, c.deleted) {
+		if err := m.opts.FS.RemoveAll(path); err != nil { // what is left is found again
+			m.opts.Logger.Warn("could not remove what a crash has left", "path", path, "error", err)
+		}
+	}
+	for tp, id := range c.stale { // its records went with it: the new directory has them
+		d.replay.For(wal.Key{TopicID: id, Partition: tp.Partition})
+	}
+	return m.jobs(c), nil
+}
+
 // jobs answers the logs of a directory to open.
 func (m opener) jobs(c *contents) []job {
-	var jobs []job
+	owned := c.owned()
+	jobs := make([]job, 0, len(owned))
 	known := map[kafka.TopicPartition]bool{}
 	if c.checkpoint != nil {
-		jobs = make([]job, 0, len(c.checkpoint.entries))
 		for i := range c.checkpoint.entries {
 			e := &c.checkpoint.entries[i]
-			if v := c.moved[e.TP]; v != nil && c.checkpoint.sequence <= v.sequence {
-				continue // of an earlier life here
-			}
-			if known[e.TP] = true; !c.stale[e.TP] {
+			if owned[e.TP] && !c.replaced(e.TP) {
+				known[e.TP] = true
 				jobs = append(jobs, m.knownLog(c, e))
 			}
 		}
 	}
 	for _, tp := range slices.SortedFunc(maps.Keys(c.partitions), func(a, b kafka.TopicPartition) int { return strings.Compare(a.String(), b.String()) }) {
-		if known[tp] || c.stale[tp] {
-			continue
-		}
-		if v := c.moved[tp]; v != nil {
-			jobs = append(jobs, m.knownLog(c, &v.entry))
-			continue
-		}
-		id := c.partitions[tp]
-		if id.IsZero() {
+		_, stale := c.stale[tp]
+		switch v := c.moved[tp]; {
+		case known[tp] || stale:
+		case !owned[tp]:
 			m.opts.Logger.Warn("partition directory has no readable partition.metadata and no checkpoint entry; left alone",
 				"dir", filepath.Join(c.dir.path, tp.String()))
-			continue
+		case v != nil:
+			jobs = append(jobs, m.knownLog(c, &v.entry))
+		default:
+			jobs = append(jobs, m.youngLog(c, tp, c.partitions[tp], c.checkpoint != nil))
 		}
-		o := m.logOptions(c.dir, tp, id, m.opts.Config(tp, id))
-		o.Younger, o.PowerLost = c.checkpoint != nil, m.powerLost(c)
-		jobs = append(jobs, job{dir: c.dir, opts: o})
 	}
 	return jobs
 }
 
-// knownLog prepares a log that the checkpoint names. Its directory may hold another topic
-// of the same name by now, whose deletion and creation came after the checkpoint.
+// youngLog prepares a log that the checkpoint does not name.
+func (m opener) youngLog(c *contents, tp kafka.TopicPartition, id kafka.UUID, younger bool) job {
+	o := m.logOptions(c.dir, tp, id, m.opts.Config(tp, id))
+	o.Younger, o.PowerLost = younger, m.powerLost(c)
+	c.dir.redo(&o)
+	return job{dir: c.dir, opts: o}
+}
+
+// knownLog prepares a log that the checkpoint, or a moved file, names. Its directory may hold
+// another topic of the same name by now, whose deletion and creation came after the checkpoint.
 func (m opener) knownLog(c *contents, e *checkpointEntry) job {
 	id, there := c.partitions[e.TP]
 	if there && !id.IsZero() && id != e.TopicID {
-		o := m.logOptions(c.dir, e.TP, id, m.opts.Config(e.TP, id))
-		o.Younger, o.PowerLost = true, m.powerLost(c)
-		return job{dir: c.dir, opts: o}
+		return m.youngLog(c, e.TP, id, true)
 	}
 	o := m.logOptions(c.dir, e.TP, e.TopicID, m.opts.Config(e.TP, e.TopicID))
 	st := e.State
 	o.State, o.PowerLost = &st, m.powerLost(c)
-	if o.Clean = c.marked && e.closed && (there || e.End == 0); o.Clean {
-		st.Sealed = false // it is more than that
-	} else {
-		o.Clean = !o.PowerLost && (there || e.End == 0) && (!there && e.Sealed && !e.Damaged ||
-			commitlog.Untouched(m.opts.FS, filepath.Join(c.dir.path, e.TP.String()), &st))
+	whole, synced := there || e.End == 0, e.RecoveryPoint >= e.End
+	switch {
+	case c.marked && e.closed && whole && (synced || !e.Sealed):
+		o.Clean, st.Sealed = true, false // it is more than sealed
+	case !o.PowerLost && whole && (synced || !o.Config.Group):
+		// Nobody needs to read a sealed log, but in group mode all that is shown is durable.
+		o.Clean = !there && e.Sealed && !e.Damaged || commitlog.Untouched(m.opts.FS, filepath.Join(c.dir.path, e.TP.String()), &st)
 	}
+	c.dir.redo(&o)
 	return job{dir: c.dir, opts: o, moved: c.moved[e.TP]}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/varve-io/varve/broker/coordinator"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
+	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/wire"
 )
 
@@ -67,12 +68,13 @@ func newCrowd(b *testing.B, topics, partitions int) *crowd {
 // silentLog is a log that keeps nothing.
 type silentLog struct{ end int64 }
 
-func (l *silentLog) Bounds() (int64, int64)                { return l.end, l.end }
-func (l *silentLog) Read(int64, int64) ([]byte, error)     { return nil, nil }
-func (l *silentLog) Epoch() int32                          { return 0 }
-func (l *silentLog) MaxBatchBytes() int                    { return 1 << 20 }
-func (l *silentLog) Append([]byte) (int64, error)          { l.end++; return l.end, nil }
-func (l *silentLog) WhenCommitted(int64, func(error)) bool { return true }
+func (l *silentLog) Bounds() (int64, int64)                    { return l.end, l.end }
+func (l *silentLog) Read(int64, int64) ([]byte, error)         { return nil, nil }
+func (l *silentLog) Epoch() int32                              { return 0 }
+func (l *silentLog) MaxBatchBytes() int                        { return 1 << 20 }
+func (l *silentLog) Append([]byte) (int64, error)              { l.end++; return l.end, nil }
+func (l *silentLog) WhenCommitted(int64, func(error)) bool     { return true }
+func (l *silentLog) WriteMarker(replica.Marker) (int64, error) { return l.Append(nil) }
 func (l *silentLog) AppendVerified(b []byte, _ *commitlog.Verification) (int64, error) {
 	return l.Append(b)
 }
