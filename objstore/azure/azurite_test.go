@@ -50,9 +50,10 @@ func TestConformance(t *testing.T) {
 		}
 		return b
 	}
-	conformance.Run(t, func(t *testing.T) objstore.Bucket { return open(t) }, open(t).Capabilities())
+	srv := conformance.Named(t, os.Getenv("VARVE_TEST_AZURE_SERVER"))
+	conformance.Run(t, srv, func(t *testing.T) objstore.Bucket { return open(t) }, open(t).Capabilities())
 
-	t.Run("NoBucket", func(t *testing.T) {
+	srv.Line(t, "NoBucket", func(t testing.TB) {
 		c := conf
 		c.Container = "no-such-container"
 		b, err := Open(c)
@@ -66,17 +67,15 @@ func TestConformance(t *testing.T) {
 			t.Errorf("put: %v", err)
 		}
 	})
-}
-
-func TestWrongKey(t *testing.T) {
-	conf := server(t)
-	t.Setenv("AZURE_STORAGE_KEY", "dGhpcyBpcyBub3QgdGhlIGtleQ==")
-	b, err := Open(conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = b.List(t.Context(), "", "", 0)
-	if !errors.Is(err, objstore.ErrAccessDenied) || strings.Contains(err.Error(), "dGhpcyB") {
-		t.Errorf("list: %v", err)
-	}
+	srv.Line(t, "WrongSecret", func(t testing.TB) {
+		t.Setenv("AZURE_STORAGE_KEY", "dGhpcyBpcyBub3QgdGhlIGtleQ==")
+		b, err := Open(conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = b.List(t.Context(), "", "", 0)
+		if !errors.Is(err, objstore.ErrAccessDenied) || strings.Contains(err.Error(), "dGhpcyB") {
+			t.Errorf("list: %v", err)
+		}
+	})
 }
