@@ -57,12 +57,23 @@ func Servers() []Server {
 	return []Server{
 		{Name: "mem", What: "in this process", Absent: slices.Concat(oneClass, []string{"Sweep"}, noServer)},
 		{Name: "file", What: "a directory", Absent: slices.Concat(oneClass, noServer)},
-		{Name: "versitygw", What: "S3, versitygw v1.8.0"},
+		{Name: "versitygw", What: "S3, versitygw v1.8.0", Gaps: map[string]string{
+			"Classes":   "takes the name of any class, and keeps STANDARD",
+			"SetClass":  "400 InvalidRequest",
+			"Offline":   "has no classes but STANDARD",
+			"Lifecycle": "501",
+		}},
 		{Name: "minio", What: "S3, MinIO of 2026-02-12"},
-		{Name: "ministack", What: "S3, MiniStack 1.5.33"},
+		{Name: "ministack", What: "S3, MiniStack 1.5.33, with checksum=none", Gaps: map[string]string{
+			"Tags":        "an upload in parts loses its tags",
+			"WrongSecret": "checks no signatures",
+		}},
 		{Name: "localstack", What: "S3, LocalStack 4.14.0"},
 		{Name: "azurite", What: "Azure Blob, Azurite 3.37.0", Absent: []string{"Sweep", "Lifecycle"}},
-		{Name: "fake-gcs", What: "Cloud Storage, fake-gcs-server v1.56.1", Absent: []string{"Tags", "Offline", "Sweep", "WrongSecret"}},
+		{Name: "fake-gcs", What: "Cloud Storage, fake-gcs-server v1.56.1", Absent: []string{"Tags", "Offline", "Sweep", "WrongSecret"}, Gaps: map[string]string{
+			"SetClass":  "a rewrite keeps STANDARD",
+			"Lifecycle": "takes rules and forgets them",
+		}},
 	}
 }
 

@@ -67,3 +67,25 @@ func TestGapsMustFail(t *testing.T) {
 		}
 	}
 }
+
+// The judge of a storm finds what it is there to find.
+func TestJudge(t *testing.T) {
+	for _, tt := range []struct {
+		name, final string
+		history     []attempt
+		want        bool
+	}{
+		{"all is well", "0.0\n0.1\n", []attempt{{line: "0.0\n", acked: true}, {line: "0.1\n", seen: 4, acked: true}, {line: "0.2\n", seen: 8}}, false},
+		{"lost", "0.1\n", []attempt{{line: "0.0\n", acked: true}}, true},
+		{"twice", "0.0\n0.0\n", []attempt{{line: "0.0\n", acked: true}}, true},
+		{"failed and there", "0.0\n", []attempt{{line: "0.0\n"}}, true},
+		{"unknown and there", "0.0\n", []attempt{{line: "0.0\n", maybe: true}}, false},
+		{"undone", "0.1\n", []attempt{{line: "0.1\n", seen: 4, acked: true}}, true},
+	} {
+		r := &recorder{TB: t}
+		judge(r, tt.final, [][]attempt{tt.history})
+		if found := len(r.mu.failures) > 0; found != tt.want {
+			t.Errorf("%s: found %v, want %v", tt.name, r.mu.failures, tt.want)
+		}
+	}
+}
