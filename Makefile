@@ -14,7 +14,7 @@ FUZZTIME  ?= 100000x
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/varve, one static binary with every object store
@@ -48,8 +48,14 @@ fuzz: ## every fuzz target for FUZZTIME (100000x) each
 	./test/tools/fuzz $(FUZZTIME)
 
 .PHONY: conformance
-conformance: ## one suite for every object store, on real servers: versitygw, Azurite, fake-gcs-server
+conformance: ## one suite for every object store, on real servers: versitygw, MiniStack, Azurite, fake-gcs-server
 	./localstack/store run versitygw,azurite,fake-gcs $(GOTESTSUM) -- $(STORES) -count=1 ./objstore/...
+	./localstack/store run ministack $(GOTESTSUM) -- $(STORES) -count=1 -run 'Conformance|Faults' ./objstore/s3
+
+.PHONY: conformance-all
+conformance-all: conformance ## the same on MinIO and LocalStack too, which take minutes to install (VARVE_STORM=10m: a long storm)
+	./localstack/store run minio $(GOTESTSUM) -- $(STORES) -count=1 -timeout 30m -run 'Conformance|Faults' ./objstore/s3
+	./localstack/store run localstack $(GOTESTSUM) -- $(STORES) -count=1 -timeout 30m -run 'Conformance|Faults' ./objstore/s3
 
 .PHONY: compat
 compat: build ## kcat, Kafka's own tools and the Java client against a real broker and a real S3 server

@@ -18,7 +18,7 @@ func TestFaults(t *testing.T) {
 	}
 	conformance.RunFaults(t, conformance.Target{
 		Server: conformance.Named(t, os.Getenv("VARVE_TEST_AZURE_SERVER")), Endpoint: conf.Endpoint, Checked: true,
-		Open: func(t *testing.T, endpoint string, l retry.Limits, p retry.Policy) objstore.Bucket {
+		Open: func(t testing.TB, endpoint string, l retry.Limits, p retry.Policy) objstore.Bucket {
 			c := conf
 			c.Prefix, c.Endpoint, c.Limits, c.Read, c.Write = "faults/"+objstore.NewToken(), endpoint, l, p, p
 			b, err := Open(c)

@@ -22,7 +22,7 @@ type Target struct {
 	// Endpoint of the server, without a path.
 	Endpoint string
 	// Open is an empty bucket, reached by another endpoint and with these limits and policies.
-	Open func(t *testing.T, endpoint string, l retry.Limits, p retry.Policy) objstore.Bucket
+	Open func(t testing.TB, endpoint string, l retry.Limits, p retry.Policy) objstore.Bucket
 	// Part and Complete choose the requests that send a part and that put parts together.
 	Part, Complete func(*http.Request) bool
 	// Checked: the server compares checksums of what it is sent.
@@ -40,7 +40,7 @@ var (
 type row struct {
 	name  string
 	rules func(p *proxy.Proxy) []proxy.Rule
-	run   func(t *testing.T, e *env)
+	run   func(t testing.TB, e *env)
 	// requests at most; 0 is any number.
 	requests int
 }
@@ -61,10 +61,13 @@ func times(n int, match func(*http.Request) bool, do proxy.Action) func(*proxy.P
 
 const faultKey = "faults/x"
 
+// faultName is before the names of rows in the table of servers.
+const faultName = "fault: "
+
 // content of the object that every row finds.
 func content() []byte { return payload(42, 300_000) }
 
-func reads(t *testing.T, e *env) {
+func reads(t testing.TB, e *env) {
 	b := content()
 	p := make([]byte, 200_000)
 	if _, err := e.GetRange(e.ctx, faultKey, 1000, p, ""); err != nil {
@@ -75,25 +78,25 @@ func reads(t *testing.T, e *env) {
 	}
 }
 
-func readsWhole(t *testing.T, e *env) { e.want(t, faultKey, content()) }
+func readsWhole(t testing.TB, e *env) { e.want(t, faultKey, content()) }
 
 // fails is a read that ends in an error of this kind.
-func fails(kind objstore.Kind) func(*testing.T, *env) {
-	return func(t *testing.T, e *env) {
+func fails(kind objstore.Kind) func(testing.TB, *env) {
+	return func(t testing.TB, e *env) {
 		_, err := e.GetRange(e.ctx, faultKey, 0, make([]byte, 1000), "")
 		wantErr(t, "read", err, kind)
 	}
 }
 
-func writes(o objstore.PutOpts) func(*testing.T, *env) {
-	return func(t *testing.T, e *env) {
+func writes(o objstore.PutOpts) func(testing.TB, *env) {
+	return func(t testing.TB, e *env) {
 		b := payload(7, 100_000)
 		e.put(t, "faults/new", b, o)
 		e.want(t, "faults/new", b)
 	}
 }
 
-func swaps(t *testing.T, e *env) {
+func swaps(t testing.TB, e *env) {
 	a, err := e.Head(e.ctx, faultKey)
 	if err != nil {
 		t.Fatal(err)
@@ -103,8 +106,8 @@ func swaps(t *testing.T, e *env) {
 	e.want(t, faultKey, b)
 }
 
-func writesParts(o objstore.PutOpts) func(*testing.T, *env) {
-	return func(t *testing.T, e *env) {
+func writesParts(o objstore.PutOpts) func(testing.TB, *env) {
+	return func(t testing.TB, e *env) {
 		b := payload(9, uploads[1].size)
 		e.put(t, "faults/parts", b, o)
 		e.want(t, "faults/parts", b)
@@ -112,7 +115,7 @@ func writesParts(o objstore.PutOpts) func(*testing.T, *env) {
 	}
 }
 
-func deletes(t *testing.T, e *env) {
+func deletes(t testing.TB, e *env) {
 	if err := e.Delete(e.ctx, faultKey); err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +124,7 @@ func deletes(t *testing.T, e *env) {
 
 // flippedRead shows why no transport is trusted: the bytes come without an error, and only the
 // reader's own checksum tells.
-func flippedRead(t *testing.T, e *env) {
+func flippedRead(t testing.TB, e *env) {
 	p := make([]byte, len(content()))
 	want := crc32.Checksum(content(), objstore.Castagnoli)
 	if _, err := e.GetRange(e.ctx, faultKey, 0, p, ""); err == nil && crc32.Checksum(p, objstore.Castagnoli) == want {
@@ -134,14 +137,14 @@ func flippedRead(t *testing.T, e *env) {
 	}
 }
 
-func flippedWrite(t *testing.T, e *env) {
+func flippedWrite(t testing.TB, e *env) {
 	_, err := e.try("faults/new", payload(7, 100_000), objstore.PutOpts{IfAbsent: true})
 	wantErr(t, "write of flipped bytes", err, objstore.ErrCorrupt)
 	e.wantAbsent(t, "faults/new")
 }
 
 // canceledRead ends the context in the middle of a body that has stalled.
-func canceledRead(t *testing.T, e *env) {
+func canceledRead(t testing.TB, e *env) {
 	ctx, cancel := context.WithTimeout(e.ctx, 200*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
@@ -152,7 +155,7 @@ func canceledRead(t *testing.T, e *env) {
 	}
 }
 
-func waitsAsTold(t *testing.T, e *env) {
+func waitsAsTold(t testing.TB, e *env) {
 	begun := time.Now()
 	reads(t, e)
 	if took := time.Since(begun); took < time.Second {
@@ -160,7 +163,7 @@ func waitsAsTold(t *testing.T, e *env) {
 	}
 }
 
-func listed(t *testing.T, e *env) {
+func listed(t testing.TB, e *env) {
 	if got := e.all(t, "faults/", "", 0); len(got) != 1 || got[0] != faultKey {
 		t.Errorf("the list is %v", got)
 	}
@@ -220,7 +223,7 @@ func RunFaults(t *testing.T, target Target) {
 	}
 	t.Cleanup(p.Close)
 	for _, r := range target.faultRows() {
-		t.Run(r.name, func(t *testing.T) {
+		target.Line(t, faultName+r.name, func(t testing.TB) {
 			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errors.New("it hangs"))
 			defer cancel()
 			p.Set()
