@@ -40,8 +40,10 @@ lint: ## gofmt, vet and the house test
 	go test -count=1 ./test/house
 
 .PHONY: gen
-gen: ## write again all that is generated: wire messages, docs/configuration.md
-	go generate ./broker/wire/... ./broker/config/...
+gen: ## write again all that is generated: wire messages, docs/configuration.md, docs/protocol.md
+	go generate ./broker/wire/...
+	go run ./broker/config/gendoc
+	go run ./broker/api/gendoc
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (100000x) each

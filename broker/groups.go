@@ -9,10 +9,15 @@ import (
 // newMemberJoinTimeout is how long a member's first JoinGroup may wait, as in Kafka.
 const newMemberJoinTimeout = 5 * time.Minute
 
+// regexRefresh is how often subscriptions by regular expression are looked at when there are no
+// new topics, as in Kafka.
+const regexRefresh = 10 * time.Minute
+
 // groupCoordinator builds the group coordinator. It leads nothing before it is given an image.
 func (n *Node) groupCoordinator() *group.Coordinator {
 	return group.New(group.Options{
-		NodeID: n.config.NodeID, Replicas: n.replicas, Now: n.o.Now, Logger: n.logger, Registerer: n.registry,
+		Consumer: n.consumerGroupConfig,
+		NodeID:   n.config.NodeID, Replicas: n.replicas, Now: n.o.Now, Logger: n.logger, Registerer: n.registry,
 		CommitTimeout: func() time.Duration { return ms(n.node().OffsetsCommitTimeoutMs) },
 		Config: func() group.Config {
 			c := n.node()
@@ -24,4 +29,16 @@ func (n *Node) groupCoordinator() *group.Coordinator {
 			}
 		},
 	})
+}
+
+// consumerGroupConfig is the settings of a group of the consumer protocol. All groups have the
+// broker's; settings of a group's own would go here.
+func (n *Node) consumerGroupConfig(string) group.ConsumerConfig {
+	c := n.node()
+	return group.ConsumerConfig{
+		SessionTimeoutMs: c.GroupConsumerSessionTimeoutMs, HeartbeatIntervalMs: c.GroupConsumerHeartbeatMs,
+		AssignmentIntervalMs: c.GroupConsumerAssignmentMs, RegexRefreshMs: regexRefresh.Milliseconds(),
+		MaxSize: c.GroupConsumerMaxSize, Assignors: c.GroupConsumerAssignors,
+		Upgrade: c.GroupConsumerUpgrade, Downgrade: c.GroupConsumerDowngrade,
+	}
 }

@@ -10,7 +10,7 @@ import (
 // metrics counts what the background loops fail at: each is tried again, and would be
 // silent but for a line in the log.
 type metrics struct {
-	retention, checkpoint, topicObject prometheus.Counter
+	retention, checkpoint, topicObject, relief, settings prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -22,6 +22,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return &metrics{
 		retention:   counter("varve_retention_failures_total", "Retention passes that failed for at least one partition; they are tried again."),
 		checkpoint:  counter("varve_log_dir_checkpoint_failures_total", "Checkpoints of the log directories that failed; a start would scan more of the logs."),
+		relief:      counter("varve_log_dir_relief_failures_total", "Attempts to free room on a log directory's full disk that failed for at least one partition; they are tried again."),
+		settings:    counter("varve_dynamic_settings_refused_total", "Times that dynamic settings of the cluster's metadata were not taken over in full."),
 		topicObject: counter("varve_tier_topic_object_failures_total", "Attempts to write a topic's object or to purge a deleted topic that failed; they are tried again."),
 	}
 }
@@ -40,6 +42,33 @@ func watchDirs(reg prometheus.Registerer, dirs *logdir.Manager) {
 		}
 		return float64(n)
 	}))
+	for _, d := range dirs.Dirs() {
+		label := prometheus.Labels{"dir": d.Path}
+		of := func(figure func(logdir.DirPressure) float64) func() float64 {
+			return func() float64 {
+				for _, p := range dirs.Pressure() {
+					if p.Path == d.Path {
+						return figure(p)
+					}
+				}
+				return 0 // offline
+			}
+		}
+		reg.MustRegister(
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Name: "varve_log_dir_pressure", ConstLabels: label,
+				Help: "How full a log directory's disk is: 1 evicts sooner, 2 throttles producers, 3 refuses them.",
+			}, of(func(p logdir.DirPressure) float64 { return float64(p.Level) })),
+			prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name: "varve_log_dir_refused_appends_total", ConstLabels: label,
+				Help: "Appends that were refused because a log directory's disk was nearly full.",
+			}, of(func(p logdir.DirPressure) float64 { return float64(p.Refusals) })),
+			prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name: "varve_log_dir_throttled_seconds_total", ConstLabels: label,
+				Help: "For how long producers were held up because a log directory's disk filled, added up.",
+			}, of(func(p logdir.DirPressure) float64 { return p.Throttled.Seconds() })),
+		)
+	}
 }
 
 // watchSessions shows the fetch sessions of clients.

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,6 +27,7 @@ import (
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/server"
+	"github.com/varve-io/varve/broker/telemetry"
 	"github.com/varve-io/varve/broker/vfs"
 	"github.com/varve-io/varve/objstore"
 	"github.com/varve-io/varve/tiered"
@@ -51,8 +53,10 @@ type Options struct {
 // Node is one running broker.
 type Node struct {
 	o           Options
-	config      *config.Node
+	config      *config.Node                // as it was at the start
+	current     atomic.Pointer[config.Node] // with the dynamic settings of now
 	logger      *slog.Logger
+	logLevel    *slog.LevelVar
 	registry    *prometheus.Registry
 	metrics     *metrics
 	incarnation kafka.UUID
@@ -67,12 +71,14 @@ type Node struct {
 	replicas   *replica.Manager
 	groups     *group.Coordinator
 	server     *server.Server
+	telemetry  *telemetry.Manager
 	topics     *topicObjects
 
 	background context.Context
 	cancel     context.CancelFunc
 	wg         sync.WaitGroup
 	failed     chan error
+	pressed    chan struct{} // a disk fills
 
 	// stops undo the steps of the start, the last one first.
 	stops []stop
@@ -103,8 +109,11 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	n := &Node{o: o, config: o.Config, logger: o.Logger, registry: prometheus.NewRegistry(), incarnation: kafka.NewUUID(), failed: make(chan error, 1)}
+	level := &slog.LevelVar{}
+	o.Logger = slog.New(leveled{o.Logger.Handler(), level})
+	n := &Node{o: o, config: o.Config, logger: o.Logger, logLevel: level, registry: prometheus.NewRegistry(), incarnation: kafka.NewUUID(), failed: make(chan error, 1), pressed: make(chan struct{}, 1)}
 	n.metrics = newMetrics(n.registry)
+	n.current.Store(o.Config)
 	n.background, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	steps := []step{
 		{"bind the listeners", n.startListeners},
@@ -217,15 +226,16 @@ func (n *Node) buildDoors(context.Context) error {
 	})
 	n.undo("end waiting requests", func(context.Context) error { n.replicas.Close(); return nil })
 	n.groups = n.groupCoordinator()
+	n.telemetry = telemetry.New(n.o.Now, n.registry)
 	h := api.New(api.Options{
 		NodeID: n.config.NodeID, Cluster: n.controller, Replicas: n.replicas, Groups: n.groups, Node: n.node, Logger: n.logger,
+		Telemetry: n.telemetry, LogLevel: n.logLevel,
 	})
 	watchSessions(n.registry, h)
-	c := n.config
-	limit := descriptorLimit()
-	_, connections := shareDescriptors(limit)
-	if connections = min(connections, int(c.MaxConnections)); connections < fewConnections {
-		n.logger.Warn("few files may be open, so few connections are accepted: raise the limit (ulimit -n)", "files", limit, "connections", connections)
+	c := n.node()
+	connections := connectionLimit(c)
+	if connections < fewConnections {
+		n.logger.Warn("few files may be open, so few connections are accepted: raise the limit (ulimit -n)", "files", descriptorLimit(), "connections", connections)
 	}
 	var err error
 	n.server, err = server.New(server.Options{
@@ -262,4 +272,4 @@ func memoryBound(c *config.Node) int64 {
 }
 
 // node is the settings of the moment.
-func (n *Node) node() *config.Node { return n.config }
+func (n *Node) node() *config.Node { return n.current.Load() }

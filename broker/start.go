@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,8 +89,9 @@ func (n *Node) openController(ctx context.Context) error {
 		cluster = c.ClusterID
 	}
 	n.controller, err = controller.Open(controller.Options{
-		FS: n.o.FS, Dir: c.MetadataDir, NodeID: c.NodeID, ClusterID: cluster, ValidateConfig: c.ValidateTopic,
-		Defaults: func() (int32, int16) { return n.config.NumPartitions, n.config.DefaultReplicationFactor }, Logger: n.logger,
+		FS: n.o.FS, Dir: c.MetadataDir, NodeID: c.NodeID, ClusterID: cluster, Settings: n.node,
+		ValidateConfig: func(settings map[string]string) error { return n.node().ValidateTopic(settings) },
+		Defaults:       func() (int32, int16) { return n.config.NumPartitions, n.config.DefaultReplicationFactor }, Logger: n.logger,
 	})
 	if errors.Is(err, kafka.InconsistentClusterID) {
 		return fmt.Errorf("%s%w", foreign, err)
@@ -101,7 +103,9 @@ func (n *Node) openController(ctx context.Context) error {
 	if err := n.controller.WaitLeader(ctx); err != nil {
 		return fmt.Errorf("metadata log: %w", err)
 	}
-	n.clusterID = n.controller.Image().ClusterID()
+	img := n.controller.Image()
+	n.clusterID = img.ClusterID()
+	n.reconfigured(img, slices.Collect(img.ConfigResources()))
 	n.wg.Go(func() {
 		select {
 		case <-n.controller.Failed():
@@ -129,9 +133,16 @@ func (n *Node) openDirs(context.Context) error {
 			if t := img.TopicByID(id); t != nil {
 				overrides = t.Config
 			}
-			return replica.LogConfig(n.config.Topic(overrides))
+			return replica.LogConfig(n.node().Topic(overrides))
 		},
-		Now: n.o.Now, Logger: n.logger, ProducerIDExpirationMs: n.config.ProducerIDExpirationMs, OpenFiles: logFiles,
+		Now: n.o.Now, Logger: n.logger, ProducerIDExpirationMs: n.node().ProducerIDExpirationMs, OpenFiles: logFiles,
+		Marks: commitlog.Watermarks{EvictPercent: n.config.DiskEvictPercent, ThrottlePercent: n.config.DiskThrottlePercent, RefusePercent: n.config.DiskRefusePercent},
+		Pressed: func() {
+			select {
+			case n.pressed <- struct{}{}:
+			default:
+			}
+		},
 		Offline: func(d logdir.DirInfo) {
 			n.logger.Error("a log directory went offline", "dir", d.Path, "error", d.Offline)
 		},
@@ -159,11 +170,12 @@ func (n *Node) openTier(ctx context.Context) error {
 	if n.bucket == nil {
 		return nil
 	}
-	c := n.config
+	c := n.node()
 	o := tiered.Options{
 		Bucket: n.bucket, ClusterID: n.clusterID, Incarnation: n.incarnation, NodeID: c.NodeID, FS: n.o.FS,
 		CacheDir: c.TierCacheDir, CacheBytes: c.TierCacheBytes, Now: n.o.Now, Logger: n.logger, Registerer: n.registry,
 		Interval: ms(c.RemoteLogManagerTaskIntervalMs), CopyBytesPerSecond: c.RemoteCopyMaxBytesPerSecond,
+		Urgent:        func(dir string) bool { return n.dirs.Room(dir).Pressure() != commitlog.Calm },
 		CleanInterval: ms(c.TierCleanIntervalMs), ManifestWindow: atOnce(c.TierManifestRetentionMs), OrphanGrace: atOnce(c.TierOrphanGraceMs),
 	}
 	if n.o.TuneTier != nil {
@@ -222,14 +234,21 @@ func (n *Node) openPartitions(context.Context) error {
 	// Watch calls back with the image of the moment first, everything in it being new, then
 	// with each change.
 	n.controller.Watch(func(img *metadata.Image, d *metadata.Delta) {
+		// The settings first: what is created or changed beside them takes them over.
+		changed := n.reconfigured(img, d.Configs)
 		if err := n.replicas.Apply(img, d); err != nil {
 			n.logger.Error("some partitions are offline", "error", err)
 		}
+		if changed {
+			n.reconfigure(img)
+		}
 		n.groups.Apply(img, d)
+		n.telemetry.Apply(img, d)
 		if n.topics != nil {
 			n.topics.apply(img, d)
 		}
 	})
+	n.wg.Go(n.relieve)
 	if n.config.CleanerEnable {
 		n.wg.Go(func() { n.cleaner().Run(n.background) })
 	}
@@ -238,6 +257,46 @@ func (n *Node) openPartitions(context.Context) error {
 	n.retain(func(p lifecycle.Partition) bool { return p.Policy().Tiered })
 	n.retain(func(p lifecycle.Partition) bool { return !p.Policy().Tiered })
 	return nil
+}
+
+// How often the disks are looked at, while there is room and while there is not. Appends look
+// by themselves, every few MiB; this finds what others write, and what has become free.
+const (
+	calmInterval     = 2 * time.Second
+	pressureInterval = 200 * time.Millisecond
+)
+
+// relieve frees room on disks that fill, until the node stops.
+func (n *Node) relieve() {
+	timer := time.NewTimer(calmInterval)
+	defer timer.Stop()
+	failing := false
+	var reclaimed time.Time
+	for {
+		select {
+		case <-n.background.Done():
+			return
+		case <-timer.C:
+		case <-n.pressed:
+		}
+		next := calmInterval
+		pressed, err := n.replicas.Relieve(n.background)
+		if pressed {
+			next = pressureInterval
+		}
+		if pressed && time.Since(reclaimed) >= calmInterval { // what retention has dropped waits for a checkpoint
+			reclaimed = time.Now()
+			err = errors.Join(err, n.dirs.Checkpoint())
+		}
+		timer.Reset(next)
+		if err != nil && n.background.Err() == nil {
+			n.metrics.relief.Inc()
+			if !failing { // once, and not five times in a second
+				n.logger.Warn("a disk under pressure was not relieved; it is tried again", "error", err)
+			}
+		}
+		failing = err != nil
+	}
 }
 
 // retain applies retention, again and again, to the partitions that are chosen.

@@ -31,6 +31,7 @@ type localLog interface {
 	LogStart() int64
 	End() int64
 	EpochAt(offset int64) int32
+	Dir() string
 }
 
 // Partition is the remote part of one partition, as its leader in one epoch sees it.

@@ -43,6 +43,7 @@ type rig struct {
 	nowMs    atomic.Int64
 	log      *commitlog.Log
 	cfg      *config.Topic
+	urgent   bool // the disk fills
 	epoch    int32
 	stable   atomic.Int64 // -1: the log's end
 	m        *Manager

@@ -60,7 +60,10 @@ type Options struct {
 	Now         func() time.Time
 	Logger      *slog.Logger
 	Registerer  prometheus.Registerer
-	Events      Events
+	// Urgent says of a log dir that its disk fills: closed segments are uploaded at once,
+	// whatever remote.copy.lag.* says. May be nil.
+	Urgent func(dir string) bool
+	Events Events
 
 	// Interval between two looks at each partition (remote.log.manager.task.interval.ms); default 30 s.
 	Interval time.Duration
@@ -272,30 +275,44 @@ func (m *Manager) request(ctx context.Context) (context.Context, context.CancelF
 	return context.WithTimeout(ctx, m.o.RequestTimeout)
 }
 
+// SetCopyRate changes CopyBytesPerSecond.
+func (m *Manager) SetCopyRate(bytesPerSecond int64) { m.copies.set(float64(bytesPerSecond)) }
+
 // pacer spreads things over time: perSecond of them, waiting one behind the other.
 type pacer struct {
-	perSecond float64 // 0 = no limit
-
 	mu struct {
 		sync.Mutex
-		next time.Time
+		perSecond float64 // 0 = no limit
+		next      time.Time
 	}
 }
 
-func newPacer(perSecond float64) *pacer { return &pacer{perSecond: perSecond} }
+func newPacer(perSecond float64) *pacer {
+	p := &pacer{}
+	p.set(perSecond)
+	return p
+}
+
+// set changes the rate for what has not begun to wait.
+func (p *pacer) set(perSecond float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.perSecond = perSecond
+}
 
 // wait returns when n more may pass.
 func (p *pacer) wait(ctx context.Context, n float64) error {
-	if p.perSecond <= 0 {
+	p.mu.Lock()
+	if p.mu.perSecond <= 0 {
+		p.mu.Unlock()
 		return ctx.Err()
 	}
-	p.mu.Lock()
 	now := time.Now()
 	if p.mu.next.Before(now) {
 		p.mu.next = now
 	}
 	d := p.mu.next.Sub(now)
-	p.mu.next = p.mu.next.Add(time.Duration(n / p.perSecond * float64(time.Second)))
+	p.mu.next = p.mu.next.Add(time.Duration(n / p.mu.perSecond * float64(time.Second)))
 	p.mu.Unlock()
 	if d <= 0 {
 		return ctx.Err()

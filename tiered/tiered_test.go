@@ -3,6 +3,7 @@ package tiered
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/objstore"
 	"github.com/varve-io/varve/objstore/fault"
@@ -93,6 +95,26 @@ func TestOffsetForTime(t *testing.T) {
 	r.check(r.p.Expire(t.Context(), 13))
 	if got, _, _, ok, err := r.p.OffsetForTime(t.Context(), 0); got != 13 || !ok || err != nil {
 		t.Error("below the start:", got, ok, err)
+	}
+}
+
+// TestOffsetForTimeInABatchThatDoesNotDecode: what validation by header lets in is no damage.
+func TestOffsetForTimeInABatchThatDoesNotDecode(t *testing.T) {
+	r := newRig(t)
+	r.produce(1)
+	var b batch.Builder
+	b.Append(nil, []byte("value"), nil, startMs+1_000_000)
+	junk := b.Bytes()
+	junk[22] |= byte(batch.Zstd)
+	binary.BigEndian.PutUint32(junk[17:], batch.Checksum(junk))
+	h, err := batch.ParseHeader(junk)
+	r.check(err)
+	a, err := r.log.Append(junk, h, r.epoch)
+	r.check(err)
+	r.produce(2)
+	r.tick()
+	if off, ts, _, ok, err := r.p.OffsetForTime(t.Context(), startMs+999_999); off != a.BaseOffset || ts != startMs+1_000_000 || !ok || err != nil {
+		t.Errorf("offset %d, time %d, %v, %v; want %d", off, ts, ok, err, a.BaseOffset)
 	}
 }
 

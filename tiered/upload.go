@@ -84,8 +84,12 @@ func (o offer) lineage(h *manifest.Manifest) error {
 // offer takes stock of the local log.
 func (p *Partition) offer() offer {
 	c := p.r.Config()
-	return offer{segments: p.log.Segments(), stableEnd: p.r.StableEnd(), logEnd: p.log.End(), nowMs: p.m.o.Now().UnixMilli(),
+	o := offer{segments: p.log.Segments(), stableEnd: p.r.StableEnd(), logEnd: p.log.End(), nowMs: p.m.o.Now().UnixMilli(),
 		lagMs: c.EffectiveRemoteCopyLagMs(), lagBytes: c.EffectiveRemoteCopyLagBytes(), epochAt: p.log.EpochAt}
+	if urgent := p.m.o.Urgent; urgent != nil && urgent(p.log.Dir()) {
+		o.lagMs, o.lagBytes = 0, 0
+	}
+	return o
 }
 
 // selectSegment answers the machine's question for the next segment.

@@ -42,6 +42,10 @@ func (a *API) produce(r *server.Request) error {
 	p := &producing{api: a, r: r, acks: req.Acks}
 	p.foreign = req.TransactionalID == nil && transactionalBatches(req)
 	p.append(req)
+	if p.throttle > 0 { // the answer goes out at once, and the client knows why nothing follows (KIP-219)
+		p.resp.ThrottleTimeMs = int32(p.throttle.Milliseconds())
+		r.Mute(p.throttle)
+	}
 	if req.Acks == 0 {
 		if p.failed != nil {
 			return fmt.Errorf("produce with acks=0: %w", p.failed)
@@ -73,7 +77,9 @@ type producing struct {
 	foreign bool
 	resp    wire.ProduceResponse
 	failed  error // the first error of any partition
-	waits   []waiting
+	// throttle is for how long the client is held up, because the disk of a partition fills.
+	throttle time.Duration
+	waits    []waiting
 }
 
 // waiting is a batch that waits for the in-sync set, and its place in the answer.
@@ -124,10 +130,11 @@ func (p *producing) appendOne(t topicRef, part *wire.ProduceRequestPartition) (r
 	if err != nil {
 		return nowhere, err
 	}
-	if name := target.TopicPartition().Topic; internalTopic(name) && p.r.Header.ClientID != adminClientID {
+	if name := target.TopicPartition().Topic; kafka.InternalTopic(name) && p.r.Header.ClientID != adminClientID {
 		return nowhere, fmt.Errorf("clients do not write to the internal topic %s: %w", name, kafka.InvalidTopic)
 	}
 	res, err := target.Append(part.Records, replica.AppendOptions{Acks: p.acks, ZstdOK: p.r.Header.Version >= 7})
+	p.throttle = max(p.throttle, res.Throttle)
 	if err == nil {
 		return res, nil
 	}

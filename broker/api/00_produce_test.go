@@ -215,7 +215,20 @@ func TestP8InnerRecordsOfCompressedBatchesAreValidated(t *testing.T) {
 	binary.BigEndian.PutUint32(b[23:], 3) // four records, it says
 	binary.BigEndian.PutUint32(b[57:], 4)
 	binary.BigEndian.PutUint32(b[17:], batch.Checksum(b))
-	refuse(t, kafka.InvalidRecord, b)
+	refuse(t, kafka.InvalidRecord, b, "varve.produce.validation", "full")
+	refuse(t, kafka.InvalidRecord, b, "compression.type", "zstd")
+	refuse(t, kafka.InvalidRecord, b, "cleanup.policy", "compact")
+	// By its header it is a batch of four, and that is what it stays.
+	k := newKit(t)
+	k.topic("t")
+	c := k.dial(internalListener)
+	c.produce("t", bytes.Clone(b))
+	if p := c.produce("t", recordsOf("d")); p.BaseOffset != 4 {
+		t.Errorf("the next batch is at %d, want 4", p.BaseOffset)
+	}
+	if got := c.fetched(12, fetchRequest("t", kafka.UUID{}, 3)).RecordBatches; !bytes.Contains(got, b[21:]) {
+		t.Error("the bytes that were sent do not come back")
+	}
 }
 
 func TestP9Acks(t *testing.T) {

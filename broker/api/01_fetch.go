@@ -21,16 +21,25 @@ import (
 // Gaps: fetches of followers are refused (NOT_LEADER_OR_FOLLOWER) until replication is
 // there; racks are read and ignored, so no preferred replica is ever named (KIP-392).
 func (a *API) fetch(r *server.Request) error {
+	if err := a.fetchTooLong(r.Body); err != nil {
+		return err
+	}
 	req, _ := a.fetches.Get().(*wire.FetchRequest)
 	if req == nil {
 		req = new(wire.FetchRequest)
 	}
-	defer a.fetches.Put(req)
 	if err := read(r, req); err != nil {
 		return err
 	}
+	named, err := a.fetchTooMany(req)
+	if err != nil {
+		return err
+	}
+	if named <= fetchKept {
+		defer a.fetches.Put(req)
+	}
 	f := &fetching{api: a, r: r, committed: req.IsolationLevel == readCommitted}
-	session, full, code := f.session(req)
+	session, full, code := f.session(req, named)
 	if code != kafka.NoError {
 		f.resp.ErrorCode = int16(code)
 		f.send()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/varve-io/varve/broker/controller"
 	"github.com/varve-io/varve/broker/coordinator/group"
@@ -103,7 +102,7 @@ func (m metadataAsk) creatable(img *metadata.Image) []string {
 	seen := make(map[string]bool) // a search in names would be quadratic in what a client sends
 	for _, t := range m.req.Topics {
 		name := *t.Name
-		if !seen[name] && img.Topic(name) == nil && metadata.ValidateTopicName(name) == nil && (!internalTopic(name) || name == group.OffsetsTopic) {
+		if !seen[name] && img.Topic(name) == nil && metadata.ValidateTopicName(name) == nil && (!kafka.InternalTopic(name) || name == group.OffsetsTopic) {
 			seen[name] = true
 			names = append(names, name)
 		}
@@ -262,12 +261,6 @@ func errorTopic(name *string, id kafka.UUID, code kafka.Error) wire.MetadataResp
 	var t wire.MetadataResponseTopic
 	t.Default()
 	t.Name, t.TopicID, t.ErrorCode = name, id, int16(code)
-	t.IsInternal = name != nil && internalTopic(*name)
+	t.IsInternal = name != nil && kafka.InternalTopic(*name)
 	return t
-}
-
-// internalTopic says whether a topic belongs to the broker's own coordinators.
-func internalTopic(name string) bool {
-	return strings.HasPrefix(name, "__") &&
-		(name == group.OffsetsTopic || name == "__transaction_state" || name == "__share_group_state")
 }

@@ -15,10 +15,10 @@ import (
 //   - A group or partition without an offset is no error: the offset is -1, also of a group
 //     that does not exist.
 //   - 2: all topics where the list is null, an error for the whole group; before, it is in each
-//     partition. 7: stable offsets (KIP-447). 8: many groups (KIP-709). 10: topics by id.
+//     partition. 7: stable offsets (KIP-447). 8: many groups (KIP-709). 9: a member of a group of the consumer protocol says so, and gets
+//     STALE_MEMBER_EPOCH when it is not in its epoch (KIP-848). 10: topics by id.
 //
-// Gaps: there are no transactions, so every offset is stable. A member's epoch (9) counts for
-// groups of the consumer protocol only, which are not served.
+// Gaps: there are no transactions, so every offset is stable.
 func (a groups) offsetFetch(r *server.Request) error {
 	var req wire.OffsetFetchRequest
 	if err := read(r, &req); err != nil {
@@ -48,7 +48,7 @@ func (a groups) offsetFetch(r *server.Request) error {
 
 // fetchOneGroup answers in the layout of versions before 8.
 func (a groups) fetchOneGroup(r *server.Request, req *wire.OffsetFetchRequest) {
-	ask := &wire.OffsetFetchRequestGroup{GroupID: req.GroupID}
+	ask := &wire.OffsetFetchRequestGroup{GroupID: req.GroupID, MemberEpoch: -1}
 	for _, t := range req.Topics {
 		ask.Topics = append(ask.Topics, wire.OffsetFetchRequestGroupTopic{Name: t.Name, PartitionIndexes: t.PartitionIndexes})
 	}
@@ -96,8 +96,9 @@ func fetched(index int32, o group.Offset, code kafka.Error) wire.OffsetFetchResp
 func (a groups) fetchGroup(version int16, ask *wire.OffsetFetchRequestGroup, out *wire.OffsetFetchResponseGroup, done func()) {
 	out.GroupID = ask.GroupID
 	topics := topicRefs{img: a.o.Cluster.Image(), byID: version >= 10}
+	who := group.Reader{MemberID: ask.MemberID, Epoch: ask.MemberEpoch}
 	if ask.Topics == nil {
-		a.o.Groups.FetchAll(ask.GroupID, func(offsets []group.PartitionOffset, code kafka.Error) {
+		a.o.Groups.FetchAll(ask.GroupID, who, func(offsets []group.PartitionOffset, code kafka.Error) {
 			out.ErrorCode = int16(code)
 			out.Topics = topics.group(offsets)
 			done()
@@ -124,7 +125,7 @@ func (a groups) fetchGroup(version int16, ask *wire.OffsetFetchRequestGroup, out
 			}
 		}
 	}
-	a.o.Groups.Fetch(ask.GroupID, partitions, func(offsets []group.Offset, code kafka.Error) {
+	a.o.Groups.Fetch(ask.GroupID, who, partitions, func(offsets []group.Offset, code kafka.Error) {
 		if out.ErrorCode = int16(code); code != kafka.NoError {
 			out.Topics = nil
 		}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/wire"
 )
@@ -17,11 +18,14 @@ import (
 // Produce is advertised from 0 and served from 3: older librdkafka looks for versions 0 to 2
 // and sends everything uncompressed when it does not find them (KAFKA-18659).
 //
-// Gaps: no features are supported or finalized, because none of Kafka's is honoured in full.
+// Gaps: features are those of metadata.SupportedFeatures, which are honoured in full.
 func (a *API) apiVersions(r *server.Request) error {
 	var req wire.ApiVersionsRequest
 	if err := read(r, &req); err != nil {
 		return err
+	}
+	if r.Header.Version >= 3 {
+		r.Conn.State = software{string([]byte(req.ClientSoftwareName)), string([]byte(req.ClientSoftwareVersion))} // copies: for as long as the connection lives
 	}
 	img := a.o.Cluster.Image()
 	var resp wire.ApiVersionsResponse
@@ -36,6 +40,14 @@ func (a *API) apiVersions(r *server.Request) error {
 		resp.ApiKeys = append(resp.ApiKeys, wire.ApiVersionsResponseApiKey{
 			ApiKey: row.key, MinVersion: min(known.AdvertisedMin, row.min), MaxVersion: row.max,
 		})
+	}
+	for _, f := range metadata.SupportedFeatures() {
+		if r.Header.Version >= 4 || f.Min > 0 { // older clients take 0 for an error (KAFKA-17011)
+			resp.SupportedFeatures = append(resp.SupportedFeatures, wire.ApiVersionsResponseSupportedFeature{Name: f.Name, MinVersion: f.Min, MaxVersion: f.Max})
+		}
+		if level := img.Feature(f.Name); level > 0 {
+			resp.FinalizedFeatures = append(resp.FinalizedFeatures, wire.ApiVersionsResponseFinalizedFeature{Name: f.Name, MaxVersionLevel: level, MinVersionLevel: level})
+		}
 	}
 	resp.FinalizedFeaturesEpoch = int64(img.Version())
 	reply(r, &resp)

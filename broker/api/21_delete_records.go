@@ -58,7 +58,7 @@ func (a *API) deleteRecords(r *server.Request) error {
 
 // deletable finds a partition whose records clients may delete.
 func (a *API) deletable(topic string, index int32) (*replica.Partition, error) {
-	if internalTopic(topic) {
+	if kafka.InternalTopic(topic) {
 		return nil, fmt.Errorf("clients delete no records of the internal topic %s: %w", topic, kafka.InvalidTopic)
 	}
 	return a.o.Replicas.Partition(topic, index)

@@ -12,13 +12,8 @@ import (
 	"github.com/varve-io/varve/broker/wire"
 )
 
-// Types of resources that have settings (ConfigResource.Type).
-const (
-	resourceTopic  int8 = 2
-	resourceBroker int8 = 4
-)
-
-// DescribeConfigs, versions 1 to 4: the settings of topics and of this broker.
+// DescribeConfigs, versions 1 to 4: the settings of topics, of this broker, of groups and of
+// client metrics subscriptions, and the level of the broker's log.
 //
 //   - Null and an empty list of names both mean all settings.
 //   - The broker resource with an empty name is the cluster's dynamic defaults; with another
@@ -28,8 +23,8 @@ const (
 //     answered with tens of kilobytes each time.
 //   - 1: sources and synonyms (KIP-226). 3: types, and documentation when asked for (KIP-569).
 //
-// Gaps: broker loggers, client metrics and groups have no settings yet.
-func (a *API) describeConfigs(r *server.Request) error {
+// Gaps: there is one logger, root.
+func (a admin) describeConfigs(r *server.Request) error {
 	var req wire.DescribeConfigsRequest
 	if err := read(r, &req); err != nil {
 		return err
@@ -48,7 +43,7 @@ func (a *API) describeConfigs(r *server.Request) error {
 		var entries []config.Entry
 		err := fmt.Errorf("%q is named more than once: %w", res.ResourceName, kafka.InvalidRequest)
 		key := resource{res.ResourceType, res.ResourceName}
-		if id, err := strconv.ParseInt(key.name, 10, 32); err == nil && key.kind == resourceBroker {
+		if id, err := strconv.ParseInt(key.name, 10, 32); err == nil && key.kind == int8(metadata.BrokerResource) {
 			key.name = strconv.FormatInt(id, 10) // 1, 01 and +1 are one broker
 		}
 		if !seen[key] {
@@ -70,10 +65,11 @@ func (a *API) describeConfigs(r *server.Request) error {
 }
 
 // settings lists the settings of a resource.
-func (a *API) settings(img *metadata.Image, res *wire.DescribeConfigsRequestResource) ([]config.Entry, error) {
-	name := res.ResourceName
-	switch res.ResourceType {
-	case resourceTopic:
+func (a admin) settings(img *metadata.Image, res *wire.DescribeConfigsRequestResource) ([]config.Entry, error) {
+	name, kind := res.ResourceName, metadata.ResourceType(res.ResourceType)
+	set := img.Config(metadata.ConfigResource{Type: kind, Name: name})
+	switch kind {
+	case metadata.TopicResource:
 		if err := metadata.ValidateTopicName(name); err != nil {
 			return nil, err
 		}
@@ -82,18 +78,27 @@ func (a *API) settings(img *metadata.Image, res *wire.DescribeConfigsRequestReso
 			return nil, kafka.UnknownTopicOrPartition
 		}
 		return a.o.Node().DescribeTopic(t.Config), nil
-	case resourceBroker:
+	case metadata.BrokerResource:
 		if name == "" {
 			return a.o.Node().DescribeCluster(), nil
 		}
-		id, err := strconv.ParseInt(name, 10, 32)
-		if err != nil {
-			return nil, fmt.Errorf("broker %q: a broker id is a number: %w", name, kafka.InvalidRequest)
-		}
-		if int32(id) != a.o.NodeID {
-			return nil, fmt.Errorf("broker %q: this is broker %d, ask the other one: %w", name, a.o.NodeID, kafka.InvalidRequest)
+		if _, err := a.thisBroker(name); err != nil {
+			return nil, err
 		}
 		return a.o.Node().Describe(), nil
+	case metadata.BrokerLoggerResource:
+		if _, err := a.thisBroker(name); err != nil {
+			return nil, err
+		}
+		return a.loggers(), nil
+	case metadata.ClientMetricsResource, metadata.GroupResource:
+		if name == "" {
+			return nil, fmt.Errorf("resources of type %s have no settings in common: name one: %w", kind, kafka.InvalidRequest)
+		}
+		if kind == metadata.GroupResource {
+			return a.o.Node().DescribeGroup(set), nil
+		}
+		return config.DescribeClientMetrics(set), nil
 	}
 	return nil, fmt.Errorf("resource type %d has no settings here: %w", res.ResourceType, kafka.InvalidRequest)
 }

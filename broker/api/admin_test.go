@@ -487,7 +487,11 @@ func TestDescribeConfigs(t *testing.T) {
 		{kmsg.ConfigResourceTypeTopic, "a/b", kafka.InvalidTopic},
 		{kmsg.ConfigResourceTypeBroker, "2", kafka.InvalidRequest},
 		{kmsg.ConfigResourceTypeBroker, "one", kafka.InvalidRequest},
-		{kmsg.ConfigResourceTypeBrokerLogger, "1", kafka.InvalidRequest},
+		{kmsg.ConfigResourceTypeBrokerLogger, "2", kafka.InvalidRequest},
+		{kmsg.ConfigResourceTypeBrokerLogger, "", kafka.InvalidRequest},
+		{kmsg.ConfigResourceTypeGroupConfig, "", kafka.InvalidRequest},
+		{kmsg.ConfigResourceTypeClientMetrics, "", kafka.InvalidRequest},
+		{99, "1", kafka.InvalidRequest},
 	} {
 		if res := describe(4, tc.kind, tc.name); kafka.Error(res.ErrorCode) != tc.want || res.ErrorMessage == nil {
 			t.Errorf("%v %q: error %d, want %d", tc.kind, tc.name, res.ErrorCode, tc.want)

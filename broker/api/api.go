@@ -24,6 +24,7 @@ import (
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/server"
+	"github.com/varve-io/varve/broker/telemetry"
 	"github.com/varve-io/varve/broker/wire"
 )
 
@@ -38,6 +39,22 @@ type Cluster interface {
 	CreateTopics(ctx context.Context, topics []controller.NewTopic, validateOnly bool) []controller.TopicResult
 	// DeleteTopics deletes each topic or tells why not, in the order of ids.
 	DeleteTopics(ctx context.Context, ids []kafka.UUID) []error
+	// AlterConfigs changes dynamic settings or tells why not, in the order of changes; with
+	// validateOnly it checks and writes nothing.
+	AlterConfigs(ctx context.Context, changes []controller.ConfigChange, validateOnly bool) []error
+	// CreatePartitions adds partitions or tells why not, in the order of topics; with
+	// validateOnly it checks and writes nothing.
+	CreatePartitions(ctx context.Context, topics []controller.NewPartitions, validateOnly bool) []error
+	// ElectLeaders elects leaders or tells why not, in the order of partitions.
+	ElectLeaders(ctx context.Context, kind controller.Election, partitions []kafka.TopicPartition) []error
+	// Reassign changes the brokers of partitions or tells why not, in the order of moves.
+	Reassign(ctx context.Context, moves []controller.Reassignment, factor bool) []error
+	// UpdateFeatures changes levels of features, all or none.
+	UpdateFeatures(ctx context.Context, updates []controller.FeatureUpdate, validateOnly bool) (refused int, err error)
+	// UnregisterBroker removes a broker that is gone.
+	UnregisterBroker(ctx context.Context, id int32) error
+	// Quorum is the state of the metadata log.
+	Quorum() (controller.Quorum, error)
 	// AllocateProducerIDs takes n producer ids that nobody had before, from first on.
 	AllocateProducerIDs(ctx context.Context, n int64) (first int64, err error)
 }
@@ -53,6 +70,10 @@ type Options struct {
 	// Node is the broker's configuration of the moment.
 	Node   func() *config.Node
 	Logger *slog.Logger
+	// Telemetry takes the metrics of clients.
+	Telemetry *telemetry.Manager
+	// LogLevel is the level of Logger, which clients may change.
+	LogLevel *slog.LevelVar
 }
 
 // API is the server.Handler of the broker.

@@ -22,8 +22,9 @@ const (
 
 // session judges the session fields of a request. A full fetch is served whatever session
 // it names, which it closes. An incremental one goes on with its session; nil without an
-// error is one that took the last partition out of it.
-func (f *fetching) session(req *wire.FetchRequest) (s *fetchSession, full bool, code kafka.Error) {
+// error is one that took the last partition out of it. named is how many partitions the
+// request names.
+func (f *fetching) session(req *wire.FetchRequest, named int) (s *fetchSession, full bool, code kafka.Error) {
 	cache := &f.api.sessions
 	if req.SessionEpoch == newSession || req.SessionEpoch == noSession {
 		if req.SessionID != noSessionID {
@@ -34,6 +35,10 @@ func (f *fetching) session(req *wire.FetchRequest) (s *fetchSession, full bool, 
 	s, code = cache.next(req.SessionID, req.SessionEpoch, f.byID())
 	if code != kafka.NoError {
 		return nil, false, code
+	}
+	if s.set.Len()+named > f.api.fetchLimit() { // which the client hears of as of an eviction: it begins anew
+		cache.close(req.SessionID)
+		return nil, false, kafka.FetchSessionIDNotFound
 	}
 	left := s.set.Update(f.partitions(req), f.forgotten(req))
 	cache.resize(s, left)

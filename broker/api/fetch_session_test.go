@@ -31,6 +31,43 @@ func (c *client) openSession(version int16, topic string, id kafka.UUID, offset 
 	return resp.SessionID
 }
 
+// TestAFetchThatNamesTooMuch: a request that no client has use for ends its connection before
+// much is made of it, and a session does not grow beyond the same bound.
+func TestAFetchThatNamesTooMuch(t *testing.T) {
+	k := newKit(t)
+	id := k.topic("t")
+	many := func(first, n int) *kmsg.FetchRequest {
+		req := fetchRequest("t", id, 0)
+		one := req.Topics[0].Partitions[0]
+		req.Topics[0].Partitions = make([]kmsg.FetchRequestTopicPartition, n)
+		for i := range req.Topics[0].Partitions {
+			req.Topics[0].Partitions[i] = one
+			req.Topics[0].Partitions[i].Partition = int32(first + i)
+		}
+		req.SetVersion(12)
+		return req
+	}
+	c := k.dial(internalListener)
+	c.send(many(0, fetchFewPartitions+1))
+	c.wantClosed()
+	c = k.dial(internalListener)
+	forgets := fetchRequest("t", id, 0)
+	forgets.ForgottenTopics = []kmsg.FetchRequestForgottenTopic{{Topic: "t", Partitions: make([]int32, fetchFewPartitions+1)}}
+	forgets.SetVersion(12)
+	c.send(forgets)
+	c.wantClosed()
+	c = k.dial(internalListener)
+	resp := ask[*kmsg.FetchResponse](c, 12, sessionRequest(0, 0, many(0, fetchFewPartitions)))
+	if resp.ErrorCode != 0 || resp.SessionID == 0 || len(resp.Topics[0].Partitions) != fetchFewPartitions {
+		t.Fatalf("as many as allowed: error %d, session %d", resp.ErrorCode, resp.SessionID)
+	}
+	more := ask[*kmsg.FetchResponse](c, 12, sessionRequest(resp.SessionID, 1, many(fetchFewPartitions, 1)))
+	if more.ErrorCode != int16(kafka.FetchSessionIDNotFound) {
+		t.Errorf("one more in the session: error %d", more.ErrorCode)
+	}
+	k.wantAlive()
+}
+
 func TestF6ASessionAtEveryVersion(t *testing.T) {
 	k := newKit(t)
 	id := k.topic("t")

@@ -22,6 +22,7 @@ import (
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/server"
+	"github.com/varve-io/varve/broker/telemetry"
 	"github.com/varve-io/varve/broker/vfs/memfs"
 )
 
@@ -42,6 +43,7 @@ type kit struct {
 	api     *API
 	node    atomic.Pointer[config.Node]
 	cluster Cluster
+	level   slog.LevelVar
 
 	replicas *replica.Manager
 	dirs     *logdir.Manager
@@ -75,7 +77,7 @@ func newKitOn(t *testing.T, cluster Cluster, settings ...string) *kit {
 	dirs := k.openDirs()
 	k.dirs = dirs
 	if cluster == nil {
-		cluster = newController(t, srv.Endpoints(), dirs.DirectoryIDs())
+		cluster = newController(t, srv.Endpoints(), dirs.DirectoryIDs(), k.node.Load)
 	}
 	k.cluster = cluster
 	k.replicas = replica.New(replica.Options{
@@ -86,16 +88,19 @@ func newKitOn(t *testing.T, cluster Cluster, settings ...string) *kit {
 		NodeID: testNode, Replicas: k.replicas, Config: k.groupConfig, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 		CommitTimeout: func() time.Duration { return time.Second },
 	})
+	clients := telemetry.New(time.Now, nil)
 	if c, ok := cluster.(*controller.Controller); ok {
 		c.Watch(func(img *metadata.Image, d *metadata.Delta) {
 			if err := k.replicas.Apply(img, d); err != nil {
 				t.Error(err)
 			}
 			groups.Apply(img, d)
+			clients.Apply(img, d)
 		})
 	}
 	k.api = New(Options{
 		NodeID: testNode, Cluster: cluster, Replicas: k.replicas, Groups: groups, Node: k.node.Load, Logger: slog.New(slog.DiscardHandler),
+		LogLevel: &k.level, Telemetry: clients,
 	})
 	srv.Start()
 	t.Cleanup(func() { srv.Close() })
@@ -139,10 +144,10 @@ func (k *kit) configure(settings ...string) {
 }
 
 // newController starts the only controller of a cluster, in memory, and registers the broker.
-func newController(t *testing.T, endpoints []server.Endpoint, dirs []kafka.UUID) Cluster {
+func newController(t *testing.T, endpoints []server.Endpoint, dirs []kafka.UUID, settings func() *config.Node) Cluster {
 	t.Helper()
 	c, err := controller.Open(controller.Options{
-		FS: memfs.New(), Dir: "/metadata", NodeID: testNode, ValidateConfig: config.ValidateTopic,
+		FS: memfs.New(), Dir: "/metadata", NodeID: testNode, ValidateConfig: config.ValidateTopic, Settings: settings,
 	})
 	if err != nil {
 		t.Fatal(err)

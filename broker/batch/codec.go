@@ -183,6 +183,16 @@ func decompress(c Codec, payload []byte, lim Limits) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// Decompress returns a payload decoded that is no record batch, bounded by lim; None gives the
+// payload itself. Errors: kafka.UnsupportedCompressionType, kafka.MessageTooLarge,
+// kafka.CorruptMessage.
+func Decompress(c Codec, payload []byte, lim Limits) ([]byte, error) {
+	if c == None {
+		return payload, nil
+	}
+	return decompress(c, payload, lim)
+}
+
 // decodeError marks what a codec complains about as a corrupt message, unless it says better.
 func decodeError(c Codec, err error) error {
 	if _, ok := errors.AsType[kafka.Error](err); ok {

@@ -99,6 +99,64 @@ func TestValidateRefuses(t *testing.T) {
 	}
 }
 
+// TestHeaderValidation: what a header that looks right lets pass, and what not.
+func TestHeaderValidation(t *testing.T) {
+	byHeader := func(change func(*batch.Rules)) batch.Rules {
+		return with(func(r *batch.Rules) { r.Full = false; r.AfterMaxMs = 3_600_000; change(r) })
+	}
+	same := func(*batch.Rules) {}
+	plain, packed := sample(batch.None, 4).Bytes(), sample(batch.Zstd, 4).Bytes()
+	junk := edit(plain, func(b []byte) { b[22] |= 4 })
+	late := batch.Builder{}
+	late.Append(nil, []byte("now"), nil, nowMs)
+	late.Append(nil, []byte("in three hours"), nil, nowMs+3*3_600_000)
+	putMax := func(ms int64) func([]byte) {
+		return func(b []byte) { binary.BigEndian.PutUint64(b[35:], uint64(ms)) }
+	}
+	tests := []struct {
+		name string
+		b    []byte
+		r    batch.Rules
+		want kafka.Error
+	}{
+		{"uncompressed", plain, byHeader(same), kafka.NoError},
+		{"compressed", packed, byHeader(same), kafka.NoError},
+		{"compressed junk", junk, byHeader(same), kafka.NoError},
+		{"compressed junk, to be compressed anew", junk, byHeader(func(r *batch.Rules) { r.Codec = "lz4" }), kafka.CorruptMessage},
+		{"compressed junk, to be uncompressed", junk, byHeader(func(r *batch.Rules) { r.Codec = "uncompressed" }), kafka.CorruptMessage},
+		{"compressed junk, its codec is the topic's", junk, byHeader(func(r *batch.Rules) { r.Codec = "zstd" }), kafka.NoError},
+		{"compressed junk on a compacted topic", junk, byHeader(func(r *batch.Rules) { r.KeyRequired = true }), kafka.CorruptMessage},
+		{"compressed count", edit(packed, func(b []byte) { put32(57, 5)(b); put32(23, 4)(b) }), byHeader(same), kafka.NoError},
+		{"count too high", edit(plain, func(b []byte) { put32(57, 5)(b); put32(23, 4)(b) }), byHeader(same), kafka.InvalidRecord},
+		{"count too low", edit(plain, func(b []byte) { put32(57, 3)(b); put32(23, 2)(b) }), byHeader(same), kafka.InvalidRecord},
+		{"a negative size", edit(plain, func(b []byte) { b[61] |= 1 }), byHeader(same), kafka.InvalidRecord},
+		{"a size beyond the end", edit(plain, func(b []byte) { b[61] += 2 }), byHeader(same), kafka.InvalidRecord},
+		{"offset deltas", edit(plain, func(b []byte) { b[64] = 8 }), byHeader(same), kafka.NoError},
+		{"an honest time ahead", late.Bytes(), byHeader(same), kafka.InvalidTimestamp},
+		{"a time ahead under another header", edit(late.Bytes(), putMax(nowMs)), byHeader(same), kafka.NoError},
+		{"a time ahead under a header without one", edit(late.Bytes(), putMax(-1)), byHeader(same), kafka.InvalidTimestamp},
+		{"a bound on old times", edit(plain, putMax(nowMs)), byHeader(func(r *batch.Rules) { r.BeforeMaxMs = 1000 }), kafka.InvalidTimestamp},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, _, err := batch.ValidateInto(nil, slices.Clone(tt.b), tt.r); kafka.Code(err) != tt.want {
+				t.Errorf("%v, want %s", err, tt.want.Name())
+			}
+		})
+	}
+}
+
+// TestHeaderValidationFollowsLongSizes: records whose sizes take one, two and more bytes.
+func TestHeaderValidationFollowsLongSizes(t *testing.T) {
+	var b batch.Builder
+	for _, n := range []int{0, 50, 100, 8000, 9000, 3_000_000, 1} {
+		b.Append(nil, make([]byte, n), nil, nowMs)
+	}
+	if _, err := batch.Validate(b.Bytes(), with(func(r *batch.Rules) { r.Full = false })); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestValidateAccepts(t *testing.T) {
 	for _, codec := range codecs {
 		for _, n := range []int{1, 4, 3000} {
@@ -326,6 +384,10 @@ func FuzzRecords(f *testing.F) {
 		h, err := batch.Validate(b, with(func(r *batch.Rules) { r.Limits = lim }))
 		if err == nil && (decodes != nil || n != int(h.Count)) {
 			t.Fatalf("accepted, but %d of %d records decode: %v", n, h.Count, decodes)
+		}
+		quick := with(func(r *batch.Rules) { r.Limits, r.Full = lim, false })
+		if _, hErr := batch.Validate(b, quick); err == nil && hErr != nil {
+			t.Fatalf("accepted record by record, and refused by its header: %v", hErr)
 		}
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/fault"
@@ -53,7 +52,7 @@ func (l *Log) Append(b []byte, h batch.Header, leaderEpoch int32) (Appended, err
 	if dup != nil {
 		return *dup, nil
 	}
-	if err := l.opts.Room.take(h.Size()); err != nil {
+	if err := l.opts.Room.take(h.Size(), l.opts.Own); err != nil {
 		return Appended{}, fmt.Errorf("log %s: no appends for now: %w", l.opts.TP, err)
 	}
 	h.BaseOffset, h.LeaderEpoch = end, leaderEpoch
@@ -142,7 +141,7 @@ func (l *writer) write(b []byte, h *batch.Header, c *Config, marker *endMarker) 
 	}
 	l.mu.Unlock()
 	if len(s.offsets.tail) >= tailFlushBytes || len(s.times.tail) >= tailFlushBytes {
-		if err := l.flushIndexes(s); err != nil && !outOfDescriptors(err) { // else the next append tries again
+		if err := l.flushIndexes(s); err != nil && !outOfDescriptors(err) && !diskFull(err) { // else the next append tries again
 			return false, l.fail(err)
 		}
 	}
@@ -153,7 +152,7 @@ func (l *writer) write(b []byte, h *batch.Header, c *Config, marker *endMarker) 
 // next append may find room again.
 func (l *writer) unwritten(f vfs.File, s *segment, err error) error {
 	err = fmt.Errorf("write %s at %d: %w", s.path(logSuffix), s.size, err)
-	if !errors.Is(err, syscall.ENOSPC) {
+	if !diskFull(err) {
 		return l.fail(err)
 	}
 	if cut := f.Truncate(s.size); cut != nil {
@@ -167,8 +166,11 @@ func (l *writer) failToOpen(err error) error {
 	if sticky := l.Err(); sticky != nil {
 		return sticky
 	}
-	if outOfDescriptors(err) {
+	switch {
+	case outOfDescriptors(err):
 		return l.busy(err)
+	case diskFull(err): // a roll, which the next append begins anew
+		return fmt.Errorf("log %s: %w: %w", l.opts.TP, kafka.KafkaStorageError, err)
 	}
 	return l.fail(err)
 }
@@ -184,7 +186,7 @@ func (l *writer) applyProducer(s *segment, h *batch.Header, marker *endMarker) (
 	nowMs := l.opts.nowMs()
 	if nowMs-l.expiredMs >= producerSweepMs {
 		l.expiredMs = nowMs
-		p.expire(nowMs, l.opts.ProducerIDExpirationMs)
+		p.expire(nowMs, l.expiration.Load())
 	}
 	if marker != nil {
 		if t, aborted := p.marker(h, *marker, nowMs); aborted {
@@ -251,10 +253,22 @@ func (l *writer) firstSegment(base int64, c *Config) (*segment, error) {
 		return nil, err
 	}
 	err = vfs.WriteFileAtomic(l.opts.FS, filepath.Join(l.dir, PartitionMetadataName), AppendPartitionMetadata(nil, l.opts.TopicID))
+	if err != nil && diskFull(err) && l.dropFirstSegment(s) == nil {
+		return nil, err
+	}
 	if err != nil {
 		return nil, l.fail(err) // another try would find the segment and leave the id out
 	}
 	return s, nil
+}
+
+// dropFirstSegment takes back the empty segment of a log that has no other.
+func (l *writer) dropFirstSegment(s *segment) error {
+	l.mu.Lock()
+	(cutter{l.Log}).forget(s)
+	l.mu.segs = nil
+	l.mu.Unlock()
+	return l.opts.FS.Remove(s.path(logSuffix))
 }
 
 // addSegment creates an empty segment file at base and makes it the active one.
@@ -346,7 +360,7 @@ func (l *writer) writeSnapshot(end int64) error {
 	if l.producers.end != end {
 		return fmt.Errorf("BUG: producer state of %d, want %d", l.producers.end, end)
 	}
-	l.producers.expire(l.opts.nowMs(), l.opts.ProducerIDExpirationMs)
+	l.producers.expire(l.opts.nowMs(), l.expiration.Load())
 	return l.writeSnapshotFile(end, l.producers)
 }
 

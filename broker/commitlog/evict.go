@@ -3,6 +3,7 @@ package commitlog
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -99,12 +100,16 @@ func (l cutter) renameAway(gone []*segment, first int64) error {
 // were evicted before the last FlushClosed. Call it after a State that was taken behind that
 // FlushClosed became durable: until then their names are what tells a recovery that the
 // log's first segments were evicted, and not lost. What it does not get to, the next start
-// does.
-func (l *Log) Reap() {
+// does. On a disk that fills, now does not wait for the delay; readers keep what they hold.
+func (l *Log) Reap(now bool) {
+	at := l.opts.nowMs()
+	if now {
+		at = math.MaxInt64
+	}
 	l.mu.Lock()
 	l.mu.vouched = l.mu.flushed
 	l.mu.Unlock()
-	(cutter{l}).reap(l.opts.nowMs(), false)
+	(cutter{l}).reap(at, false)
 }
 
 // DeletedDirSuffix ends the name of a partition's directory that is being removed.

@@ -123,7 +123,7 @@ func TestConcurrentUse(t *testing.T) {
 	loop(func() error {
 		_, err := l.EvictBelow(l.End() - 30)
 		err = errors.Join(err, l.FlushClosed())
-		l.Reap()
+		l.Reap(false)
 		return err
 	})
 	loop(func() error { _ = l.State(); _ = l.Segments(); _ = l.Epochs(); _ = l.LastStable(l.End()); return nil })

@@ -45,6 +45,7 @@ type Log struct {
 	namesMu sync.Mutex // one sync of leader-epoch-checkpoint and the directory; taken after the above, before mu
 
 	highWatermark atomic.Int64 // last one that LastStable was asked about
+	expiration    atomic.Int64 // ProducerIDExpirationMs of now
 
 	mu struct {
 		sync.RWMutex
@@ -103,6 +104,7 @@ func Open(o Options) (*Log, error) {
 	}
 	l := &Log{opts: o, dir: filepath.Join(o.Dir, o.TP.String())}
 	l.w.Log = l
+	l.expiration.Store(o.ProducerIDExpirationMs)
 	m := &l.mu
 	m.config = o.Config
 	m.highestRemote, m.latest = kafka.NoOffset, kafka.NoEpoch

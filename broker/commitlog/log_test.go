@@ -2,6 +2,7 @@ package commitlog
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"io/fs"
@@ -262,6 +263,25 @@ func TestRollWhenIndexIsFull(t *testing.T) {
 	}
 	if !bytes.Equal(readAll(t, l, 0), readAll(t, l, 0)) || l.End() != 10 {
 		t.Error("log does not read back")
+	}
+}
+
+// TestOffsetForTimeInABatchThatDoesNotDecode: what validation by header lets in is no damage.
+func TestOffsetForTimeInABatchThatDoesNotDecode(t *testing.T) {
+	l := open(t, testOptions(newFS(t)))
+	appendBatch(t, l, records(3, 10, testNowMs), 0)
+	junk := records(2, 10, testNowMs+100)
+	junk[22] |= byte(batch.Zstd)
+	binary.BigEndian.PutUint32(junk[17:], batch.Checksum(junk))
+	appendBatch(t, l, junk, 0)
+	appendBatch(t, l, records(1, 10, testNowMs+200), 0)
+	for ts, want := range map[int64]int64{testNowMs + 2: 2, testNowMs + 3: 3, testNowMs + 101: 3, testNowMs + 102: 5} {
+		if off, _, _, ok, err := l.OffsetForTime(ts); off != want || !ok || err != nil {
+			t.Errorf("time %d: offset %d, %v, %v; want %d", ts, off, ok, err, want)
+		}
+	}
+	if l.Err() != nil {
+		t.Error(l.Err())
 	}
 }
 

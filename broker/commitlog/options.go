@@ -63,6 +63,7 @@ type Options struct {
 	Config  Config
 	Files   *FileCache // shared by all logs on FS
 	Room    *Room      // shared by all logs on one disk; nil for none
+	Own     bool       // an internal topic: its appends may use room that is kept from clients
 	Now     func() time.Time
 	Logger  *slog.Logger
 

@@ -88,7 +88,7 @@ func (r *Rewrite) Append(b []byte, h batch.Header) error {
 	if h.BaseOffset < r.s.next {
 		return fmt.Errorf("BUG: log %s: compacted batch of offset %d after %d", r.l.opts.TP, h.BaseOffset, r.s.next)
 	}
-	if err := r.l.opts.Room.take(n); err != nil {
+	if err := r.l.opts.Room.take(n, true); err != nil {
 		return rewriteError(r.l, fmt.Errorf("compaction of %s waits: %w", r.l.opts.TP, err))
 	}
 	if len(r.buf)+len(b) > cap(r.buf) {

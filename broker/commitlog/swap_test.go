@@ -70,7 +70,7 @@ func compactable(t *testing.T, o Options, n int) *Log {
 	if err := l.FlushClosed(); err != nil {
 		t.Fatal(err)
 	}
-	l.Reap()
+	l.Reap(false)
 	return l
 }
 

@@ -65,10 +65,12 @@ func (u Unit) millis() int64 {
 // Scope is where a setting may be set.
 type Scope uint8
 
-// The scopes; a setting may have both.
+// The scopes; a setting may have several.
 const (
-	NodeScope  Scope = 1 << iota // on a broker: file, environment, command line
-	TopicScope                   // on a topic
+	NodeScope          Scope = 1 << iota // on a broker: file, environment, command line
+	TopicScope                           // on a topic
+	GroupScope                           // on a group
+	ClientMetricsScope                   // on a subscription to metrics of clients
 )
 
 // Update says how a broker-level setting may change while the broker runs.
@@ -127,7 +129,7 @@ func Lookup(name string) (Setting, bool) {
 	return table[i], true
 }
 
-var table = slices.SortedFunc(slices.Values(slices.Concat(nodeSettings, groupSettings, logSettings, topicSettings)),
+var table = slices.SortedFunc(slices.Values(slices.Concat(nodeSettings, groupSettings, logSettings, topicSettings, clientMetricsSettings)),
 	func(a, b Setting) int { return strings.Compare(a.Name, b.Name) })
 
 // siblings are the broker-level names that stand for the same thing as name, in the order

@@ -20,6 +20,7 @@ const (
 // String is Kafka's name of the source.
 func (s Source) String() string {
 	return map[Source]string{
+		DynamicLogger: "DYNAMIC_BROKER_LOGGER_CONFIG", DynamicClientMetrics: "CLIENT_METRICS_CONFIG", DynamicGroup: "GROUP_CONFIG",
 		DynamicTopic: "DYNAMIC_TOPIC_CONFIG", DynamicBroker: "DYNAMIC_BROKER_CONFIG",
 		DynamicCluster: "DYNAMIC_DEFAULT_BROKER_CONFIG", StaticBroker: "STATIC_BROKER_CONFIG", Default: "DEFAULT_CONFIG",
 	}[s]

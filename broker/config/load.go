@@ -78,9 +78,9 @@ func Load(src Sources) (*Node, []Warning, error) {
 		{"cluster default", src.DynamicCluster, &layers.cluster},
 		{"broker setting", src.DynamicBroker, &layers.broker},
 	} {
-		values, err := dynamicValues(dynamic.origin, dynamic.from)
+		values, err := dynamicValues(dynamic.from)
 		if err != nil {
-			errs = append(errs, err)
+			errs = append(errs, fmt.Errorf("%s: %w", dynamic.origin, err))
 		}
 		*dynamic.to = values
 	}
@@ -93,8 +93,14 @@ func Load(src Sources) (*Node, []Warning, error) {
 
 // WithDynamic is the node with other dynamic settings; n itself stays as it is.
 func (n *Node) WithDynamic(cluster, broker map[string]string) (*Node, error) {
-	clusterValues, errCluster := dynamicValues("cluster default", cluster)
-	brokerValues, errBroker := dynamicValues("broker setting", broker)
+	clusterValues, errCluster := dynamicValues(cluster)
+	brokerValues, errBroker := dynamicValues(broker)
+	if errCluster != nil {
+		errCluster = fmt.Errorf("cluster default: %w", errCluster)
+	}
+	if errBroker != nil {
+		errBroker = fmt.Errorf("broker setting: %w", errBroker)
+	}
 	if err := errors.Join(errCluster, errBroker); err != nil {
 		return nil, err
 	}
@@ -117,20 +123,19 @@ func nodeValue(name, raw string) (string, error) {
 	return s.canonical(raw)
 }
 
-func dynamicValues(origin string, from map[string]string) (map[string]string, error) {
+// dynamicValues are the canonical values of settings that may change while a broker runs.
+func dynamicValues(from map[string]string) (map[string]string, error) {
 	var errs []error
 	values := maps.Clone(from)
-	for name, raw := range from {
-		value, err := nodeValue(name, raw)
+	for _, name := range sortedNames(from) {
+		value, err := nodeValue(name, from[name])
 		if s, _ := Lookup(name); err == nil && s.Update == ReadOnly {
 			err = refuse(name, "Cannot update %s dynamically: it is read at the start of the broker only", name)
 		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", origin, err))
-		}
 		values[name] = value
+		errs = append(errs, err)
 	}
-	return values, errors.Join(errs...)
+	return values, merge(errs...)
 }
 
 // readSet reads --set flags.

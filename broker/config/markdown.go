@@ -33,6 +33,7 @@ func Markdown() []byte {
 	b.WriteString(head)
 	chapter(&b, "Broker settings", func(s Setting) bool { return s.Scope == NodeScope && topicNames(s.Name) == "" })
 	chapter(&b, "Topic settings", func(s Setting) bool { return s.Scope&TopicScope != 0 })
+	chapter(&b, "Settings of client metrics subscriptions", func(s Setting) bool { return s.Scope&ClientMetricsScope != 0 })
 	chapter(&b, "Broker-level defaults of topic settings", func(s Setting) bool { return s.Scope == NodeScope && topicNames(s.Name) != "" })
 	return b.Bytes()
 }

@@ -41,6 +41,9 @@ type Node struct {
 	LogRetentionCheckIntervalMs        int64
 	LogFlushSchedulerIntervalMs        int64
 	LogFlushOffsetCheckpointIntervalMs int64
+	DiskEvictPercent                   int64 // of a log dir's disk in use; 100: never
+	DiskThrottlePercent                int64
+	DiskRefusePercent                  int64
 	ProducerIDExpirationMs             int64
 
 	CleanerEnable            bool
@@ -55,6 +58,14 @@ type Node struct {
 	GroupMinSessionTimeoutMs        int32
 	GroupMaxSessionTimeoutMs        int32
 	GroupMaxSize                    int
+	GroupConsumerSessionTimeoutMs   int64
+	GroupConsumerHeartbeatMs        int32
+	GroupConsumerAssignmentMs       int64
+	GroupConsumerLimits             ConsumerGroupLimits
+	GroupConsumerMaxSize            int
+	GroupConsumerAssignors          []string // at least one
+	GroupConsumerUpgrade            bool     // classic groups become groups of the consumer protocol
+	GroupConsumerDowngrade          bool     // and back
 	OffsetMetadataMaxBytes          int
 	OffsetsCommitTimeoutMs          int64
 	OffsetsRetentionMs              int64
@@ -149,6 +160,9 @@ func newNode(l layers) (*Node, error) {
 		LogRetentionCheckIntervalMs:        l.int("log.retention.check.interval.ms"),
 		LogFlushSchedulerIntervalMs:        l.int("log.flush.scheduler.interval.ms"),
 		LogFlushOffsetCheckpointIntervalMs: l.int("log.flush.offset.checkpoint.interval.ms"),
+		DiskEvictPercent:                   l.int("varve.disk.evict.percent"),
+		DiskThrottlePercent:                l.int("varve.disk.throttle.percent"),
+		DiskRefusePercent:                  l.int("varve.disk.refuse.percent"),
 		ProducerIDExpirationMs:             l.int("producer.id.expiration.ms"),
 
 		CleanerEnable:            l.bool("log.cleaner.enable"),
@@ -159,10 +173,20 @@ func newNode(l layers) (*Node, error) {
 		CleanerLoadFactor:        l.double("log.cleaner.io.buffer.load.factor"),
 		CleanerMaxBytesPerSecond: l.double("log.cleaner.io.max.bytes.per.second"),
 
-		GroupInitialRebalanceDelayMs:    l.int("group.initial.rebalance.delay.ms"),
-		GroupMinSessionTimeoutMs:        int32(l.int("group.min.session.timeout.ms")),
-		GroupMaxSessionTimeoutMs:        int32(l.int("group.max.session.timeout.ms")),
-		GroupMaxSize:                    int(l.int("group.max.size")),
+		GroupInitialRebalanceDelayMs:  l.int("group.initial.rebalance.delay.ms"),
+		GroupMinSessionTimeoutMs:      int32(l.int("group.min.session.timeout.ms")),
+		GroupMaxSessionTimeoutMs:      int32(l.int("group.max.session.timeout.ms")),
+		GroupMaxSize:                  int(l.int("group.max.size")),
+		GroupConsumerSessionTimeoutMs: l.int("group.consumer.session.timeout.ms"),
+		GroupConsumerHeartbeatMs:      int32(l.int("group.consumer.heartbeat.interval.ms")),
+		GroupConsumerAssignmentMs:     l.int("group.consumer.assignment.interval.ms"),
+		GroupConsumerLimits: ConsumerGroupLimits{
+			Session:    Limits{l.int("group.consumer.min.session.timeout.ms"), l.int("group.consumer.max.session.timeout.ms")},
+			Heartbeat:  Limits{l.int("group.consumer.min.heartbeat.interval.ms"), l.int("group.consumer.max.heartbeat.interval.ms")},
+			Assignment: Limits{l.int("group.consumer.min.assignment.interval.ms"), l.int("group.consumer.max.assignment.interval.ms")},
+		},
+		GroupConsumerMaxSize:            int(l.int("group.consumer.max.size")),
+		GroupConsumerAssignors:          l.list("group.consumer.assignors"),
 		OffsetMetadataMaxBytes:          int(l.int("offset.metadata.max.bytes")),
 		OffsetsCommitTimeoutMs:          l.int("offsets.commit.timeout.ms"),
 		OffsetsRetentionMs:              l.int("offsets.retention.minutes") * Minutes.millis(),
@@ -184,6 +208,9 @@ func newNode(l layers) (*Node, error) {
 
 		layers: l,
 	}
+	migration := strings.ToLower(l.text("group.consumer.migration.policy"))
+	n.GroupConsumerUpgrade = migration == "upgrade" || migration == "bidirectional"
+	n.GroupConsumerDowngrade = migration == "downgrade" || migration == "bidirectional"
 	n.MetadataDir = nameOr(l.text("varve.metadata.dir"), filepath.Join(n.LogDirs[0], "metadata"))
 	n.TierCacheDir = nameOr(l.text("varve.tier.cache.dir"), filepath.Join(n.LogDirs[0], "cache"))
 	var errListeners error
@@ -209,6 +236,12 @@ func (n *Node) check() error {
 		errs = append(errs, refuse("group.min.session.timeout.ms",
 			"group.min.session.timeout.ms (%d) must be at most group.max.session.timeout.ms (%d)", n.GroupMinSessionTimeoutMs, n.GroupMaxSessionTimeoutMs))
 	}
+	errs = append(errs, n.checkConsumerGroups()...)
+	if n.DiskEvictPercent > n.DiskThrottlePercent || n.DiskThrottlePercent > n.DiskRefusePercent {
+		errs = append(errs, refuse("varve.disk.throttle.percent",
+			"varve.disk.evict.percent (%d), varve.disk.throttle.percent (%d) and varve.disk.refuse.percent (%d) must not fall",
+			n.DiskEvictPercent, n.DiskThrottlePercent, n.DiskRefusePercent))
+	}
 	t := n.Topic(nil)
 	names := func(s string) string { return row(s).Synonyms[0] }
 	errs = append(errs, t.checkCompaction(names))
@@ -216,6 +249,37 @@ func (n *Node) check() error {
 		errs = append(errs, t.checkTiering(names))
 	}
 	return errors.Join(errs...)
+}
+
+// Limits is the range of a time, in milliseconds; both ends are in it.
+type Limits struct{ MinMs, MaxMs int64 }
+
+// ConsumerGroupLimits is the ranges of what may be set for groups of the consumer protocol
+// (group.consumer.min.* and group.consumer.max.*), for the broker or for one group.
+type ConsumerGroupLimits struct{ Session, Heartbeat, Assignment Limits }
+
+// checkConsumerGroups holds the times of groups of the consumer protocol within their limits.
+func (n *Node) checkConsumerGroups() (errs []error) {
+	for _, of := range []struct {
+		what  string
+		value int64
+		Limits
+	}{
+		{"session.timeout.ms", n.GroupConsumerSessionTimeoutMs, n.GroupConsumerLimits.Session},
+		{"heartbeat.interval.ms", int64(n.GroupConsumerHeartbeatMs), n.GroupConsumerLimits.Heartbeat},
+		{"assignment.interval.ms", n.GroupConsumerAssignmentMs, n.GroupConsumerLimits.Assignment},
+	} {
+		if of.value < of.MinMs || of.value > of.MaxMs {
+			errs = append(errs, refuse("group.consumer."+of.what, "group.consumer.%s (%d) must be at least group.consumer.min.%s (%d) and at most group.consumer.max.%s (%d)",
+				of.what, of.value, of.what, of.MinMs, of.what, of.MaxMs))
+		}
+	}
+	if int64(n.GroupConsumerHeartbeatMs) >= n.GroupConsumerSessionTimeoutMs {
+		errs = append(errs, refuse("group.consumer.heartbeat.interval.ms",
+			"group.consumer.heartbeat.interval.ms (%d) must be less than group.consumer.session.timeout.ms (%d)",
+			n.GroupConsumerHeartbeatMs, n.GroupConsumerSessionTimeoutMs))
+	}
+	return errs
 }
 
 // Listener is where a broker listens, or what clients are told of it.

@@ -20,6 +20,55 @@ var groupSettings = []Setting{
 		Since: "Kafka 2.2 (KIP-389)",
 		Doc:   "The most members that a group may have.",
 	}, {
+		Name: "group.consumer.session.timeout.ms", Type: Int, Unit: Milliseconds, Default: "45000", Valid: atLeast(1), Scope: NodeScope,
+		Importance: Medium, Since: "Kafka 4.0 (KIP-848)",
+		Doc: "How long a member of the consumer protocol may be silent before it is taken out of its group.",
+	}, {
+		Name: "group.consumer.min.session.timeout.ms", Type: Int, Unit: Milliseconds, Default: "45000", Valid: atLeast(1), Scope: NodeScope,
+		Importance: Medium, Since: "Kafka 4.0 (KIP-848)",
+		Doc: "The least that `group.consumer.session.timeout.ms` may be.",
+	}, {
+		Name: "group.consumer.max.session.timeout.ms", Type: Int, Unit: Milliseconds, Default: "60000", Valid: atLeast(1), Scope: NodeScope,
+		Importance: Medium, Since: "Kafka 4.0 (KIP-848)",
+		Doc: "The most that `group.consumer.session.timeout.ms` may be.",
+	}, {
+		Name: "group.consumer.heartbeat.interval.ms", Type: Int, Unit: Milliseconds, Default: "5000", Valid: atLeast(1), Scope: NodeScope,
+		Importance: Medium, Since: "Kafka 4.0 (KIP-848)",
+		Doc: "How often members of the consumer protocol are told to send a heartbeat.",
+	}, {
+		Name: "group.consumer.min.heartbeat.interval.ms", Type: Int, Unit: Milliseconds, Default: "5000", Valid: atLeast(1), Scope: NodeScope,
+		Importance: Medium, Since: "Kafka 4.0 (KIP-848)",
+		Doc: "The least that `group.consumer.heartbeat.interval.ms` may be.",
+	}, {
+		Name: "group.consumer.max.heartbeat.interval.ms", Type: Int, Unit: Milliseconds, Default: "15000", Valid: atLeast(1), Scope: NodeScope,
+		Importance: Medium, Since: "Kafka 4.0 (KIP-848)",
+		Doc: "The most that `group.consumer.heartbeat.interval.ms` may be.",
+	}, {
+		Name: "group.consumer.assignment.interval.ms", Type: Int, Unit: Milliseconds, Default: "1000", Valid: atLeast(0), Scope: NodeScope, Update: ClusterWide,
+		Importance: Medium, Since: "Kafka 4.3 (KIP-1263)",
+		Doc: "How long a group of the consumer protocol keeps an assignment at least before it makes another one, so that members that come together are assigned together.",
+	}, {
+		Name: "group.consumer.min.assignment.interval.ms", Type: Int, Unit: Milliseconds, Default: "0", Valid: atLeast(0), Scope: NodeScope,
+		Importance: Medium, Since: "Kafka 4.3 (KIP-1263)",
+		Doc: "The least that `group.consumer.assignment.interval.ms` may be.",
+	}, {
+		Name: "group.consumer.max.assignment.interval.ms", Type: Int, Unit: Milliseconds, Default: "15000", Valid: atLeast(0), Scope: NodeScope,
+		Importance: Medium, Since: "Kafka 4.3 (KIP-1263)",
+		Doc: "The most that `group.consumer.assignment.interval.ms` may be.",
+	}, {
+		Name: "group.consumer.max.size", Type: Int, Default: "2147483647", Valid: atLeast(1), Scope: NodeScope,
+		Importance: Medium, Since: "Kafka 4.0 (KIP-848)",
+		Doc: "The most members that a group of the consumer protocol may have.",
+	}, {
+		Name: "group.consumer.assignors", Type: List, Default: "uniform,range", Valid: assignorList, Scope: NodeScope, Importance: Medium,
+		Since: "Kafka 4.0 (KIP-848)",
+		Doc:   "The assignors that members of the consumer protocol may ask for. The first one is that of members that don't. `uniform` gives all members the same number of partitions and moves as few as it can; `range` has partitions of the same number of all topics meet in one member.",
+	}, {
+		Name: "group.consumer.migration.policy", Type: String, Default: "bidirectional", Scope: NodeScope, Importance: Medium,
+		Valid: oneOfFold("disabled", "downgrade", "upgrade", "bidirectional"),
+		Since: "Kafka 4.0 (KIP-848)",
+		Doc:   "Whether a classic group of consumers becomes one of the consumer protocol when a member of that protocol joins (`upgrade`), whether it becomes classic again when the last such member leaves (`downgrade`), both, or neither.",
+	}, {
 		Name: "offset.metadata.max.bytes", Type: Int, Unit: Bytes, Default: "4096", Valid: atLeast(0), Scope: NodeScope, Importance: High,
 		Since: "Kafka 0.8.2",
 		Doc:   "The longest text that a client may store beside a committed offset.",

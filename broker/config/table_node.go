@@ -113,6 +113,15 @@ var nodeSettings = []Setting{
 		Name: "varve.cluster.id", Type: String, Valid: clusterID, Scope: NodeScope, Importance: Medium, Since: sinceVarve,
 		Doc: "The id of the cluster that this node belongs to, 22 characters of URL-safe base64. Not set: the id in the log directories, or a new one at the first start.",
 	}, {
+		Name: "varve.disk.evict.percent", Type: Int, Default: "85", Valid: between(1, 100), Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "How full the disk of a log directory may be, in percent, before tiered topics give way: closed segments are copied at once, and local ones that the object store has are evicted, the oldest records first, until there is room again, whatever `local.retention.*` says. 32 GiB of free space are enough on any disk. 100: never.",
+	}, {
+		Name: "varve.disk.throttle.percent", Type: Int, Default: "90", Valid: between(1, 100), Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "How full that disk may be before producers are held up (KIP-219): together they get a rate at which the space above `varve.disk.refuse.percent` would last for a minute. 4 GiB of free space are enough on any disk. 100: never.",
+	}, {
+		Name: "varve.disk.refuse.percent", Type: Int, Default: "95", Valid: between(1, 100), Scope: NodeScope, Importance: High, Since: sinceVarve,
+		Doc: "How full that disk may be before producers are refused with KAFKA_STORAGE_ERROR, which they retry. 1 GiB of free space is enough on any disk. With 100 too, the last 64 MiB (of a small disk a sixteenth) are kept for the broker's own files.",
+	}, {
 		Name: "varve.metadata.dir", Type: String, Scope: NodeScope, Importance: High, Since: sinceVarve,
 		Doc: "The directory of the metadata log and its snapshots. Not set: `metadata` in the first of `log.dirs`.",
 	}, {

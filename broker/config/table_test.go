@@ -56,12 +56,26 @@ func otherValue(t *testing.T, s Setting) string {
 		"varve.tier.delete.grace.ms":     "7",
 		"queued.max.request.bytes":       "104857601",
 		"group.max.session.timeout.ms":   "6000",
+		"varve.disk.throttle.percent":    "91",
+		"varve.disk.refuse.percent":      "96",
+		"match":                          "client_id=x",
 		"log.cleaner.dedupe.buffer.size": "2097152",
+
+		"group.consumer.session.timeout.ms":         "46000",
+		"group.consumer.min.session.timeout.ms":     "44000",
+		"group.consumer.max.session.timeout.ms":     "61000",
+		"group.consumer.heartbeat.interval.ms":      "6000",
+		"group.consumer.min.heartbeat.interval.ms":  "4000",
+		"group.consumer.max.heartbeat.interval.ms":  "16000",
+		"group.consumer.min.assignment.interval.ms": "500",
+		"group.consumer.max.assignment.interval.ms": "16000",
+		"group.consumer.assignors":                  "range",
+		"group.consumer.migration.policy":           "upgrade",
 	}
 	if v, ok := special[s.Name]; ok {
 		return v
 	}
-	candidates := []string{"true", "compact", "LogAppendTime", "zstd", "/elsewhere", "0.25", "1", "7", "2097152"}
+	candidates := []string{"true", "compact", "LogAppendTime", "zstd", "full", "/elsewhere", "0.25", "1", "7", "2097152"}
 	for _, c := range candidates {
 		if v, err := s.canonical(c); err == nil && v != s.Default {
 			return v
@@ -103,6 +117,9 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 		if s.Scope&TopicScope != 0 && reflect.DeepEqual(base.Topic(nil), base.Topic(map[string]string{s.Name: value})) {
 			t.Errorf("%s=%s changes nothing on a topic", s.Name, value)
 		}
+		if s.Scope&ClientMetricsScope != 0 && reflect.DeepEqual(NewClientMetrics(nil), NewClientMetrics(map[string]string{s.Name: value})) {
+			t.Errorf("%s=%s changes nothing on a subscription", s.Name, value)
+		}
 	}
 }
 
@@ -120,7 +137,8 @@ var stricter = []string{
 	"advertised.listeners", "listeners", "listener.security.protocol.map", "log.dirs", "log.flush.interval.ms",
 	"log.flush.scheduler.interval.ms", "log.retention.hours", "log.retention.minutes", "log.retention.ms", "log.roll.jitter.ms",
 	"log.roll.ms", "default.replication.factor", "socket.receive.buffer.bytes", "socket.send.buffer.bytes",
-	"log.cleaner.io.buffer.load.factor", "log.cleaner.io.max.bytes.per.second",
+	"group.consumer.assignors", "group.consumer.migration.policy",
+	"log.cleaner.io.buffer.load.factor", "log.cleaner.io.max.bytes.per.second", "interval.ms",
 	"group.initial.rebalance.delay.ms", "group.max.session.timeout.ms", "group.min.session.timeout.ms", "offset.metadata.max.bytes",
 }
 

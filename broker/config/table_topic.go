@@ -141,6 +141,10 @@ var topicSettings = []Setting{
 		Importance: High, Synonyms: []string{"varve.durability"}, Since: sinceVarve,
 		Doc: "What an acknowledged record survives. `pagecache`: the death of the process; a power cut may take what the operating system has not written. `group` is kept for one sync to disk per group of requests before the acknowledgement; Varve " + Version + " refuses it.",
 	}, {
+		Name: "varve.produce.validation", Type: String, Default: "header", Valid: oneOf("header", "full"), Scope: NodeScope | TopicScope,
+		Update: ClusterWide, Importance: Medium, Synonyms: []string{"varve.produce.validation"}, Since: sinceVarve,
+		Doc: "How closely a produced batch is looked at. `full`: every record is, and compressed batches are decompressed for it, as Kafka does. `header`: the batch header, its checksum and the sizes of uncompressed records are; [differences](differences.md) lists what that lets pass. Compacted topics, topics with `message.timestamp.before.max.ms`, and batches that `compression.type` changes always get `full`.",
+	}, {
 		Name: "varve.tier.delete.grace.ms", Type: Long, Unit: Milliseconds, Default: "600000", Valid: atLeast(0),
 		Scope: NodeScope | TopicScope, Update: ClusterWide, Importance: Medium, Synonyms: []string{"varve.tier.delete.grace.ms"},
 		Since: sinceVarve,

@@ -49,6 +49,7 @@ type Topic struct {
 	Preallocate            bool
 
 	Durability        string // varve.durability
+	ProduceFull       bool   // varve.produce.validation is full
 	TierDeleteGraceMs int64  // varve.tier.delete.grace.ms
 }
 
@@ -135,6 +136,7 @@ func (n *Node) Topic(overrides map[string]string) *Topic {
 		Preallocate:            v.bool("preallocate"),
 
 		Durability:        v.text("varve.durability"),
+		ProduceFull:       v.text("varve.produce.validation") == "full",
 		TierDeleteGraceMs: v.int("varve.tier.delete.grace.ms"),
 	}
 }
@@ -210,15 +212,15 @@ func (n *Node) ValidateTopic(overrides map[string]string) error {
 }
 
 // ValidateTopicChange checks new settings of a topic that exists with old ones: what
-// ValidateTopic checks, and that tiering is not turned off with data left behind.
+// ValidateTopic checks, and that tiering is not turned off: what is in the object store would
+// be neither read nor deleted.
 func (n *Node) ValidateTopicChange(old, overrides map[string]string) error {
 	err := n.ValidateTopic(overrides)
 	before, after := n.Topic(old), n.Topic(overrides)
-	if before.RemoteStorageEnable && !after.RemoteStorageEnable && !after.RemoteLogDeleteOnDisable {
+	if before.RemoteStorageEnable && !after.RemoteStorageEnable {
 		err = merge(err, refuse("remote.storage.enable",
-			"It is invalid to disable remote storage without deleting remote data. To keep it for reading, set "+
-				"remote.storage.enable=true,remote.log.copy.disable=true; to delete it, set "+
-				"remote.storage.enable=false,remote.log.delete.on.disable=true"))
+			"remote.storage.enable of a tiered topic cannot be turned off. To copy nothing more and keep what is there for reading, set "+
+				"remote.log.copy.disable=true; to get rid of it, delete the topic"))
 	}
 	return err
 }

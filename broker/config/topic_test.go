@@ -99,8 +99,8 @@ func TestTurningTieringOff(t *testing.T) {
 	if err := n.ValidateTopicChange(old, nil); err == nil || !errors.Is(err, kafka.InvalidConfig) {
 		t.Errorf("data left behind: %v", err)
 	}
-	if err := n.ValidateTopicChange(old, map[string]string{"remote.log.delete.on.disable": "true"}); err != nil {
-		t.Errorf("data deleted: %v", err)
+	if err := n.ValidateTopicChange(old, map[string]string{"remote.log.delete.on.disable": "true"}); err == nil {
+		t.Error("nothing deletes what is in the object store of a topic that lives")
 	}
 	if err := n.ValidateTopicChange(nil, old); err != nil {
 		t.Errorf("turning it on: %v", err)

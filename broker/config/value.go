@@ -25,18 +25,24 @@ func defaultOf(topicSetting string) string {
 	return "The default of the topic setting `" + topicSetting + "`."
 }
 
-// Error is a setting that is refused. It unwraps to kafka.InvalidConfig, and its text is
-// fit to be shown to a client: it never holds a sensitive value.
+// Error is a setting that is refused. It unwraps to kafka.InvalidConfig, or to its Code, and
+// its text is fit to be shown to a client: it never holds a sensitive value.
 type Error struct {
 	Name    string // of the setting
 	Problem string
+	Code    kafka.Error // kafka.NoError stands for kafka.InvalidConfig
 }
 
 // Error is the text for the one who set it.
 func (e *Error) Error() string { return e.Problem }
 
 // Unwrap makes errors.Is(err, kafka.InvalidConfig) true.
-func (e *Error) Unwrap() error { return kafka.InvalidConfig }
+func (e *Error) Unwrap() error {
+	if e.Code != kafka.NoError {
+		return e.Code
+	}
+	return kafka.InvalidConfig
+}
 
 func refuse(name, format string, args ...any) *Error {
 	return &Error{Name: name, Problem: fmt.Sprintf(format, args...)}
@@ -92,9 +98,22 @@ func (s Setting) canonical(raw string) (string, error) {
 		problem = s.Valid.check(value)
 	}
 	if problem != "" {
-		return "", invalid(s, raw, problem)
+		return "", invalid(s, s.culprit(raw), problem)
 	}
 	return value, nil
+}
+
+// culprit is what to name of a value that is refused: the first item of a list that is refused
+// by itself, else all of it.
+func (s Setting) culprit(raw string) string {
+	if s.Type == List && s.Valid.check != nil {
+		for _, item := range splitList(raw) {
+			if item != "" && s.Valid.check(item) != "" {
+				return item
+			}
+		}
+	}
+	return raw
 }
 
 func spell(t Type, v string) (value, problem string) {
@@ -199,6 +218,17 @@ func oneOf(words ...string) Validator {
 	}}
 }
 
+// oneOfFold is oneOf where case does not count.
+func oneOfFold(words ...string) Validator {
+	list := strings.Join(words, ", ")
+	return Validator{"one of " + list, func(v string) string {
+		if !slices.ContainsFunc(words, func(w string) bool { return strings.EqualFold(w, v) }) {
+			return "String must be one of (case insensitive): " + list
+		}
+		return ""
+	}}
+}
+
 func listOf(words ...string) Validator {
 	list := strings.Join(words, ", ")
 	return Validator{"any of " + list, func(v string) string {
@@ -254,6 +284,18 @@ var (
 	nonEmptyList = Validator{"at least one", func(v string) string {
 		if v == "" {
 			return "At least one value is needed"
+		}
+		return ""
+	}}
+
+	assignorList = Validator{"uniform, range or both", func(v string) string {
+		if v == "" {
+			return "At least one value is needed"
+		}
+		for _, item := range splitList(v) {
+			if item != "uniform" && item != "range" {
+				return "The assignors are uniform and range; classes of one's own can't be loaded"
+			}
 		}
 		return ""
 	}}

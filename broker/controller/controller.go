@@ -21,6 +21,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/vfs"
@@ -46,6 +47,9 @@ type Options struct {
 
 	// ValidateConfig checks a topic's settings; nil accepts all. Its errors are INVALID_CONFIG.
 	ValidateConfig func(map[string]string) error
+	// Settings are this node's of the moment, which dynamic settings are judged with; nil is a
+	// node without any.
+	Settings func() *config.Node
 	// Defaults are the counts that -1 stands for in CreateTopics; nil is one partition, one replica.
 	Defaults func() (partitions int32, replicationFactor int16)
 
@@ -96,6 +100,13 @@ func Open(o Options) (*Controller, error) {
 	}
 	if o.Defaults == nil {
 		o.Defaults = func() (int32, int16) { return 1, 1 }
+	}
+	if o.Settings == nil {
+		node, _, err := config.Load(config.Sources{})
+		if err != nil {
+			return nil, fmt.Errorf("BUG: the defaults are refused: %w", err)
+		}
+		o.Settings = func() *config.Node { return node }
 	}
 	c := &Controller{opts: o, log: o.Logger, closed: make(chan struct{}), stopped: make(chan struct{}), store: o.Store}
 	c.mu.changed = make(chan struct{})

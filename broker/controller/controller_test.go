@@ -289,11 +289,20 @@ func TestDirectoriesAreFilledEvenly(t *testing.T) {
 	}
 }
 
+// configure sets the retention of a topic, and nothing else.
+func configure(t testing.TB, c *controller.Controller, topic, retentionMs string) error {
+	t.Helper()
+	return c.AlterConfigs(t.Context(), []controller.ConfigChange{{
+		Resource: metadata.ConfigResource{Type: metadata.TopicResource, Name: topic}, Replace: true,
+		Edits: []controller.ConfigEdit{{Name: "retention.ms", Value: retentionMs}},
+	}}, false)[0]
+}
+
 func TestDeleteAndConfigure(t *testing.T) {
 	c := open(t, options(memfs.New()))
 	register(t, c, 1)
 	made := create(t, c, topic("a"), topic("b"))
-	if err := c.SetTopicConfig(t.Context(), made[0].ID, map[string]string{"retention.ms": "7"}); err != nil {
+	if err := configure(t, c, "a", "7"); err != nil {
 		t.Fatal(err)
 	}
 	got := c.Image().Topic("a")
@@ -301,10 +310,10 @@ func TestDeleteAndConfigure(t *testing.T) {
 		t.Errorf("topic %+v", got)
 	}
 	version := c.Image().Version()
-	if err := c.SetTopicConfig(t.Context(), made[0].ID, map[string]string{"retention.ms": "7"}); err != nil || c.Image().Version() != version {
+	if err := configure(t, c, "a", "7"); err != nil || c.Image().Version() != version {
 		t.Errorf("equal settings were written: %v", err)
 	}
-	if err := c.SetTopicConfig(t.Context(), kafka.NewUUID(), nil); !errors.Is(err, kafka.UnknownTopicID) {
+	if err := configure(t, c, "nowhere", "7"); !errors.Is(err, kafka.UnknownTopicOrPartition) {
 		t.Errorf("settings of an unknown topic: %v", err)
 	}
 	errs := c.DeleteTopics(t.Context(), []kafka.UUID{made[0].ID, kafka.NewUUID(), made[0].ID})

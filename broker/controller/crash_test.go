@@ -143,7 +143,7 @@ func act(t *testing.T, n *controller.Controller, c *crasher, name string, kind i
 		}
 		promise(0)
 	default:
-		if err := n.SetTopicConfig(t.Context(), was.ID, map[string]string{"retention.ms": fmt.Sprint(was.Version + 1)}); err != nil {
+		if err := configure(t, n, was.Name, fmt.Sprint(was.Version+1)); err != nil {
 			t.Fatal(err)
 		}
 		promise(was.Version + 1)

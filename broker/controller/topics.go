@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math"
 	"strings"
 
 	"github.com/varve-io/varve/broker/kafka"
@@ -210,28 +209,6 @@ func (c *Controller) DeleteTopics(ctx context.Context, ids []kafka.UUID) []error
 		}
 	}
 	return errs
-}
-
-// SetTopicConfig replaces all settings of a topic and raises its version. Settings that are
-// equal to the topic's are no change.
-func (c *Controller) SetTopicConfig(ctx context.Context, id kafka.UUID, config map[string]string) error {
-	if err := c.validateConfig(config); err != nil {
-		return err
-	}
-	_, err := c.change(ctx, func(img *metadata.Image) ([]metadata.Record, error) {
-		t := img.TopicByID(id)
-		if t == nil {
-			return nil, fmt.Errorf("there is no topic with id %s: %w", id, kafka.UnknownTopicID)
-		}
-		if maps.Equal(t.Config, config) {
-			return nil, nil
-		}
-		if t.Version == math.MaxInt64 {
-			return nil, fmt.Errorf("topic '%s' cannot be changed any more: %w", t.Name, kafka.InvalidUpdateVersion)
-		}
-		return []metadata.Record{metadata.TopicConfigRecord{TopicID: id, Version: t.Version + 1, Config: maps.Clone(config)}}, nil
-	})
-	return err
 }
 
 // TopicPurged records that no object of a deleted topic is left in the object store.

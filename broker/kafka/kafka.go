@@ -30,6 +30,12 @@ const NoTimestamp int64 = -1
 // NoProducerID is the producer id of a batch from a producer that is not idempotent.
 const NoProducerID int64 = -1
 
+// InternalTopic says whether a topic belongs to the brokers' own coordinators. Source:
+// Kafka's Topic.INTERNAL_TOPICS.
+func InternalTopic(name string) bool {
+	return name == "__consumer_offsets" || name == "__transaction_state" || name == "__share_group_state"
+}
+
 // UUID is a 16-byte id: a topic, a cluster, a log directory, a process incarnation.
 // Its text form is Kafka's, 22 characters of unpadded URL-safe base64.
 type UUID [16]byte

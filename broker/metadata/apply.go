@@ -22,6 +22,7 @@ type change struct {
 	order   []kafka.UUID          // of first touch
 	owned   map[kafka.UUID]bool   // whose Partitions are copies as well
 	brokers []*Broker
+	configs []ConfigResource
 }
 
 // Apply returns the image after the records of the log entry at index version, and what they
@@ -61,7 +62,7 @@ func (img *Image) Skip(version int64) *Image {
 
 // publish puts the touched topics into the image.
 func (c *change) publish(old *Image) *Delta {
-	d := &Delta{Brokers: c.brokers}
+	d := &Delta{Brokers: c.brokers, Configs: c.configs}
 	for _, id := range c.order {
 		was, is := old.TopicByID(id), c.topics[id]
 		if was != nil {

@@ -44,6 +44,8 @@ var known = layouts{
 	KindRemoveTopic:    {{1, 1, encodeRemoveTopic, decodeRemoveTopic}},
 	KindProducerIDs:    {{1, 1, encodeProducerIDs, decodeProducerIDs}},
 	KindPurge:          {{1, 1, encodePurge, decodePurge}},
+	KindConfig:         {{1, 1, encodeConfig, decodeConfig}},
+	KindRemoveBroker:   {{1, 1, encodeRemoveBroker, decodeRemoveBroker}},
 }
 
 // EncodeEntry is the log entry that holds the records as one atomic list. Each gets the newest

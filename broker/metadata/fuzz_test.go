@@ -11,7 +11,7 @@ import (
 )
 
 func FuzzDecodeEntry(f *testing.F) {
-	for _, r := range samples() {
+	for _, r := range append(samples(), adminSamples()...) {
 		b, err := EncodeEntry([]Record{r}, 1)
 		if err != nil {
 			f.Fatal(err)

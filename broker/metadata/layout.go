@@ -101,3 +101,22 @@ func encodePurge(w *writer, r Record) {
 func decodePurge(r *reader) Record {
 	return PurgeRecord{TopicID: r.id(), Name: r.string(), Done: r.bool()}
 }
+
+func encodeConfig(w *writer, r Record) {
+	c := r.(ConfigRecord)
+	w.int(int64(c.Resource.Type))
+	w.string(c.Resource.Name)
+	w.config(c.Config)
+}
+
+func decodeConfig(r *reader) Record {
+	return ConfigRecord{Resource: ConfigResource{Type: ResourceType(r.int16()), Name: r.string()}, Config: r.config()}
+}
+
+func encodeRemoveBroker(w *writer, r Record) {
+	b := r.(RemoveBrokerRecord)
+	w.int(int64(b.ID))
+	w.int(b.Epoch)
+}
+
+func decodeRemoveBroker(r *reader) Record { return RemoveBrokerRecord{ID: r.int32(), Epoch: r.int64()} }

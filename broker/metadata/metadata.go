@@ -77,6 +77,7 @@ type Image struct {
 	partitions     int
 	nextProducerID int64
 	purging        []PurgingTopic // by id; never changed in place
+	configs        map[ConfigResource]map[string]string
 }
 
 // Version is the index in the metadata log of the last entry in the image; 0 before the first.
@@ -85,8 +86,19 @@ func (img *Image) Version() int64 { return img.version }
 // ClusterID is the cluster's id; "" before the first record.
 func (img *Image) ClusterID() string { return img.clusterID }
 
-// Feature is the level of a feature; 0 when it is not set.
-func (img *Image) Feature(name string) int16 { return img.features[name] }
+// Feature is the level of a feature: what the metadata says, else what it begins with; 0 for one
+// that this program does not know.
+func (img *Image) Feature(name string) int16 {
+	if level, said := img.features[name]; said {
+		return level
+	}
+	for _, f := range supported {
+		if f.Name == name {
+			return f.Default
+		}
+	}
+	return 0
+}
 
 // Features lists the features in the order of their names.
 func (img *Image) Features() iter.Seq2[string, int16] { return sortedMap(img.features) }
@@ -160,12 +172,13 @@ func (img *Image) CollidingTopic(name string) string {
 // most, as it stands in the newer image (in the older one for Deleted).
 type Delta struct {
 	Created, Changed, Deleted []*Topic
-	Brokers                   []*Broker // registered anew
+	Brokers                   []*Broker        // registered anew
+	Configs                   []ConfigResource // resources other than topics that got other settings
 }
 
 // Empty says whether nothing changed.
 func (d *Delta) Empty() bool {
-	return len(d.Created) == 0 && len(d.Changed) == 0 && len(d.Deleted) == 0 && len(d.Brokers) == 0
+	return len(d.Created) == 0 && len(d.Changed) == 0 && len(d.Deleted) == 0 && len(d.Brokers) == 0 && len(d.Configs) == 0
 }
 
 // Diff is the delta between two images that need not be neighbours, such as around a snapshot.
@@ -186,6 +199,7 @@ func Diff(from, to *Image) *Delta {
 			d.Changed = append(d.Changed, t)
 		}
 	}
+	d.Configs = diffConfigs(from, to)
 	for b := range to.Brokers() {
 		if old := from.Broker(b.ID); old == nil || old.Epoch != b.Epoch {
 			d.Brokers = append(d.Brokers, b)

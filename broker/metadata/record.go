@@ -16,6 +16,8 @@ const (
 	KindRemoveTopic    Kind = 7
 	KindProducerIDs    Kind = 8
 	KindPurge          Kind = 9
+	KindConfig         Kind = 10
+	KindRemoveBroker   Kind = 11
 )
 
 // Record is one change of the image.
@@ -86,6 +88,19 @@ type PurgeRecord struct {
 	Done    bool
 }
 
+// ConfigRecord replaces all dynamic settings of a resource that is no topic. No settings, and
+// the image forgets the resource.
+type ConfigRecord struct {
+	Resource ConfigResource
+	Config   map[string]string
+}
+
+// RemoveBrokerRecord takes the registration with this epoch out of the cluster.
+type RemoveBrokerRecord struct {
+	ID    int32
+	Epoch int64
+}
+
 // ProducerIDsRecord says that every producer id below Next may have been handed out.
 type ProducerIDsRecord struct{ Next int64 }
 
@@ -115,3 +130,9 @@ func (ProducerIDsRecord) Kind() Kind { return KindProducerIDs }
 
 // Kind implements Record.
 func (PurgeRecord) Kind() Kind { return KindPurge }
+
+// Kind implements Record.
+func (ConfigRecord) Kind() Kind { return KindConfig }
+
+// Kind implements Record.
+func (RemoveBrokerRecord) Kind() Kind { return KindRemoveBroker }

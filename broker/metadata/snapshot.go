@@ -79,6 +79,9 @@ func (img *Image) records(add func(Record)) {
 			add(PartitionRecord{TopicID: t.ID, Index: int32(i), Partition: p})
 		}
 	}
+	for r := range img.ConfigResources() {
+		add(ConfigRecord{Resource: r, Config: img.Config(r)})
+	}
 	for p := range img.Purging() {
 		add(PurgeRecord{TopicID: p.ID, Name: p.Name})
 	}

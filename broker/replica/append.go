@@ -31,6 +31,9 @@ type AppendResult struct {
 	// AppendTimeMs is the time of a topic with LogAppendTime, and of the first try where b
 	// repeats it; kafka.NoTimestamp else.
 	AppendTimeMs int64
+	// Throttle is for how long the client is to be held up because the disk fills (KIP-219). It
+	// counts beside an error too.
+	Throttle time.Duration
 	// Wait is nil when the batch may be acknowledged now.
 	Wait *Pending
 }
@@ -51,6 +54,7 @@ func (p *Partition) Append(b []byte, o AppendOptions) (AppendResult, error) {
 	if err == nil {
 		res = p.placed(a, h, o.Acks)
 	}
+	res.Throttle = p.lead.room.Throttle(int64(len(b)))
 	p.lead.RUnlock()
 	acked.resolve()
 	return res, err
@@ -106,7 +110,7 @@ func rules(cfg *config.Topic, o AppendOptions, nowMs int64) batch.Rules {
 		Codec:       cfg.CompressionType,
 		Level:       level(cfg),
 		ZstdOK:      o.ZstdOK,
-		Full:        true,
+		Full:        cfg.ProduceFull || cfg.CleanupCompact,
 	}
 }
 

@@ -27,13 +27,13 @@ const testNode int32 = 7
 // kit is a Manager over logs in memory, with the image in the test's hands.
 type kit struct {
 	*Manager
-	t     *testing.T
+	t     testing.TB
 	fs    *memfs.FS
 	dirs  *logdir.Manager
 	nowMs int64
 }
 
-func newKit(t *testing.T) *kit {
+func newKit(t testing.TB) *kit {
 	t.Helper()
 	k := &kit{t: t, nowMs: 1_000_000, fs: memfs.New()}
 	k.openDirs()
@@ -81,7 +81,7 @@ func (k *kit) restart(between func(), topics ...*metadata.Topic) []*Partition {
 func (k *kit) openDirs() {
 	k.t.Helper()
 	dirs, err := logdir.Open(logdir.Options{
-		FS: k.fs, Dirs: []string{"/data"}, ClusterID: "c", NodeID: testNode, Now: k.now,
+		FS: k.fs, Dirs: []string{"/data"}, Marks: commitlog.Watermarks{EvictPercent: 85, ThrottlePercent: 90, RefusePercent: 95}, ClusterID: "c", NodeID: testNode, Now: k.now,
 		Logger: slog.New(slog.DiscardHandler), ProducerIDExpirationMs: 86_400_000, BootID: "boot",
 		Config: func(kafka.TopicPartition, kafka.UUID) commitlog.Config { return commitlog.DefaultConfig() },
 	})
@@ -150,7 +150,7 @@ func ask(p *Partition, off int64) FetchPartition {
 
 // fetching is a fetch under way.
 type fetching struct {
-	t    *testing.T
+	t    testing.TB
 	done chan []FetchResult
 }
 
@@ -186,7 +186,7 @@ func (f *fetching) pending() {
 }
 
 // offsets lists the base offsets of the batches of a result, and releases it.
-func offsets(t *testing.T, res FetchResult) []int64 {
+func offsets(t testing.TB, res FetchResult) []int64 {
 	t.Helper()
 	defer res.release()
 	var all bytes.Buffer

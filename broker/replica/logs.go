@@ -23,6 +23,9 @@ type logDirs interface {
 	Dirs() []logdir.DirInfo
 	Usage(dir string) (vfs.Usage, error)
 	CheckpointDir(dir string) error
+	Pressure() []logdir.DirPressure
+	Reclaim(dir string, logs []*commitlog.Log) error
+	Room(dir string) *commitlog.Room
 	OnOffline(func(logdir.DirInfo))
 }
 

@@ -23,7 +23,8 @@ type Partition struct {
 	// that no batch of an epoch is written after the epoch has ended here.
 	lead struct {
 		sync.RWMutex
-		log      *commitlog.Log // nil while offline
+		log      *commitlog.Log  // nil while offline
+		room     *commitlog.Room // of its disk
 		cfg      *config.Topic
 		leader   int32
 		epoch    int32
@@ -166,7 +167,7 @@ func (p *Partition) openLocked(part *metadata.Partition, cfg *config.Topic) erro
 	if err := log.Damage(); err != nil {
 		p.m.logger.Error("a log came back with less than it had on disk; it takes no appends before that is settled", "partition", p.tp.String(), "dir", log.Dir(), "error", err)
 	}
-	p.lead.log, p.lead.refused = log, nil
+	p.lead.log, p.lead.room, p.lead.refused = log, p.m.dirs.Room(log.Dir()), nil
 	p.mu.Lock()
 	p.mu.highWatermark = log.LocalStart()
 	p.mu.Unlock()

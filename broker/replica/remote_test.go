@@ -198,7 +198,7 @@ func TestF4BelowTheRemoteStart(t *testing.T) {
 }
 
 // offsetAt is the answer to one query, which waits for the store where it must.
-func offsetAt(t *testing.T, p *Partition, tsMs int64) int64 {
+func offsetAt(t testing.TB, p *Partition, tsMs int64) int64 {
 	t.Helper()
 	off, _, _, err := p.ListOffset(t.Context(), tsMs, false, kafka.NoEpoch)
 	if err != nil {

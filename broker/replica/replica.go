@@ -228,6 +228,16 @@ func (m *Manager) Apply(img *metadata.Image, d *metadata.Delta) error {
 	return errors.Join(errs...)
 }
 
+// Reconfigure gives every partition the settings that its topic has now: those of the broker,
+// from which topics take what they do not set, have changed. It is called as Apply is.
+func (m *Manager) Reconfigure(img *metadata.Image) error {
+	var errs []error
+	for t := range img.Topics() {
+		errs = append(errs, m.reconcile(t))
+	}
+	return errors.Join(errs...)
+}
+
 // reconcile creates the missing partitions of t and tells all of them what t says now.
 func (m *Manager) reconcile(t *metadata.Topic) error {
 	m.mu.Lock()

@@ -42,6 +42,7 @@ type Conn struct {
 	out           output
 	answers       answers
 
+	muted        time.Time // no request is handled before; touched on the connection's goroutine only
 	deadline     time.Time // read deadline in force
 	lastActivity time.Time // of a byte received, or of a look that found requests in flight
 }
@@ -97,9 +98,42 @@ func (c *Conn) serve() error {
 		}
 		err = c.handle(frame, s)
 		c.in.done(frame, s)
+		if err == nil && !c.muted.IsZero() {
+			err = c.sitOut()
+		}
 		if err != nil {
 			c.flush()
 			return err
+		}
+	}
+}
+
+// sitOut waits until the connection is not muted any more. Meanwhile nothing is read, so that
+// a peer that goes on to send meets its own full socket.
+func (c *Conn) sitOut() error {
+	c.srv.metrics.muted.Add(1)
+	defer c.srv.metrics.muted.Add(-1)
+	c.flush()
+	end := time.NewTimer(time.Until(c.muted))
+	defer end.Stop()
+	look := time.NewTicker(probeInterval)
+	defer look.Stop()
+	c.muted = time.Time{}
+	for {
+		select {
+		case <-end.C:
+			return nil
+		case <-c.srv.hardStop:
+			return errConnClosed
+		case <-c.ctx.Done():
+			return errConnClosed
+		case <-look.C:
+			if c.srv.draining.Load() {
+				return errDraining
+			}
+			if c.probe != nil && peerGone(c.probe) {
+				return errPeerGone
+			}
 		}
 	}
 }

@@ -111,9 +111,9 @@ func (s *Server) enter(c *Conn) string {
 	switch {
 	case s.draining.Load():
 		return endDraining
-	case s.limits.MaxConnections > 0 && len(s.mu.conns) >= s.limits.MaxConnections:
+	case s.mu.maxConnections > 0 && len(s.mu.conns) >= s.mu.maxConnections:
 		return endLimit
-	case s.limits.MaxConnectionsPerIP > 0 && s.mu.perIP[c.ip] >= s.limits.MaxConnectionsPerIP:
+	case s.mu.maxPerIP > 0 && s.mu.perIP[c.ip] >= s.mu.maxPerIP:
 		return endLimitPerIP
 	}
 	s.mu.conns[c] = struct{}{}
@@ -134,7 +134,7 @@ func (s *Server) newConn(l *listener, nc net.Conn) *Conn {
 	c.answers.wake = make(chan struct{}, 1)
 	c.in.c, c.in.progress = c, now
 	c.in.attempt = c.in.tryRead
-	c.out = output{nc: nc, raw: c.raw, patience: s.limits.StallTimeout, scratch: &s.scratch}
+	c.out = output{nc: nc, raw: c.raw, patience: s.limits.StallTimeout, scratch: &s.scratch, cold: s.cold}
 	c.out.sendFn, c.out.fileFn = c.out.sendVector, c.out.sendFileRange
 	if tc, ok := nc.(*net.TCPConn); ok {
 		// A refusal leaves the system's own size, which serves as well.

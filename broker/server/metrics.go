@@ -36,6 +36,7 @@ const maxKeys = 128
 type metrics struct {
 	apis        [maxKeys]*apiMetrics
 	unknown     *apiMetrics
+	muted       atomic.Int64 // connections that are held up
 	accepted    prometheus.Counter
 	closed      *prometheus.CounterVec
 	panics      prometheus.Counter
@@ -71,6 +72,9 @@ func newMetrics(s *Server, reg prometheus.Registerer) *metrics {
 	if reg != nil {
 		reg.MustRegister(m.accepted, m.closed, m.panics, m.memoryWaits, seconds, &collector{s: s, m: m,
 			connections:  prometheus.NewDesc("varve_server_connections", "Open connections.", nil, nil),
+			muted:        prometheus.NewDesc("varve_server_connections_muted", "Connections of which nothing is read for a while, because their clients are throttled.", nil, nil),
+			coldBytes:    prometheus.NewDesc("varve_server_cold_bytes_total", "Bytes of answers that were not in memory, or not known to be, and read from disk.", nil, nil),
+			coldWaits:    prometheus.NewDesc("varve_server_cold_waits_total", "Times an answer waited because others were reading from disk.", nil, nil),
 			memory:       prometheus.NewDesc("varve_server_request_memory_bytes", "Request memory in use.", nil, nil),
 			requests:     prometheus.NewDesc("varve_server_requests_total", "Requests received.", []string{"api"}, nil),
 			requestBytes: prometheus.NewDesc("varve_server_request_bytes_total", "Bytes of requests received.", []string{"api"}, nil),
@@ -101,14 +105,15 @@ func (m *metrics) answered(key int16, received time.Time) {
 
 // collector reads at scrape time what is counted elsewhere.
 type collector struct {
-	s                                           *Server
-	m                                           *metrics
-	connections, memory, requests, requestBytes *prometheus.Desc
+	s *Server
+	m *metrics
+
+	connections, muted, memory, requests, requestBytes, coldBytes, coldWaits *prometheus.Desc
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.connections, c.memory, c.requests, c.requestBytes} {
+	for _, d := range []*prometheus.Desc{c.connections, c.muted, c.coldBytes, c.coldWaits, c.memory, c.requests, c.requestBytes} {
 		ch <- d
 	}
 }
@@ -119,7 +124,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	conns := len(c.s.mu.conns)
 	c.s.mu.Unlock()
 	ch <- prometheus.MustNewConstMetric(c.connections, prometheus.GaugeValue, float64(conns))
+	ch <- prometheus.MustNewConstMetric(c.muted, prometheus.GaugeValue, float64(c.m.muted.Load()))
 	ch <- prometheus.MustNewConstMetric(c.memory, prometheus.GaugeValue, float64(c.s.slabs.budget.inUse()))
+	ch <- prometheus.MustNewConstMetric(c.coldBytes, prometheus.CounterValue, float64(c.s.cold.bytes.Load()))
+	ch <- prometheus.MustNewConstMetric(c.coldWaits, prometheus.CounterValue, float64(c.s.cold.waits.Load()))
 	for key, a := range c.m.apis {
 		if a != nil {
 			c.api(ch, c.s.apiName(int16(key)), a)

@@ -34,6 +34,8 @@ type output struct {
 	raw      syscall.RawConn // nil: no direct access to the socket
 	patience time.Duration
 	scratch  *sync.Pool // of *[scratchBytes]byte
+	cold     *coldReads
+	warm     warmRun
 
 	vector [][]byte // gathered, not yet written
 	buf    *[scratchBytes]byte
@@ -123,7 +125,7 @@ func (o *output) file(r vfs.Range) error {
 			if err := o.flush(true); err != nil {
 				return err
 			}
-			sent, err := o.sendfile(fd, r.Off, r.Len)
+			sent, err := o.sendFileOf(fd, r)
 			if err == nil || !errors.Is(err, errors.ErrUnsupported) {
 				return err
 			}
@@ -131,6 +133,26 @@ func (o *output) file(r vfs.Range) error {
 		}
 	}
 	return o.copyFile(r)
+}
+
+// sendFileOf sends a range by sendfile, at once if it is in memory: sendfile itself would wait
+// for the disk with a thread. Otherwise it goes step by step, each brought in first.
+func (o *output) sendFileOf(fd uintptr, r vfs.Range) (sent int64, err error) {
+	if o.warm.goesOn(r) || o.warm.begins(r, o.cold.hot(r)) {
+		return o.sendfile(fd, r.Off, r.Len)
+	}
+	for sent < r.Len && err == nil {
+		step := vfs.NewRange(r.File, r.Off+sent, min(coldStep, r.Len-sent), nil)
+		if !o.cold.hot(step) {
+			if err := o.cold.load(step); err != nil {
+				return sent, err
+			}
+		}
+		var n int64
+		n, err = o.sendfile(fd, step.Off, step.Len)
+		sent += n
+	}
+	return sent, err
 }
 
 // copyFile gathers a range through the scratch buffer, writing whenever that is full.
@@ -145,7 +167,7 @@ func (o *output) copyFile(r vfs.Range) error {
 			o.buf, _ = o.scratch.Get().(*[scratchBytes]byte)
 		}
 		dst := o.buf[o.used:min(scratchBytes, int64(o.used)+r.Len)]
-		n, err := r.File.ReadAt(dst, r.Off)
+		n, err := o.cold.readAt(r.File, dst, r.Off)
 		if n < len(dst) {
 			if err == nil || errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF

@@ -91,6 +91,7 @@ type Server struct {
 	metrics   *metrics
 	slabs     slabs
 	scratch   sync.Pool
+	cold      *coldReads
 	listeners []*listener
 
 	ctx      context.Context // parent of all connections'
@@ -103,10 +104,20 @@ type Server struct {
 	mu struct {
 		sync.Mutex
 		started bool
-		stopped bool // hardStop is closed
-		conns   map[*Conn]struct{}
-		perIP   map[string]int
+		// The two limits that may change; those in limits are what the server began with.
+		maxConnections, maxPerIP int
+		stopped                  bool // hardStop is closed
+		conns                    map[*Conn]struct{}
+		perIP                    map[string]int
 	}
+}
+
+// SetConnectionLimits changes MaxConnections and MaxConnectionsPerIP for connections to come;
+// those that are there stay.
+func (s *Server) SetConnectionLimits(all, perIP int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.maxConnections, s.mu.maxPerIP = all, perIP
 }
 
 // New checks the options and builds a Server that does not accept yet. The listeners
@@ -119,6 +130,7 @@ func New(o Options) (*Server, error) {
 		handler: o.Handler, overlap: o.Overlap, apiName: o.APIName, logger: o.Logger,
 		limits: o.Limits.withDefaults(), hardStop: make(chan struct{}),
 	}
+	s.SetConnectionLimits(o.Limits.MaxConnections, o.Limits.MaxConnectionsPerIP)
 	if s.overlap == nil {
 		s.overlap = func(int16) bool { return false }
 	}
@@ -137,6 +149,7 @@ func New(o Options) (*Server, error) {
 		}
 		s.listeners = append(s.listeners, in)
 	}
+	s.cold = newColdReads(s.hardStop)
 	s.slabs.budget = &budget{limit: s.limits.MemoryBytes}
 	s.scratch.New = func() any { return new([scratchBytes]byte) }
 	s.mu.conns = make(map[*Conn]struct{})

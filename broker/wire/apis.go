@@ -4,31 +4,46 @@ package wire
 
 // The keys of the APIs in the table.
 const (
-	KeyProduce              int16 = 0
-	KeyFetch                int16 = 1
-	KeyListOffsets          int16 = 2
-	KeyMetadata             int16 = 3
-	KeyOffsetCommit         int16 = 8
-	KeyOffsetFetch          int16 = 9
-	KeyFindCoordinator      int16 = 10
-	KeyJoinGroup            int16 = 11
-	KeyHeartbeat            int16 = 12
-	KeyLeaveGroup           int16 = 13
-	KeySyncGroup            int16 = 14
-	KeyDescribeGroups       int16 = 15
-	KeyListGroups           int16 = 16
-	KeyApiVersions          int16 = 18
-	KeyCreateTopics         int16 = 19
-	KeyDeleteTopics         int16 = 20
-	KeyDeleteRecords        int16 = 21
-	KeyInitProducerID       int16 = 22
-	KeyOffsetForLeaderEpoch int16 = 23
-	KeyDescribeConfigs      int16 = 32
-	KeyDescribeLogDirs      int16 = 35
-	KeyDeleteGroups         int16 = 42
-	KeyOffsetDelete         int16 = 47
-	KeyDescribeCluster      int16 = 60
-	KeyDescribeProducers    int16 = 61
+	KeyProduce                     int16 = 0
+	KeyFetch                       int16 = 1
+	KeyListOffsets                 int16 = 2
+	KeyMetadata                    int16 = 3
+	KeyOffsetCommit                int16 = 8
+	KeyOffsetFetch                 int16 = 9
+	KeyFindCoordinator             int16 = 10
+	KeyJoinGroup                   int16 = 11
+	KeyHeartbeat                   int16 = 12
+	KeyLeaveGroup                  int16 = 13
+	KeySyncGroup                   int16 = 14
+	KeyDescribeGroups              int16 = 15
+	KeyListGroups                  int16 = 16
+	KeyApiVersions                 int16 = 18
+	KeyCreateTopics                int16 = 19
+	KeyDeleteTopics                int16 = 20
+	KeyDeleteRecords               int16 = 21
+	KeyInitProducerID              int16 = 22
+	KeyOffsetForLeaderEpoch        int16 = 23
+	KeyDescribeConfigs             int16 = 32
+	KeyAlterConfigs                int16 = 33
+	KeyDescribeLogDirs             int16 = 35
+	KeyCreatePartitions            int16 = 37
+	KeyDeleteGroups                int16 = 42
+	KeyElectLeaders                int16 = 43
+	KeyIncrementalAlterConfigs     int16 = 44
+	KeyAlterPartitionReassignments int16 = 45
+	KeyListPartitionReassignments  int16 = 46
+	KeyOffsetDelete                int16 = 47
+	KeyDescribeQuorum              int16 = 55
+	KeyUpdateFeatures              int16 = 57
+	KeyDescribeCluster             int16 = 60
+	KeyDescribeProducers           int16 = 61
+	KeyUnregisterBroker            int16 = 64
+	KeyConsumerGroupHeartbeat      int16 = 68
+	KeyConsumerGroupDescribe       int16 = 69
+	KeyGetTelemetrySubscriptions   int16 = 71
+	KeyPushTelemetry               int16 = 72
+	KeyListConfigResources         int16 = 74
+	KeyDescribeTopicPartitions     int16 = 75
 )
 
 // apis is sorted by key.
@@ -53,11 +68,26 @@ var apis = [...]API{
 	{Key: KeyInitProducerID, Name: "InitProducerID", MinVersion: 0, MaxVersion: 5, AdvertisedMin: 0, FlexibleFrom: 2},
 	{Key: KeyOffsetForLeaderEpoch, Name: "OffsetForLeaderEpoch", MinVersion: 2, MaxVersion: 4, AdvertisedMin: 2, FlexibleFrom: 4},
 	{Key: KeyDescribeConfigs, Name: "DescribeConfigs", MinVersion: 1, MaxVersion: 4, AdvertisedMin: 1, FlexibleFrom: 4},
+	{Key: KeyAlterConfigs, Name: "AlterConfigs", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 2},
 	{Key: KeyDescribeLogDirs, Name: "DescribeLogDirs", MinVersion: 1, MaxVersion: 5, AdvertisedMin: 1, FlexibleFrom: 2},
+	{Key: KeyCreatePartitions, Name: "CreatePartitions", MinVersion: 0, MaxVersion: 3, AdvertisedMin: 0, FlexibleFrom: 2},
 	{Key: KeyDeleteGroups, Name: "DeleteGroups", MinVersion: 0, MaxVersion: 3, AdvertisedMin: 0, FlexibleFrom: 2},
+	{Key: KeyElectLeaders, Name: "ElectLeaders", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 2},
+	{Key: KeyIncrementalAlterConfigs, Name: "IncrementalAlterConfigs", MinVersion: 0, MaxVersion: 1, AdvertisedMin: 0, FlexibleFrom: 1},
+	{Key: KeyAlterPartitionReassignments, Name: "AlterPartitionReassignments", MinVersion: 0, MaxVersion: 1, AdvertisedMin: 0, FlexibleFrom: 0},
+	{Key: KeyListPartitionReassignments, Name: "ListPartitionReassignments", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyOffsetDelete, Name: "OffsetDelete", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: -1},
+	{Key: KeyDescribeQuorum, Name: "DescribeQuorum", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 0},
+	{Key: KeyUpdateFeatures, Name: "UpdateFeatures", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyDescribeCluster, Name: "DescribeCluster", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyDescribeProducers, Name: "DescribeProducers", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
+	{Key: KeyUnregisterBroker, Name: "UnregisterBroker", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
+	{Key: KeyConsumerGroupHeartbeat, Name: "ConsumerGroupHeartbeat", MinVersion: 0, MaxVersion: 1, AdvertisedMin: 0, FlexibleFrom: 0},
+	{Key: KeyConsumerGroupDescribe, Name: "ConsumerGroupDescribe", MinVersion: 0, MaxVersion: 1, AdvertisedMin: 0, FlexibleFrom: 0},
+	{Key: KeyGetTelemetrySubscriptions, Name: "GetTelemetrySubscriptions", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
+	{Key: KeyPushTelemetry, Name: "PushTelemetry", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
+	{Key: KeyListConfigResources, Name: "ListConfigResources", MinVersion: 0, MaxVersion: 1, AdvertisedMin: 0, FlexibleFrom: 0},
+	{Key: KeyDescribeTopicPartitions, Name: "DescribeTopicPartitions", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
 }
 
 // NewRequest makes an empty request of an API, nil for an unknown key.
@@ -103,16 +133,46 @@ func NewRequest(key int16) Message {
 		return new(OffsetForLeaderEpochRequest)
 	case KeyDescribeConfigs:
 		return new(DescribeConfigsRequest)
+	case KeyAlterConfigs:
+		return new(AlterConfigsRequest)
 	case KeyDescribeLogDirs:
 		return new(DescribeLogDirsRequest)
+	case KeyCreatePartitions:
+		return new(CreatePartitionsRequest)
 	case KeyDeleteGroups:
 		return new(DeleteGroupsRequest)
+	case KeyElectLeaders:
+		return new(ElectLeadersRequest)
+	case KeyIncrementalAlterConfigs:
+		return new(IncrementalAlterConfigsRequest)
+	case KeyAlterPartitionReassignments:
+		return new(AlterPartitionReassignmentsRequest)
+	case KeyListPartitionReassignments:
+		return new(ListPartitionReassignmentsRequest)
 	case KeyOffsetDelete:
 		return new(OffsetDeleteRequest)
+	case KeyDescribeQuorum:
+		return new(DescribeQuorumRequest)
+	case KeyUpdateFeatures:
+		return new(UpdateFeaturesRequest)
 	case KeyDescribeCluster:
 		return new(DescribeClusterRequest)
 	case KeyDescribeProducers:
 		return new(DescribeProducersRequest)
+	case KeyUnregisterBroker:
+		return new(UnregisterBrokerRequest)
+	case KeyConsumerGroupHeartbeat:
+		return new(ConsumerGroupHeartbeatRequest)
+	case KeyConsumerGroupDescribe:
+		return new(ConsumerGroupDescribeRequest)
+	case KeyGetTelemetrySubscriptions:
+		return new(GetTelemetrySubscriptionsRequest)
+	case KeyPushTelemetry:
+		return new(PushTelemetryRequest)
+	case KeyListConfigResources:
+		return new(ListConfigResourcesRequest)
+	case KeyDescribeTopicPartitions:
+		return new(DescribeTopicPartitionsRequest)
 	}
 	return nil
 }
@@ -160,16 +220,46 @@ func NewResponse(key int16) Message {
 		return new(OffsetForLeaderEpochResponse)
 	case KeyDescribeConfigs:
 		return new(DescribeConfigsResponse)
+	case KeyAlterConfigs:
+		return new(AlterConfigsResponse)
 	case KeyDescribeLogDirs:
 		return new(DescribeLogDirsResponse)
+	case KeyCreatePartitions:
+		return new(CreatePartitionsResponse)
 	case KeyDeleteGroups:
 		return new(DeleteGroupsResponse)
+	case KeyElectLeaders:
+		return new(ElectLeadersResponse)
+	case KeyIncrementalAlterConfigs:
+		return new(IncrementalAlterConfigsResponse)
+	case KeyAlterPartitionReassignments:
+		return new(AlterPartitionReassignmentsResponse)
+	case KeyListPartitionReassignments:
+		return new(ListPartitionReassignmentsResponse)
 	case KeyOffsetDelete:
 		return new(OffsetDeleteResponse)
+	case KeyDescribeQuorum:
+		return new(DescribeQuorumResponse)
+	case KeyUpdateFeatures:
+		return new(UpdateFeaturesResponse)
 	case KeyDescribeCluster:
 		return new(DescribeClusterResponse)
 	case KeyDescribeProducers:
 		return new(DescribeProducersResponse)
+	case KeyUnregisterBroker:
+		return new(UnregisterBrokerResponse)
+	case KeyConsumerGroupHeartbeat:
+		return new(ConsumerGroupHeartbeatResponse)
+	case KeyConsumerGroupDescribe:
+		return new(ConsumerGroupDescribeResponse)
+	case KeyGetTelemetrySubscriptions:
+		return new(GetTelemetrySubscriptionsResponse)
+	case KeyPushTelemetry:
+		return new(PushTelemetryResponse)
+	case KeyListConfigResources:
+		return new(ListConfigResourcesResponse)
+	case KeyDescribeTopicPartitions:
+		return new(DescribeTopicPartitionsResponse)
 	}
 	return nil
 }

@@ -70,8 +70,8 @@ func brokerCommand() *cobra.Command {
 }
 
 func configCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Check settings, or print what they mean"}
-	cmd.AddCommand(configCheckCommand(), configDocsCommand())
+	cmd := &cobra.Command{Use: "config", Short: "Read and change settings of a cluster, check those of a broker"}
+	cmd.AddCommand(configGetCommand(), configSetCommand(), configListCommand(), configCheckCommand(), configDocsCommand())
 	return cmd
 }
 

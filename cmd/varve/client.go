@@ -100,7 +100,13 @@ func explain(what string, err error, message string) error {
 		next = "see the settings with 'varve config docs'"
 	case errors.Is(err, kerr.OffsetOutOfRange):
 		next = "see the offsets of its partitions with 'varve topic describe'"
-	case errors.Is(err, kerr.PolicyViolation):
+	case errors.Is(err, kerr.InvalidPartitions):
+		next = "see its partitions with 'varve topic describe'"
+	case errors.Is(err, kerr.GroupIDNotFound):
+		next = "list the groups with 'varve group list'"
+	case errors.Is(err, kerr.NonEmptyGroup), errors.Is(err, kerr.UnknownMemberID), errors.Is(err, kerr.RebalanceInProgress):
+		next = "it has members: stop its consumers first, see them with 'varve group describe'"
+	case errors.Is(err, kerr.PolicyViolation) && message == "":
 		next = "its cleanup.policy has no delete"
 	case errors.Is(err, kerr.InvalidReplicationFactor):
 		next = "there are fewer brokers than replicas; use --replication-factor 1"

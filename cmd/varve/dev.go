@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -107,11 +108,12 @@ func serve(ctx context.Context, node *broker.Node) error {
 }
 
 func newLogger(format string) (*slog.Logger, error) {
+	all := slog.HandlerOptions{Level: slog.Level(math.MinInt)} // the broker has a level of its own, which clients may change
 	switch format {
 	case "text":
-		return slog.New(slog.NewTextHandler(os.Stderr, nil)), nil
+		return slog.New(slog.NewTextHandler(os.Stderr, &all)), nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(os.Stderr, nil)), nil
+		return slog.New(slog.NewJSONHandler(os.Stderr, &all)), nil
 	}
 	return nil, fmt.Errorf("%w: --log-format takes text or json, not %q", errUsage, format)
 }

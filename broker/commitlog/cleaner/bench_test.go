@@ -70,7 +70,7 @@ func benchClean(b *testing.B, codec batch.Codec) {
 	if err := l.FlushClosed(); err != nil {
 		b.Fatal(err)
 	}
-	l.Reap()
+	l.Reap(false)
 	before := l.Size()
 	cl := New(Options{
 		FS: fs, Now: time.Now, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),

@@ -84,7 +84,7 @@ func (b *bench) checkpoint() {
 		b.t.Fatal(err)
 	}
 	b.saved = b.log.State()
-	b.log.Reap()
+	b.log.Reap(false)
 }
 
 // settle rolls and checkpoints, so that everything may be cleaned.

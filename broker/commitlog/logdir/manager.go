@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/varve-io/varve/broker/commitlog"
@@ -49,6 +50,10 @@ type Options struct {
 	// BootID names the machine's run; a start in another run may have lost un-synced
 	// writes. "" asks the operating system.
 	BootID string
+	// Marks are the watermarks of each directory's disk.
+	Marks commitlog.Watermarks
+	// Pressed is told when the pressure on a disk grows. It must not block, nor call the Manager. May be nil.
+	Pressed func()
 	// Offline is told once of each directory that fails while in use. May be nil.
 	Offline func(DirInfo)
 }
@@ -67,7 +72,9 @@ type Manager struct {
 	files *commitlog.FileCache
 	dirs  []*dir
 	boot  string
-	mu    struct {
+	// expiration is ProducerIDExpirationMs of now.
+	expiration atomic.Int64
+	mu         struct {
 		sync.Mutex
 		closed  bool
 		logs    map[kafka.TopicPartition]placed
@@ -88,6 +95,7 @@ type dir struct {
 	lock io.Closer
 	room *commitlog.Room
 
+	roundMu  sync.Mutex // one round of flush, checkpoint and removal; taken before writeMu
 	writeMu  sync.Mutex // one writer of the checkpoint
 	sequence uint64     // of the last one; guarded by writeMu
 	sealed   bool       // the last one was written at the close; guarded by writeMu
@@ -125,6 +133,15 @@ func (m *Manager) Logs() []*commitlog.Log {
 		out = append(out, p.log)
 	}
 	return out
+}
+
+// SetProducerIDExpiration changes Options.ProducerIDExpirationMs, for the logs that there are
+// and for those to come.
+func (m *Manager) SetProducerIDExpiration(ms int64) {
+	m.expiration.Store(ms)
+	for _, l := range m.Logs() {
+		commitlog.SetProducerIDExpiration(l, ms)
+	}
 }
 
 // Placement says how a partition comes to a log dir.
@@ -208,8 +225,8 @@ func (m *Manager) count() map[*dir]int {
 
 func (m *Manager) logOptions(d *dir, tp kafka.TopicPartition, topicID kafka.UUID, c commitlog.Config) commitlog.Options {
 	return commitlog.Options{
-		FS: m.opts.FS, Dir: d.path, TP: tp, TopicID: topicID, Config: c, Files: m.files, Room: d.room,
-		Now: m.opts.Now, Logger: m.opts.Logger, ProducerIDExpirationMs: m.opts.ProducerIDExpirationMs,
+		FS: m.opts.FS, Dir: d.path, TP: tp, TopicID: topicID, Config: c, Files: m.files, Room: d.room, Own: kafka.InternalTopic(tp.Topic),
+		Now: m.opts.Now, Logger: m.opts.Logger, ProducerIDExpirationMs: m.expiration.Load(),
 		Checkpoint: func() error { return m.writeCheckpoint(d, nil) },
 		Failed:     func(err error) { m.fence(d, err) },
 	}
@@ -317,28 +334,45 @@ func (m *Manager) DirectoryIDs() []kafka.UUID {
 func (m *Manager) Checkpoint() error {
 	var errs []error
 	for _, d := range m.dirs {
-		if d.offline() != nil {
-			continue
-		}
-		for _, l := range m.logsIn(d) {
-			if l.Err() != nil {
-				continue
-			}
-			if err := l.FlushClosed(); err != nil && !errors.Is(err, commitlog.ErrClosed) {
-				errs = append(errs, err)
-			}
-		}
-		if err := m.writeCheckpoint(d, nil); errors.Is(err, commitlog.ErrClosed) {
-			continue // closed meanwhile, with a checkpoint of its own
-		} else if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		for _, l := range m.logsIn(d) {
-			l.Reap()
-		}
+		errs = append(errs, m.checkpointDir(d))
 	}
 	m.files.Trim()
+	return errors.Join(errs...)
+}
+
+// checkpointDir is Checkpoint of one directory. On a disk that fills, what was evicted goes
+// at once.
+func (m *Manager) checkpointDir(d *dir) error {
+	if d.offline() != nil {
+		return nil
+	}
+	now := d.room.Pressure() != commitlog.Calm
+	return m.round(d, m.logsIn(d), now)
+}
+
+// round flushes some logs of a directory, writes its checkpoint, and has the logs remove what
+// that one vouches for. Rounds of a directory do not overlap: another one's flush must not
+// pass for what this one's checkpoint holds.
+func (m *Manager) round(d *dir, logs []*commitlog.Log, now bool) error {
+	d.roundMu.Lock()
+	defer d.roundMu.Unlock()
+	var errs []error
+	for _, l := range logs {
+		if l.Err() != nil {
+			continue
+		}
+		if err := l.FlushClosed(); err != nil && !errors.Is(err, commitlog.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if err := m.writeCheckpoint(d, nil); errors.Is(err, commitlog.ErrClosed) {
+		return errors.Join(errs...) // closed meanwhile, with a checkpoint of its own
+	} else if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	for _, l := range logs {
+		l.Reap(now)
+	}
 	return errors.Join(errs...)
 }
 
@@ -369,8 +403,10 @@ func (m *Manager) writeCheckpoint(d *dir, closed map[kafka.TopicPartition]bool) 
 	})
 	if err := vfs.WriteFileAtomic(m.opts.FS, filepath.Join(d.path, checkpointName), c.append(nil)); err != nil {
 		err = fmt.Errorf("checkpoint of %s: %w: %w", d.path, kafka.KafkaStorageError, err)
-		m.fence(d, err)
-		return err
+		if !full(err) {
+			m.fence(d, err)
+		}
+		return err // of a full disk the checkpoint before it still holds, and the next call tries again
 	}
 	d.sequence++
 	d.sealed = closed != nil

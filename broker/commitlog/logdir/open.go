@@ -46,6 +46,7 @@ func Open(o Options) (*Manager, error) {
 		o.RecoveryThreads = 4
 	}
 	m := &Manager{opts: o, files: commitlog.NewFileCache(o.FS, o.OpenFiles), boot: o.BootID}
+	m.expiration.Store(o.ProducerIDExpirationMs)
 	m.mu.logs = map[kafka.TopicPartition]placed{}
 	if m.boot == "" {
 		m.boot = machineBootID(o.FS)
@@ -176,7 +177,7 @@ func lookEmpty(o *Options, d *inspected) error {
 func (m *Manager) lockAll(found []inspected) error {
 	online := 0
 	for _, in := range found {
-		d := &dir{path: in.path, id: in.meta.directoryID, room: commitlog.NewRoom(m.opts.FS, in.path)}
+		d := &dir{path: in.path, id: in.meta.directoryID, room: m.watch(in.path)}
 		d.mu.offline = in.offline
 		m.dirs = append(m.dirs, d)
 		if in.offline != nil {

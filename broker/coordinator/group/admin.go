@@ -22,26 +22,31 @@ func (s *Shard) List(states, types []string) []Listed {
 	among := func(name string, list []string) bool {
 		return len(list) == 0 || slices.ContainsFunc(list, func(s string) bool { return strings.EqualFold(s, name) })
 	}
-	if !among(classicType, types) {
-		return nil
-	}
 	var out []Listed
 	for id, g := range s.groups.AllCommitted() {
-		if among(string(g.state), states) {
-			out = append(out, Listed{ID: id, ProtocolType: g.protocolType, Type: classicType, State: g.state})
+		l := Listed{ID: id, ProtocolType: g.protocolType, Type: classicType, State: g.state}
+		if g.modern != nil {
+			now, _ := g.modern.epochs.Committed(struct{}{})
+			l.Type, l.State = modernType, modernState(now, g.modern.members.AllCommitted())
+		}
+		if among(l.Type, types) && among(string(l.State), states) {
+			out = append(out, l)
 		}
 	}
 	return out
 }
 
-// Describe describes a group; one that does not exist is Dead, with an error.
+// Describe describes a classic group; one that does not exist is Dead, with an error.
 func (s *Shard) Describe(id string) wire.DescribeGroupsResponseGroup {
 	var out wire.DescribeGroupsResponseGroup
 	out.Default()
 	out.GroupID, out.GroupState = id, string(Dead)
 	g, ok := s.groups.Committed(id)
-	if !ok {
+	if !ok || g.modern != nil {
 		text := fmt.Sprintf("Group %s not found.", id)
+		if ok {
+			text = fmt.Sprintf("Group %s is not a classic group.", id)
+		}
 		out.ErrorCode, out.ErrorMessage = int16(kafka.GroupIDNotFound), &text
 		return out
 	}
@@ -70,7 +75,7 @@ func (s *Shard) Delete(nowMs int64, id string, reply func(kafka.Error)) coordina
 	switch g, ok := s.groups.Get(id); {
 	case !ok:
 		code = kafka.GroupIDNotFound
-	case g.state != Empty:
+	case !g.empty():
 		code = kafka.NonEmptyGroup
 	default:
 		e.deleteGroup(g)

@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/varve-io/varve/broker/coordinator"
+	"github.com/varve-io/varve/broker/coordinator/group/consumer"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/replica"
@@ -27,6 +30,8 @@ type Options struct {
 	// Replicas holds the partitions; it may be nil where Apply is not used.
 	Replicas *replica.Manager
 	Config   func() Config
+	// Consumer is the settings of a group as one of the consumer protocol: the broker's, or its own.
+	Consumer func(groupID string) ConsumerConfig
 	// CommitTimeout is how long a change waits for the in-sync set (offsets.commit.timeout.ms).
 	CommitTimeout func() time.Duration
 	// NewID draws the random part of a member's id; nil for random UUIDs.
@@ -43,6 +48,10 @@ type Coordinator struct {
 	rt         *coordinator.Runtime[*Shard]
 	follower   coordinator.Follower[*Shard]
 	partitions atomic.Int32 // of the offsets topic, 0 while there is none
+
+	image         atomic.Pointer[metadata.Image]
+	topicsVersion atomic.Int64  // of the last image with new topics
+	matching      chan struct{} // a place for who matches regular expressions
 }
 
 // New makes a Coordinator that leads nothing yet.
@@ -50,10 +59,15 @@ func New(o Options) *Coordinator {
 	if o.NewID == nil {
 		o.NewID = randomID
 	}
-	c := &Coordinator{o: o, rt: coordinator.New(coordinator.Options[*Shard]{
+	c := &Coordinator{o: o, matching: make(chan struct{}, 1)}
+	c.image.Store(&metadata.Image{})
+	env := Env{
+		Config: o.Config, Consumer: o.Consumer, NewID: o.NewID, Image: c.image.Load, TopicsVersion: c.topicsVersion.Load, Match: c.match,
+	}
+	c.rt = coordinator.New(coordinator.Options[*Shard]{
 		Name: "group", CommitTimeout: o.CommitTimeout, Now: o.Now, Logger: o.Logger, Registerer: o.Registerer,
-		New: func(_ int32, v *coordinator.Versions) *Shard { return NewShard(v, o.Config, o.NewID) },
-	})}
+		New: func(_ int32, v *coordinator.Versions) *Shard { return NewShard(v, env) },
+	})
 	c.follower = coordinator.Follower[*Shard]{Runtime: c.rt, Topic: OffsetsTopic, NodeID: o.NodeID, Replicas: o.Replicas}
 	return c
 }
@@ -72,6 +86,10 @@ func (c *Coordinator) Apply(img *metadata.Image, d *metadata.Delta) {
 	n := int32(0)
 	if t := img.Topic(OffsetsTopic); t != nil {
 		n = int32(len(t.Partitions))
+	}
+	c.image.Store(img)
+	if len(d.Created) > 0 {
+		c.topicsVersion.Store(img.Version())
 	}
 	c.partitions.Store(n)
 	c.follower.Follow(img)
@@ -165,17 +183,17 @@ func (c *Coordinator) Commit(req Commit, reply func(CommitResult)) {
 }
 
 // Fetch is OffsetFetch for some partitions; the offsets are in their order.
-func (c *Coordinator) Fetch(groupID string, partitions []kafka.TopicPartition, reply func([]Offset, kafka.Error)) {
+func (c *Coordinator) Fetch(groupID string, who Reader, partitions []kafka.TopicPartition, reply func([]Offset, kafka.Error)) {
 	c.do(groupID, func(s *Shard, _ int64) coordinator.Step {
-		reply(s.Fetch(groupID, partitions), kafka.NoError)
+		reply(s.Fetch(groupID, who, partitions))
 		return coordinator.Step{}
 	}, func(code kafka.Error) { reply(nil, code) })
 }
 
 // FetchAll is OffsetFetch for all partitions.
-func (c *Coordinator) FetchAll(groupID string, reply func([]PartitionOffset, kafka.Error)) {
+func (c *Coordinator) FetchAll(groupID string, who Reader, reply func([]PartitionOffset, kafka.Error)) {
 	c.do(groupID, func(s *Shard, _ int64) coordinator.Step {
-		reply(s.FetchAll(groupID), kafka.NoError)
+		reply(s.FetchAll(groupID, who))
 		return coordinator.Step{}
 	}, func(code kafka.Error) { reply(nil, code) })
 }
@@ -189,6 +207,77 @@ func (c *Coordinator) DeleteOffsets(groupID string, partitions []kafka.TopicPart
 	}
 	c.do(groupID, func(s *Shard, nowMs int64) coordinator.Step {
 		return s.DeleteOffsets(nowMs, groupID, partitions, reply)
+	}, refuse)
+}
+
+// ConsumerHeartbeat is ConsumerGroupHeartbeat.
+func (c *Coordinator) ConsumerHeartbeat(from Client, req *wire.ConsumerGroupHeartbeatRequest, reply func(*wire.ConsumerGroupHeartbeatResponse)) {
+	if err := checkConsumerHeartbeat(from.Version, req, c.o.Consumer(req.GroupID).Assignors); err != nil {
+		reply(refusedHeartbeat(err))
+		return
+	}
+	c.do(req.GroupID, func(s *Shard, nowMs int64) coordinator.Step { return s.ConsumerHeartbeat(nowMs, from, req, reply) },
+		func(code kafka.Error) { reply(refusedHeartbeat(code)) })
+}
+
+// checkConsumerHeartbeat judges a request by itself.
+func checkConsumerHeartbeat(version int16, req *wire.ConsumerGroupHeartbeatRequest, assignors []string) error {
+	blank := func(s *string) bool { return s != nil && strings.TrimSpace(*s) == "" }
+	why := ""
+	switch epoch := req.MemberEpoch; {
+	case (version >= 1 || epoch > 0 || epoch == consumer.LeaveEpoch) && blank(&req.MemberID):
+		why = "the member id is empty; a client draws it itself, as a UUID (KIP-1082)"
+	case blank(&req.GroupID):
+		why = "the group id is empty"
+	case blank(req.InstanceID):
+		why = "the instance id is empty"
+	case blank(req.RackID):
+		why = "the rack id is empty"
+	case epoch == consumer.JoinEpoch && req.RebalanceTimeoutMs == -1:
+		why = "who joins has to name its rebalance timeout"
+	case epoch == consumer.JoinEpoch && (req.TopicPartitions == nil || len(req.TopicPartitions) > 0):
+		why = "who joins owns no partitions, and has to say so"
+	case epoch == consumer.JoinEpoch && req.SubscribedTopicNames == nil && req.SubscribedTopicRegex == nil:
+		why = "who joins has to subscribe to topics, by name or by regular expression"
+	case epoch == consumer.StaticLeaveEpoch && req.InstanceID == nil:
+		why = "only a static member leaves with epoch -2"
+	case epoch < consumer.StaticLeaveEpoch:
+		why = "there is no member epoch below -2"
+	case req.ServerAssignor != nil && !slices.Contains(assignors, *req.ServerAssignor):
+		return fmt.Errorf("the assignor %q is not among those of this broker: %s: %w", *req.ServerAssignor, strings.Join(assignors, ", "), kafka.UnsupportedAssignor)
+	default:
+		return nil
+	}
+	return fmt.Errorf("%s: %w", why, kafka.InvalidRequest)
+}
+
+// match looks for the topics of regular expressions on a goroutine of its own, one group after
+// the other, and tells the shard of the group.
+func (c *Coordinator) match(groupID string, expressions []string) {
+	go func() {
+		c.matching <- struct{}{}
+		found := Match(c.image.Load(), expressions, c.o.Now().UnixMilli())
+		<-c.matching
+		c.do(groupID, func(s *Shard, nowMs int64) coordinator.Step { return s.Matched(nowMs, groupID, found) }, func(kafka.Error) {})
+	}()
+}
+
+// DescribeConsumer is ConsumerGroupDescribe for one group.
+func (c *Coordinator) DescribeConsumer(groupID string, reply func(wire.ConsumerGroupDescribeResponseGroup)) {
+	refuse := func(code kafka.Error) {
+		var out wire.ConsumerGroupDescribeResponseGroup
+		out.Default()
+		text := code.Error()
+		out.GroupID, out.ErrorCode, out.ErrorMessage = groupID, int16(code), &text
+		reply(out)
+	}
+	if groupID == "" {
+		refuse(kafka.InvalidGroupID)
+		return
+	}
+	c.do(groupID, func(s *Shard, _ int64) coordinator.Step {
+		reply(s.DescribeConsumer(groupID))
+		return coordinator.Step{}
 	}, refuse)
 }
 

@@ -1,17 +1,19 @@
-// Package group is the group coordinator: classic consumer groups and their committed offsets.
+// Package group is the group coordinator: groups of the classic and of the consumer protocol,
+// and their committed offsets.
 //
-// It owns who is in a group, its generation and state, the rebalance, the offsets, their
-// expiry, and the records in which Kafka stores them. It does not own the log, timers and the
-// order of events (broker/coordinator), nor versions and errors of requests as clients see
-// them (broker/api). What members tell each other is opaque, but for the topics that a
-// consumer subscribes to.
+// It owns who is in a group, its generation or epoch and its state, the rebalance, the change
+// from one protocol to the other, the offsets, their expiry, and the records in which Kafka
+// stores them. It does not own the log, timers and the order of events (broker/coordinator),
+// how partitions are assigned and change hands (consumer), nor versions and errors of requests
+// as clients see them (broker/api). What members of the classic protocol tell each other is
+// opaque, but for what consumers subscribe to and own.
 //
 // A Shard is a step function: state and event in; state, records, replies and timers out. It
 // does no I/O and reads no clock, and belongs to its coordinator.Runtime. A Coordinator may be
 // used from any goroutine.
 //
 // Rules: Kafka's group coordinator; KIP-345 (static members), KIP-394 (member ids), KIP-559,
-// KIP-814. Format: docs/formats/consumer-offsets.md.
+// KIP-814, KIP-848 (consumer protocol), KIP-1082, KIP-1251, KIP-1263. Format: docs/formats/consumer-offsets.md.
 package group
 
 import (
@@ -34,7 +36,7 @@ type Config struct {
 	NewMemberJoinTimeoutMs   int64 // how long a member's first join may take
 }
 
-// State is where a classic group is in its life, by Kafka's name.
+// State is where a group is in its life, by Kafka's name.
 type State string
 
 // The states. A group that does not exist is Dead.
@@ -72,6 +74,8 @@ type group struct {
 	instances map[string]*member // static members
 	supported map[string]int     // how many members support each protocol
 	joining   int                // members that wait in a join
+
+	modern *modern // of the consumer protocol; then what follows, and what is above of members, is empty
 
 	pendingJoin    map[string]bool // ids that were given out and have not joined yet
 	pendingSync    map[string]bool // members that have not synced in this generation
@@ -290,6 +294,9 @@ func (g *group) subscribe() {
 
 // reads says whether the group is subscribed to a topic, as far as anybody knows.
 func (g *group) reads(topic string) bool {
+	if g.modern != nil {
+		return g.modern.reads(topic)
+	}
 	if g.subscribedKnown {
 		return g.subscribed[topic]
 	}

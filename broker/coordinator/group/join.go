@@ -36,6 +36,17 @@ func (s *Shard) Join(nowMs int64, c Client, req *wire.JoinGroupRequest, reply fu
 	e := s.event(nowMs)
 	j := joining{c, req, reply}
 	g, exists := s.groups.Get(req.GroupID)
+	if exists && g.modern != nil {
+		if !g.empty() {
+			e.on(g).joinModern(j)
+			return e.done()
+		}
+		if req.MemberID == "" && req.ProtocolType != "" && len(req.Protocols) > 0 {
+			g = e.on(g).toEmptyClassic()
+		} else {
+			exists = false // as if it were not there: it is refused
+		}
+	}
 	switch {
 	case !exists && req.MemberID != "":
 		e.refuseJoin(j, req.MemberID, kafka.UnknownMemberID)
@@ -48,7 +59,7 @@ func (s *Shard) Join(nowMs int64, c Client, req *wire.JoinGroupRequest, reply fu
 		e.record(groupRecord(g, nil)) // what follows may lose a member's id in a crash, but not the group
 	}
 	switch {
-	case !g.accepts(req.MemberID, s.config().MaxSize):
+	case !g.accepts(req.MemberID, s.env.Config().MaxSize):
 		g.remove(req.MemberID)
 		e.refuseJoin(j, "", kafka.GroupMaxSizeReached)
 	case !g.supports(req.ProtocolType, req.Protocols):
@@ -77,7 +88,7 @@ func (g *group) accepts(memberID string, limit int) bool {
 // joinNew has a member join that has no id yet.
 func (e *event) joinNew(g *group, j joining) {
 	if j.GroupInstanceID != nil {
-		id := *j.GroupInstanceID + "-" + e.s.newID()
+		id := *j.GroupInstanceID + "-" + e.s.env.NewID()
 		if old := g.instances[*j.GroupInstanceID]; old != nil {
 			e.replaceStatic(g, old, id, j)
 			return
@@ -85,7 +96,7 @@ func (e *event) joinNew(g *group, j joining) {
 		e.addMember(g, id, j)
 		return
 	}
-	id := j.Client.ID + "-" + e.s.newID()
+	id := j.Client.ID + "-" + e.s.env.NewID()
 	if j.Version < 4 {
 		e.addMember(g, id, j)
 		return
@@ -154,7 +165,7 @@ func (e *event) addMember(g *group, id string, j joining) {
 	g.add(m, j.ProtocolType)
 	// A client that waits sends no heartbeats, and one that has gone is not noticed while it
 	// waits: the first join has a limit of its own, after which a client that is there tries again.
-	e.expect(g, m, e.s.config().NewMemberJoinTimeoutMs)
+	e.expect(g, m, e.s.env.Config().NewMemberJoinTimeoutMs)
 	e.rebalanceOrComplete(g)
 }
 

@@ -50,6 +50,10 @@ func (e *event) removeMember(g *group, m *member) {
 // when the assignment is committed.
 func (s *Shard) Sync(nowMs int64, req *wire.SyncGroupRequest, reply func(*wire.SyncGroupResponse)) coordinator.Step {
 	e := s.event(nowMs)
+	if g, ok := s.groups.Get(req.GroupID); ok && g.modern != nil && !g.empty() {
+		e.on(g).syncModern(req, reply)
+		return e.done()
+	}
 	g, code := e.syncing(req)
 	switch {
 	case code != kafka.NoError:
@@ -76,7 +80,7 @@ func (s *Shard) Sync(nowMs int64, req *wire.SyncGroupRequest, reply func(*wire.S
 // syncing checks a SyncGroup.
 func (e *event) syncing(req *wire.SyncGroupRequest) (*group, kafka.Error) {
 	g, ok := e.s.groups.Get(req.GroupID)
-	if !ok || g.state == Empty {
+	if !ok || g.empty() {
 		return nil, kafka.UnknownMemberID
 	}
 	if code := g.validate(req.MemberID, req.GroupInstanceID); code != kafka.NoError {
@@ -144,6 +148,9 @@ func (e *event) heartbeat(req *wire.HeartbeatRequest) kafka.Error {
 	if !ok {
 		return kafka.UnknownMemberID
 	}
+	if g.modern != nil {
+		return e.on(g).heartbeatModern(req)
+	}
 	if code := g.validate(req.MemberID, req.GroupInstanceID); code != kafka.NoError {
 		return code
 	}
@@ -161,6 +168,11 @@ func (e *event) heartbeat(req *wire.HeartbeatRequest) kafka.Error {
 func (s *Shard) Leave(nowMs int64, groupID string, members []wire.LeaveGroupRequestMember, reply func([]wire.LeaveGroupResponseMember, kafka.Error)) coordinator.Step {
 	e := s.event(nowMs)
 	g, ok := s.groups.Get(groupID)
+	if ok && g.modern != nil {
+		out := e.on(g).leaveClassic(members)
+		e.after(func(_ *event, err error) { reply(out, codeOf(err)) })
+		return e.done()
+	}
 	out := make([]wire.LeaveGroupResponseMember, len(members))
 	left := false
 	for i, m := range members {

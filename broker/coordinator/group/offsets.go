@@ -56,11 +56,11 @@ func (s *Shard) Commit(nowMs int64, c Commit, reply func(CommitResult)) coordina
 		e.after(func(*event, error) { reply(CommitResult{Err: code}) })
 		return e.done()
 	}
-	if m := g.byID[c.MemberID]; m != nil && (g.state == Stable || g.state == PreparingRebalance) {
+	if m := g.byID[c.MemberID]; g.modern == nil && m != nil && (g.state == Stable || g.state == PreparingRebalance) {
 		e.expectHeartbeat(g, m)
 	}
 	res := CommitResult{Errors: make([]kafka.Error, len(c.Offsets))}
-	limit := s.config().OffsetMetadataMaxBytes
+	limit := s.env.Config().OffsetMetadataMaxBytes
 	for i, o := range c.Offsets {
 		if len(o.Metadata) > limit {
 			res.Errors[i] = kafka.OffsetMetadataTooLarge
@@ -98,6 +98,9 @@ func (e *event) committer(c Commit) (*group, kafka.Error) {
 
 // mayCommit says whether the group takes a commit.
 func (g *group) mayCommit(c Commit) kafka.Error {
+	if g.modern != nil {
+		return g.modern.mayCommit(c)
+	}
 	switch {
 	case c.Generation < 0 && g.state == Empty:
 		return kafka.NoError
@@ -128,8 +131,28 @@ func (e *event) putOffset(g *group, tp kafka.TopicPartition, o *offset) {
 	e.record(offsetRecord(g.id, tp, o))
 }
 
+// Reader is who asks for offsets: a member of a group of the consumer protocol names itself.
+type Reader struct {
+	MemberID *string // nil: not as a member
+	Epoch    int32   // -1: not as a member
+}
+
+// Stranger is a Reader that is no member, or does not say so.
+func Stranger() Reader { return Reader{Epoch: -1} }
+
+// mayFetch says whether somebody may read the group's offsets.
+func (s *Shard) mayFetch(groupID string, who Reader) kafka.Error {
+	if g, ok := s.groups.Committed(groupID); ok && g.modern != nil {
+		return g.modern.mayFetch(who.MemberID, who.Epoch)
+	}
+	return kafka.NoError
+}
+
 // Fetch reads committed offsets, in the order of partitions; NoOffset where there is none.
-func (s *Shard) Fetch(groupID string, partitions []kafka.TopicPartition) []Offset {
+func (s *Shard) Fetch(groupID string, who Reader, partitions []kafka.TopicPartition) ([]Offset, kafka.Error) {
+	if code := s.mayFetch(groupID, who); code != kafka.NoError {
+		return nil, code
+	}
 	out := make([]Offset, len(partitions))
 	g, _ := s.groups.Committed(groupID)
 	for i, tp := range partitions {
@@ -141,20 +164,23 @@ func (s *Shard) Fetch(groupID string, partitions []kafka.TopicPartition) []Offse
 			out[i] = o.Offset
 		}
 	}
-	return out
+	return out, kafka.NoError
 }
 
 // FetchAll reads all committed offsets of a group, in no order.
-func (s *Shard) FetchAll(groupID string) []PartitionOffset {
+func (s *Shard) FetchAll(groupID string, who Reader) ([]PartitionOffset, kafka.Error) {
+	if code := s.mayFetch(groupID, who); code != kafka.NoError {
+		return nil, code
+	}
 	g, ok := s.groups.Committed(groupID)
 	if !ok {
-		return nil
+		return nil, kafka.NoError
 	}
 	var out []PartitionOffset
 	for tp, o := range g.offsets.AllCommitted() {
 		out = append(out, PartitionOffset{TopicPartition: tp, TopicID: o.topicID, Offset: o.Offset})
 	}
-	return out
+	return out, kafka.NoError
 }
 
 // DeleteOffsets deletes committed offsets (KIP-496).
@@ -165,7 +191,7 @@ func (s *Shard) DeleteOffsets(nowMs int64, groupID string, partitions []kafka.To
 	switch {
 	case !ok:
 		code = kafka.GroupIDNotFound
-	case g.state != Empty && g.protocolType != consumerProtocol:
+	case !g.empty() && g.protocolType != consumerProtocol:
 		code = kafka.NonEmptyGroup // nobody knows what its members read
 	}
 	if code != kafka.NoError {
@@ -207,7 +233,7 @@ func (s *Shard) TopicsDeleted(nowMs int64, topics map[string]bool) coordinator.S
 func (e *event) expire() {
 	e.step.Divisible = true
 	for _, g := range e.s.groups.All() {
-		if e.expireOffsets(g) && g.state == Empty {
+		if e.expireOffsets(g) && g.empty() {
 			e.deleteGroup(g)
 		}
 	}
@@ -225,7 +251,7 @@ func (e *event) expireOffsets(g *group) (none bool) {
 	var since func(offset) int64
 	byCommit := func(o offset) int64 { return o.commitMs }
 	switch {
-	case g.protocolType == "":
+	case g.protocolType == "", g.modern != nil:
 		since = byCommit
 	case g.state == Empty && g.stateSinceMs >= 0:
 		since = func(offset) int64 { return g.stateSinceMs }
@@ -234,7 +260,7 @@ func (e *event) expireOffsets(g *group) (none bool) {
 	default:
 		return false
 	}
-	retention := e.s.config().OffsetsRetentionMs
+	retention := e.s.env.Config().OffsetsRetentionMs
 	for tp, o := range g.offsets.All() {
 		over := e.nowMs-since(o) >= retention
 		if o.expireMs >= 0 {

@@ -37,7 +37,7 @@ func (e *event) prepareRebalance(g *group) {
 	g.transition(PreparingRebalance, e.nowMs)
 	switch {
 	case initial:
-		delay := e.s.config().InitialRebalanceDelayMs
+		delay := e.s.env.Config().InitialRebalanceDelayMs
 		e.initialDelay(g, delay, max(0, g.rebalanceTimeoutMs()-delay))
 	case g.allJoined():
 		e.completeJoin(g)
@@ -55,7 +55,7 @@ func (e *event) initialDelay(g *group, delayMs, leftMs int64) {
 			return
 		}
 		g.newMemberAdded = false
-		e.initialDelay(g, min(e.s.config().InitialRebalanceDelayMs, leftMs), max(0, leftMs-delayMs))
+		e.initialDelay(g, min(e.s.env.Config().InitialRebalanceDelayMs, leftMs), max(0, leftMs-delayMs))
 	})
 }
 

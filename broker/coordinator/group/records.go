@@ -78,8 +78,8 @@ func groupRecord(g *group, assignment func(*member) []byte) coordinator.Record {
 
 func groupRecordKey(id string) []byte { return message(&wire.GroupMetadataKey{Group: id}, groupKey) }
 
-// Replay implements coordinator.Machine. Records of other kinds of groups, which newer
-// versions write, are passed over.
+// Replay implements coordinator.Machine. Records of other kinds of groups, share and streams
+// groups, are passed over.
 func (s *Shard) Replay(r coordinator.Record) error {
 	kind, key, err := open(r.Key)
 	if err != nil {
@@ -91,7 +91,7 @@ func (s *Shard) Replay(r coordinator.Record) error {
 	case groupKey:
 		return s.replayGroup(key, r.Value)
 	}
-	return nil
+	return s.replayModern(kind, key, r.Value)
 }
 
 func (s *Shard) replayOffset(kind int16, key, value []byte) error {
@@ -132,7 +132,9 @@ func (s *Shard) replayGroup(key, value []byte) error {
 		return err
 	}
 	if value == nil {
-		s.groups.Delete(k.Group)
+		if g, ok := s.groups.Get(k.Group); ok && g.modern == nil {
+			s.forget(g)
+		}
 		return nil
 	}
 	version, rest, err := open(value)

@@ -19,6 +19,7 @@ import (
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/coordinator"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/wire"
 )
 
@@ -65,11 +66,13 @@ func diff(want, got string) string {
 
 // stage is a coordinator with one shard, on a log in memory.
 type stage struct {
-	t   *testing.T
-	cfg Config
-	log *memoryLog
-	c   *Coordinator
-	ids int
+	t        *testing.T
+	cfg      Config
+	consumer ConsumerConfig
+	img      *metadata.Image
+	log      *memoryLog
+	c        *Coordinator
+	ids      int
 
 	mu struct { // time in a bubble is no synchronization for the race detector
 		sync.Mutex
@@ -82,6 +85,11 @@ func playAll(t *testing.T, text string) string {
 		MinSessionTimeoutMs: 6000, MaxSessionTimeoutMs: 1_800_000, MaxSize: 1000, OffsetsRetentionMs: 7 * 24 * 3600_000,
 		RetentionCheckIntervalMs: 600_000, OffsetMetadataMaxBytes: 20, NewMemberJoinTimeoutMs: 300_000,
 	}}
+	s.consumer = ConsumerConfig{
+		SessionTimeoutMs: 45_000, HeartbeatIntervalMs: 5000, RegexRefreshMs: 600_000, MaxSize: 1000,
+		Assignors: []string{"uniform", "range"}, Upgrade: true, Downgrade: true,
+	}
+	s.img = &metadata.Image{}
 	s.start()
 	defer func() { s.c.Close() }()
 	var b strings.Builder
@@ -109,10 +117,11 @@ func playAll(t *testing.T, text string) string {
 // start starts a coordinator on what is in the log.
 func (s *stage) start() {
 	s.c = New(Options{
-		Config: func() Config { return s.cfg }, CommitTimeout: func() time.Duration { return 5 * time.Second },
+		Config: func() Config { return s.cfg }, Consumer: func(string) ConsumerConfig { return s.consumer }, CommitTimeout: func() time.Duration { return 5 * time.Second },
 		NewID: func() string { s.ids++; return strconv.Itoa(s.ids) }, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	})
 	s.c.partitions.Store(1)
+	s.c.image.Store(s.img)
 	s.c.rt.Lead(0, s.log)
 	synctest.Wait()
 }
@@ -199,7 +208,7 @@ func (s *stage) play(f []string) {
 func (s *stage) playAdmin(verb, group string, w words) {
 	switch verb {
 	case "fetch": // all offsets of the group
-		s.c.FetchAll(group, func(offsets []PartitionOffset, code kafka.Error) {
+		s.c.FetchAll(group, Stranger(), func(offsets []PartitionOffset, code kafka.Error) {
 			lines := []string{}
 			for _, o := range offsets {
 				lines = append(lines, fmt.Sprintf("%s: %s", o.TopicPartition, o.Offset.text()))
@@ -208,14 +217,14 @@ func (s *stage) playAdmin(verb, group string, w words) {
 			s.say("<- %s", strings.Join(append([]string{code.Name()}, lines...), ", "))
 		})
 	case "fetch-one": // one partition
-		s.c.Fetch(group, []kafka.TopicPartition{partition(w["partition"])}, func(o []Offset, code kafka.Error) {
+		s.c.Fetch(group, Stranger(), []kafka.TopicPartition{partition(w["partition"])}, func(o []Offset, code kafka.Error) {
 			s.say("<- %s %s", code.Name(), o[0].text())
 		})
 	case "describe":
 		s.c.Describe(group, func(g wire.DescribeGroupsResponseGroup) {
 			s.say("<- %s %s type=%s protocol=%s", kafka.Error(g.ErrorCode).Name(), g.GroupState, g.ProtocolType, g.ProtocolData)
 			for _, m := range g.Members {
-				s.say("     %s%s client=%s%s metadata=%s assignment=%s", m.MemberID, instance(m.GroupInstanceID), m.ClientID, m.ClientHost, plain(m.MemberMetadata), m.MemberAssignment)
+				s.say("     %s%s client=%s%s metadata=%s assignment=%s", m.MemberID, instance(m.GroupInstanceID), m.ClientID, m.ClientHost, plain(m.MemberMetadata), shareText(m.MemberAssignment))
 			}
 		})
 	case "list":
@@ -243,13 +252,18 @@ func (s *stage) playAdmin(verb, group string, w words) {
 			return sh.TopicsDeleted(nowMs, map[string]bool{w[""]: true})
 		}, func(err error) { s.say("<- %v", err) })
 	default:
-		s.t.Fatalf("unknown word %q", verb)
+		s.playConsumer(verb, group, w)
 	}
 }
 
 func (s *stage) set(w words) {
 	s.cfg.InitialRebalanceDelayMs = int64(w.int("initial-delay", int(s.cfg.InitialRebalanceDelayMs)))
 	s.cfg.MaxSize = w.int("max-size", s.cfg.MaxSize)
+	s.consumer.MaxSize = w.int("consumer-max-size", s.consumer.MaxSize)
+	s.consumer.AssignmentIntervalMs = int64(w.int("assignment-interval", int(s.consumer.AssignmentIntervalMs)))
+	if v, ok := w["migration"]; ok {
+		s.consumer.Upgrade, s.consumer.Downgrade = v == "upgrade" || v == "bidirectional", v == "downgrade" || v == "bidirectional"
+	}
 	s.cfg.OffsetsRetentionMs = int64(w.int("retention-minutes", int(s.cfg.OffsetsRetentionMs/60_000))) * 60_000
 }
 
@@ -292,11 +306,11 @@ func (s *stage) sync(w words) {
 	}
 	for _, a := range strings.Split(w["assign"], ",") {
 		if id, text, ok := strings.Cut(a, ":"); ok {
-			req.Assignments = append(req.Assignments, wire.SyncGroupRequestAssignment{MemberID: id, Assignment: []byte(text)})
+			req.Assignments = append(req.Assignments, wire.SyncGroupRequestAssignment{MemberID: id, Assignment: classicShare(text)})
 		}
 	}
 	s.c.Sync(req, func(r *wire.SyncGroupResponse) {
-		s.say("<- %s %s assignment=%s", w["as"], kafka.Error(r.ErrorCode).Name(), r.Assignment)
+		s.say("<- %s %s assignment=%s", w["as"], kafka.Error(r.ErrorCode).Name(), shareText(r.Assignment))
 	})
 }
 
@@ -328,7 +342,7 @@ func (s *stage) commit(group string, w words) {
 	for _, o := range strings.Split(w["offsets"], ",") {
 		f := strings.Split(o+"::", ":")
 		at, _ := strconv.Atoi(f[1])
-		c.Offsets = append(c.Offsets, PartitionOffset{TopicPartition: partition(f[0]), Offset: Offset{At: int64(at), LeaderEpoch: 3, Metadata: f[2]}})
+		c.Offsets = append(c.Offsets, PartitionOffset{TopicPartition: partition(f[0]), TopicID: s.topicID(f[0]), Offset: Offset{At: int64(at), LeaderEpoch: 3, Metadata: f[2]}})
 	}
 	s.c.Commit(c, s.sayCommit)
 }
@@ -363,6 +377,9 @@ func instance(id *string) string {
 
 // subscription is metadata as the file writes it.
 func subscription(s string) []byte {
+	if told, ok := strings.CutPrefix(s, "sub="); ok {
+		return classicSubscription(told)
+	}
 	topics, ok := strings.CutPrefix(s, "topics:")
 	if !ok {
 		return []byte(s)
@@ -496,6 +513,9 @@ func recordText(r batch.Record) string {
 	}
 	kind, key, err := open(r.Key)
 	must(err)
+	if kind > groupKey {
+		return modernRecordText(kind, key, r.Value)
+	}
 	version, value, _ := open(r.Value)
 	sign := "+"
 	if r.Value == nil {
@@ -518,7 +538,7 @@ func recordText(r batch.Record) string {
 			line += " leader=" + *v.Leader
 		}
 		for _, m := range v.Members {
-			line += fmt.Sprintf(" [%s%s %s %s]", m.MemberID, instance(m.GroupInstanceID), plain(m.Subscription), m.Assignment)
+			line += fmt.Sprintf(" [%s%s %s %s]", m.MemberID, instance(m.GroupInstanceID), plain(m.Subscription), shareText(m.Assignment))
 		}
 		return line
 	}

@@ -5,21 +5,36 @@ import (
 
 	"github.com/varve-io/varve/broker/coordinator"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/wire"
 )
 
 // Shard is the groups of one partition of the offsets topic; a coordinator.Machine.
 type Shard struct {
 	versions *coordinator.Versions
-	config   func() Config
-	newID    func() string // for the ids of members
+	env      Env
 	groups   *coordinator.Map[string, *group]
 	expiring bool // the timer of the expiry is set
 }
 
-// NewShard makes a Shard without groups. newID draws the random part of member ids.
-func NewShard(v *coordinator.Versions, config func() Config, newID func() string) *Shard {
-	return &Shard{versions: v, config: config, newID: newID, groups: coordinator.NewMap[string, *group](v)}
+// Env is what a Shard knows of the world. Its functions may be called from any goroutine.
+type Env struct {
+	Config func() Config
+	// Consumer is the settings of a group as one of the consumer protocol.
+	Consumer func(groupID string) ConsumerConfig
+	// NewID draws ids of members, or the random part of them.
+	NewID func() string
+	// Image is the metadata, never nil.
+	Image func() *metadata.Image
+	// TopicsVersion is the version of the last image with new topics.
+	TopicsVersion func() int64
+	// Match has Matched called some time later, with what regular expressions match. It does not block.
+	Match func(groupID string, expressions []string)
+}
+
+// NewShard makes a Shard without groups.
+func NewShard(v *coordinator.Versions, env Env) *Shard {
+	return &Shard{versions: v, env: env, groups: coordinator.NewMap[string, *group](v)}
 }
 
 // event is one step in the making.
@@ -96,6 +111,10 @@ func (e *event) deleteGroup(g *group) {
 		e.putOffset(g, tp, nil)
 	}
 	e.s.groups.Delete(g.id)
+	if g.modern != nil {
+		e.on(g).tombstones()
+		return
+	}
 	e.record(coordinator.Record{Key: groupRecordKey(g.id)})
 }
 
@@ -107,7 +126,7 @@ func (e *event) expireLater() {
 	}
 	s.expiring = true
 	e.step.Timers = append(e.step.Timers, coordinator.Timer{
-		Key: coordinator.TimerKey{Name: expireTimer}, After: time.Duration(s.config().RetentionCheckIntervalMs) * time.Millisecond,
+		Key: coordinator.TimerKey{Name: expireTimer}, After: time.Duration(s.env.Config().RetentionCheckIntervalMs) * time.Millisecond,
 		Fire: func(nowMs int64) coordinator.Step {
 			next := s.event(nowMs)
 			s.expiring = false
@@ -122,10 +141,14 @@ func (e *event) expireLater() {
 func (s *Shard) Loaded(nowMs int64) coordinator.Step {
 	e := s.event(nowMs)
 	for _, g := range s.groups.All() {
+		if g.modern != nil {
+			e.on(g).loadedModern()
+			continue
+		}
 		for _, m := range g.members {
 			e.expectHeartbeat(g, m)
 		}
-		if len(g.members) > s.config().MaxSize {
+		if len(g.members) > s.env.Config().MaxSize {
 			e.prepareRebalance(g)
 		}
 	}

@@ -102,6 +102,7 @@ func brokerConfigsScript(s *side) {
 			c.ask(fmt.Sprint("resource type ", kind.String(), int8(kind)), v, describe(kind, "1", nil))
 		}
 	}
+	alterBroker(s, c)
 }
 
 // clusterScript: DescribeCluster at every version.

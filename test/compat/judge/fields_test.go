@@ -74,6 +74,13 @@ func (f *fields) walk(path string, v reflect.Value) {
 func (f *fields) value(parent, name string, v reflect.Value) {
 	path := strings.TrimPrefix(parent+"."+name, ".")
 	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() && v.Elem().Kind() == reflect.Struct {
+			f.put(path, "struct")
+			f.walk(path, v.Elem())
+			return
+		}
+		f.put(path, f.scalar(name, v))
 	case reflect.Struct:
 		f.walk(path, v)
 	case reflect.Slice:
@@ -126,6 +133,9 @@ func (f *fields) key(e reflect.Value) string {
 	if e.Kind() != reflect.Struct {
 		return ""
 	}
+	if r, ok := e.Interface().(kmsg.ListConfigResourcesResponseConfigResource); ok {
+		return fmt.Sprintf("%s of type %d", r.Name, r.Type)
+	}
 	for _, name := range []string{"Topic", "Name", "Group", "MemberID", "ResourceName", "ApiKey", "NodeID", "Partition", "TopicID"} {
 		k := e.FieldByName(name)
 		if !k.IsValid() {
@@ -166,11 +176,16 @@ func (f *fields) foreign(e reflect.Value) bool {
 	switch e.Interface().(type) {
 	case kmsg.ListGroupsResponseGroup:
 		field = "Group"
+	case kmsg.ListConfigResourcesResponseConfigResource:
+		field = "Name"
 	case kmsg.MetadataResponseTopic:
 	default:
 		return false
 	}
 	name, ok := stringOf(e.FieldByName(field))
+	if ok && name == "" && field == "Group" {
+		return true // several scripts commit under the empty id
+	}
 	own := strings.TrimPrefix(name, "__")
 	return ok && scriptName(own) && !strings.HasPrefix(own, f.s.name+".")
 }
@@ -216,7 +231,7 @@ func (f *fields) scalar(name string, v reflect.Value) string {
 		return "an epoch"
 	case name == "SessionID" && n > 0:
 		return "a session"
-	case strings.HasPrefix(name, "Timestamp") || strings.HasPrefix(name, "LogAppendTime"):
+	case strings.HasPrefix(name, "Timestamp") || strings.HasSuffix(name, "Timestamp") || strings.HasPrefix(name, "LogAppendTime"):
 		return f.time(n)
 	}
 	return strconv.FormatInt(n, 10)

@@ -115,6 +115,12 @@ var badBatches = []badBatch{
 	{"compressed: junk", func(base int64) []byte {
 		return batchOf(base, "a", "b").with(func(b *batch) { b.Attributes |= 1 }).bytes()
 	}},
+	{"fields that do not fill a record", func(base int64) []byte {
+		return batchOf(base, "a", "b").with(func(b *batch) { b.body[len(b.body)-3] = 0 }).bytes()
+	}},
+	{"a record later than the header says", func(base int64) []byte {
+		return batchWith(base, rec{key: []byte("k"), value: "a"}, rec{delta: 3 * 3600_000, key: []byte("k"), value: "b"}).with(func(b *batch) { b.MaxTimestamp = base }).bytes()
+	}},
 	{"codec 5", func(base int64) []byte {
 		return batchOf(base, "a").with(func(b *batch) { b.Attributes |= 5 }).bytes()
 	}},

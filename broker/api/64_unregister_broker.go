@@ -1,0 +1,23 @@
+package api
+
+import (
+	"github.com/varve-io/varve/broker/server"
+	"github.com/varve-io/varve/broker/wire"
+)
+
+// UnregisterBroker, version 0: takes a broker that is gone out of the cluster (KIP-631).
+//
+// Gaps: the broker that answers cannot be removed; in Kafka it can, and is fenced then.
+func (a admin) unregisterBroker(r *server.Request) error {
+	var req wire.UnregisterBrokerRequest
+	if err := read(r, &req); err != nil {
+		return err
+	}
+	r.Go(func() {
+		var resp wire.UnregisterBrokerResponse
+		resp.Default()
+		resp.ErrorCode, resp.ErrorMessage = a.failure(a.o.Cluster.UnregisterBroker(r.Ctx, req.BrokerID))
+		reply(r, &resp)
+	})
+	return nil
+}

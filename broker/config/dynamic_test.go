@@ -1,0 +1,75 @@
+package config
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/varve-io/varve/broker/kafka"
+)
+
+func TestValidateBroker(t *testing.T) {
+	n := load(t, Sources{Set: []string{"varve.tier.url=mem://x"}})
+	for _, tt := range []struct {
+		cluster bool
+		values  map[string]string
+		want    string // of the problem, "" for none
+	}{
+		{true, map[string]string{"log.retention.ms": "5000", "log.local.retention.ms": "4000"}, ""},
+		{false, map[string]string{"max.connections": " 7 "}, ""},
+		{false, map[string]string{"node.id": "2"}, "Cannot update node.id dynamically"},
+		{true, map[string]string{"no.such": "2"}, "no.such is not a setting"},
+		{true, map[string]string{"retention.ms": "2"}, "retention.ms is a setting of a topic"},
+		{true, map[string]string{"max.connections": "x"}, "Not a number of type INT"},
+		{true, map[string]string{"log.local.retention.ms": "604800001"}, "must not be more than log.retention.ms"},
+	} {
+		err := n.ValidateBroker(tt.cluster, tt.values)
+		if tt.want == "" && err != nil || tt.want != "" && (!errors.Is(err, kafka.InvalidRequest) || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n")) {
+			t.Errorf("%v: %v, want %q", tt.values, err, tt.want)
+		}
+	}
+}
+
+// What a newer version set does not keep a broker from starting.
+func TestUsable(t *testing.T) {
+	got, err := Usable(map[string]string{"max.connections": "7", "future.setting": "1", "node.id": "4"})
+	if len(got) != 1 || got["max.connections"] != "7" || err == nil || !strings.Contains(err.Error(), "future.setting") {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := Usable(nil); len(got) != 0 || err != nil {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestClientMetricsSettings(t *testing.T) {
+	for _, tt := range []struct {
+		name, value string
+		want        kafka.Error
+	}{
+		{"interval.ms", "100", kafka.NoError}, {"interval.ms", "99", kafka.InvalidRequest}, {"interval.ms", "3600001", kafka.InvalidRequest},
+		{"interval.ms", "x", kafka.InvalidConfig}, {"retention.ms", "1", kafka.InvalidRequest}, {"metrics", "*", kafka.NoError}, {"metrics", "", kafka.NoError},
+		{"match", "client_id=a.*, client_software_name=x", kafka.NoError}, {"match", "client_id", kafka.InvalidConfig},
+		{"match", "client=a", kafka.InvalidConfig}, {"match", "client_id=(", kafka.InvalidConfig}, {"match", "client_id=a=b", kafka.InvalidConfig},
+	} {
+		if err := ValidateClientMetrics(map[string]string{tt.name: tt.value}); kafka.Code(err) != tt.want && (err != nil || tt.want != kafka.NoError) {
+			t.Errorf("%s=%s: %v, want %s", tt.name, tt.value, err, tt.want.Name())
+		}
+	}
+	c := NewClientMetrics(map[string]string{"match": "client_id=a.*", "interval.ms": "bad"})
+	if c.IntervalMs != 300_000 || len(c.Metrics) != 0 || !c.Match["client_id"].MatchString("ab") || c.Match["client_id"].MatchString("xab") {
+		t.Errorf("%+v", c)
+	}
+	list := DescribeClientMetrics(map[string]string{"metrics": "a,b", "interval.ms": "100"})
+	if len(list) != 3 || list[0].Name != "interval.ms" || *list[2].Value != "a,b" || list[2].Source != DynamicClientMetrics || list[1].Source != Default {
+		t.Errorf("%+v", list)
+	}
+}
+
+func TestGroupSettings(t *testing.T) {
+	if err := ValidateGroup(map[string]string{"no.such": "1"}); !errors.Is(err, kafka.InvalidConfig) {
+		t.Errorf("an unknown setting: %v", err)
+	}
+	if err := ValidateGroup(nil); err != nil {
+		t.Error(err)
+	}
+}
