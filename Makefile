@@ -55,15 +55,18 @@ conformance: ## one suite for every object store, on real servers: versitygw, Mi
 	./localstack/store run ministack $(GOTESTSUM) -- $(STORES) -count=1 -run 'Conformance|Faults' ./objstore/s3
 
 .PHONY: conformance-all
-conformance-all: conformance ## the same on MinIO and LocalStack too, which take minutes to install (VARVE_STORM=10m: a long storm)
-	./localstack/store run minio $(GOTESTSUM) -- $(STORES) -count=1 -timeout 30m -run 'Conformance|Faults' ./objstore/s3
-	./localstack/store run localstack $(GOTESTSUM) -- $(STORES) -count=1 -timeout 30m -run 'Conformance|Faults' ./objstore/s3
+conformance-all: conformance build ## the same on MinIO and LocalStack too, which take minutes to install (VARVE_STORM=10m: a long storm)
+	@$(INSTALL) kcat >/dev/null
+	for server in minio localstack; do \
+		VARVE_BIN=$(CURDIR)/$(BIN) ./localstack/store run $$server $(GOTESTSUM) -- $(STORES) -count=1 -timeout 60m -p 1 \
+			-run 'TestConformance|TestFaults|TestEveryStore' ./objstore/s3 ./test/compat; done
 
 .PHONY: compat
 compat: build ## kcat, Kafka's own tools and the Java client against a real broker and a real S3 server
 	@$(INSTALL) kcat kafka >/dev/null
 	VARVE_BIN=$(CURDIR)/$(BIN) VARVE_KAFKA_JARS=$$($(INSTALL) kafka) \
 		./localstack/store run versitygw $(GOTESTSUM) -- -count=1 -timeout 20m -p 1 ./test/compat/...
+	VARVE_BIN=$(CURDIR)/$(BIN) ./localstack/store run ministack,azurite,fake-gcs $(GOTESTSUM) -- -count=1 -run TestEveryStore ./test/compat
 
 .PHONY: dev-up dev-down
 dev-up: build ## start a real object store without Docker and say how to use it (STORE=versitygw|minio|ministack|localstack|azurite|fake-gcs)

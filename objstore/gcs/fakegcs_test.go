@@ -75,6 +75,19 @@ func TestConformance(t *testing.T) {
 			t.Errorf("rules %+v, want %+v, %v", got, want, err)
 		}
 	})
+	srv.Line(t, "ConditionalDelete", func(t testing.TB) {
+		old, err := whole.Put(t.Context(), "cond/delete", objstore.Bytes([]byte("1")), objstore.PutOpts{})
+		if err == nil {
+			_, err = whole.Put(t.Context(), "cond/delete", objstore.Bytes([]byte("2")), objstore.PutOpts{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = whole.deleteOne(t.Context(), "cond/delete", old.Version)
+		if _, herr := whole.Head(t.Context(), "cond/delete"); !errors.Is(err, objstore.ErrPrecondition) || herr != nil {
+			t.Errorf("delete of an old version: %v; afterwards: %v", err, herr)
+		}
+	})
 	srv.Line(t, "NoBucket", func(t testing.TB) {
 		c := conf
 		c.Bucket = "no-such-bucket"

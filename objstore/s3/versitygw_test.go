@@ -71,6 +71,20 @@ func TestConformance(t *testing.T) {
 		wantKind(t, "put", err, objstore.ErrNoBucket)
 	})
 	srv.Line(t, "Sweep", func(t testing.TB) { sweep(t, client(u), u.Host, open) })
+	srv.Line(t, "ConditionalDelete", func(t testing.TB) {
+		b := open(t)
+		old, err := b.Put(t.Context(), "k", objstore.Bytes([]byte("1")), objstore.PutOpts{})
+		if err == nil {
+			_, err = b.Put(t.Context(), "k", objstore.Bytes([]byte("2")), objstore.PutOpts{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = client(u).DeleteObject(t.Context(), &sdk.DeleteObjectInput{Bucket: &u.Host, Key: aws.String(b.Name("k")), IfMatch: aws.String(string(old.Version))})
+		if _, herr := b.Head(t.Context(), "k"); err == nil || herr != nil {
+			t.Errorf("delete of an old version: %v; afterwards: %v", err, herr)
+		}
+	})
 	srv.Line(t, "Lifecycle", func(t testing.TB) { lifecycle(t, client(u), u.Host, open) })
 	srv.Line(t, "WrongSecret", func(t testing.TB) {
 		t.Setenv("AWS_SECRET_ACCESS_KEY", "this-is-not-the-secret")
