@@ -14,7 +14,7 @@ FUZZTIME  ?= 100000x
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/varve, one static binary with every object store
@@ -50,14 +50,23 @@ fuzz: ## every fuzz target for FUZZTIME (100000x) each
 	./test/tools/fuzz $(FUZZTIME)
 
 .PHONY: conformance
-conformance: ## one suite for every object store, on real servers: versitygw, Azurite, fake-gcs-server
+conformance: ## one suite for every object store, on real servers: versitygw, MiniStack, Azurite, fake-gcs-server
 	./localstack/store run versitygw,azurite,fake-gcs $(GOTESTSUM) -- $(STORES) -count=1 ./objstore/...
+	./localstack/store run ministack $(GOTESTSUM) -- $(STORES) -count=1 -run 'Conformance|Faults' ./objstore/s3
+
+.PHONY: conformance-all
+conformance-all: conformance build ## the same on MinIO and LocalStack too, which take minutes to install (VARVE_STORM=10m: a long storm)
+	@$(INSTALL) kcat >/dev/null
+	for server in minio localstack; do \
+		VARVE_BIN=$(CURDIR)/$(BIN) ./localstack/store run $$server $(GOTESTSUM) -- $(STORES) -count=1 -timeout 60m -p 1 \
+			-run 'TestConformance|TestFaults|TestEveryStore' ./objstore/s3 ./test/compat; done
 
 .PHONY: compat
 compat: build ## kcat, Kafka's own tools and the Java client against a real broker and a real S3 server
 	@$(INSTALL) kcat kafka >/dev/null
 	VARVE_BIN=$(CURDIR)/$(BIN) VARVE_KAFKA_JARS=$$($(INSTALL) kafka) \
 		./localstack/store run versitygw $(GOTESTSUM) -- -count=1 -timeout 20m -p 1 ./test/compat/...
+	VARVE_BIN=$(CURDIR)/$(BIN) ./localstack/store run ministack,azurite,fake-gcs $(GOTESTSUM) -- -count=1 -run TestEveryStore ./test/compat
 
 .PHONY: dev-up dev-down
 dev-up: build ## start a real object store without Docker and say how to use it (STORE=versitygw|minio|ministack|localstack|azurite|fake-gcs)

@@ -239,7 +239,7 @@ func (n *Node) openTier(ctx context.Context) error {
 	o := tiered.Options{
 		Bucket: n.bucket, ClusterID: n.clusterID, Incarnation: n.incarnation, NodeID: c.NodeID, FS: n.o.FS,
 		CacheDir: c.TierCacheDir, CacheBytes: c.TierCacheBytes, Now: n.o.Now, Logger: n.logger, Registerer: n.registry,
-		Interval: ms(c.RemoteLogManagerTaskIntervalMs), CopyBytesPerSecond: c.RemoteCopyMaxBytesPerSecond,
+		Interval: ms(c.RemoteLogManagerTaskIntervalMs), CopyBytesPerSecond: c.RemoteCopyMaxBytesPerSecond, FetchBytesPerSecond: c.RemoteFetchMaxBytesPerSecond,
 		Urgent:        func(dir string) bool { return n.dirs.Room(dir).Pressure() != commitlog.Calm },
 		CleanInterval: ms(c.TierCleanIntervalMs), ManifestWindow: atOnce(c.TierManifestRetentionMs), OrphanGrace: atOnce(c.TierOrphanGraceMs),
 	}

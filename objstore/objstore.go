@@ -15,6 +15,7 @@ package objstore
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"iter"
@@ -141,6 +142,9 @@ type Capabilities struct {
 	// Tags and Classes that PutOpts may name; nil Classes means only the default.
 	Tags    bool
 	Classes []Class
+	// Offline are the classes whose objects have to be restored before they are read. PutOpts
+	// takes none of them; a ClassSetter does.
+	Offline []Class
 	// Shared: other processes see the same objects. Durable: they outlive this process.
 	Shared, Durable bool
 }
@@ -191,6 +195,52 @@ type Sweeper interface {
 	SweepUploads(ctx context.Context, prefix string, age time.Duration) (int, error)
 }
 
+// ClassSetter is a Bucket that can move an object to another class.
+type ClassSetter interface {
+	// SetClass moves an object to one of Capabilities.Classes or Offline. Its bytes and its
+	// metadata stay, its Version may change.
+	SetClass(ctx context.Context, key string, class Class) error
+}
+
+// Restorer is a Bucket whose offline objects can be made readable again.
+type Restorer interface {
+	// Restore asks for an offline object to be readable for some days, and returns at once: the
+	// store takes minutes to hours, and Head says Offline until then. To ask again while it is on
+	// its way is success. A store without temporary copies moves the object to an online class.
+	Restore(ctx context.Context, key string, days int) error
+}
+
+// Tagger is a Bucket that keeps tags, by which the rules of a lifecycle choose objects.
+type Tagger interface {
+	Tags(ctx context.Context, key string) (map[string]string, error)
+	// SetTags replaces all of them.
+	SetTags(ctx context.Context, key string, tags map[string]string) error
+}
+
+// LifecycleRule is something that the store itself does to objects of a certain age, as far as
+// it concerns whoever keeps objects there.
+type LifecycleRule struct {
+	ID string
+	// Prefix within the bucket, without regard to the prefix of a Bucket; "" is all of it.
+	Prefix string
+	// Days of age. What happens then: objects expire, or move to Class, or, with AbortUploads,
+	// unfinished uploads are removed.
+	Days         int
+	Expire       bool
+	Class        Class
+	AbortUploads bool
+	// Enabled rules only are carried out. Narrow rules choose by more than the prefix, by tags
+	// or size or versions, which is not shown.
+	Enabled, Narrow bool
+}
+
+// LifecycleReader is a Bucket whose rules can be read, so that one which would delete what is
+// still needed is found before it does.
+type LifecycleReader interface {
+	// LifecycleRules are the bucket's rules; a bucket without any has none, and no error.
+	LifecycleRules(ctx context.Context) ([]LifecycleRule, error)
+}
+
 // All lists every object below prefix that comes after the key after, page by page. It
 // ends after the first error.
 func All(ctx context.Context, b Bucket, prefix, after string) iter.Seq2[Attrs, error] {
@@ -230,6 +280,14 @@ func Get(ctx context.Context, b Bucket, key string, max int64) ([]byte, Attrs, e
 		return nil, a, Wrap("get", key, err)
 	}
 	return p, a, nil
+}
+
+// CheckClass holds the class of a SetClass against what the store has, online or offline.
+func (c Capabilities) CheckClass(op, key string, class Class) error {
+	if slices.Contains(c.Classes, class) || slices.Contains(c.Offline, class) {
+		return nil
+	}
+	return NewError(ErrUnsupported, op, key, fmt.Errorf("storage class %q; there are %v, and offline %v", class, c.Classes, c.Offline))
 }
 
 // Supports reports whether the class may be named in a Put.

@@ -157,11 +157,14 @@ func (c *Config) fill() {
 // classes that can be read at once; Archive has to be restored first.
 var classes = []objstore.Class{objstore.Class(blob.AccessTierHot), objstore.Class(blob.AccessTierCool), objstore.Class(blob.AccessTierCold)}
 
+// offlineClasses have to be restored before an object can be read.
+var offlineClasses = []objstore.Class{objstore.Class(blob.AccessTierArchive)}
+
 // Capabilities implements objstore.Bucket.
 func (b *Bucket) Capabilities() objstore.Capabilities {
 	return objstore.Capabilities{
 		IfAbsent: true, IfVersion: true, DeleteIf: true, Checksum: !b.conf.NoChecksum,
-		Tags: true, Classes: classes, Shared: true, Durable: true,
+		Tags: true, Classes: classes, Offline: offlineClasses, Shared: true, Durable: true,
 	}
 }
 

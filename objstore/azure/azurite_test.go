@@ -50,9 +50,23 @@ func TestConformance(t *testing.T) {
 		}
 		return b
 	}
-	conformance.Run(t, func(t *testing.T) objstore.Bucket { return open(t) }, open(t).Capabilities())
+	srv := conformance.Named(t, os.Getenv("VARVE_TEST_AZURE_SERVER"))
+	conformance.Run(t, srv, func(t *testing.T) objstore.Bucket { return open(t) }, open(t).Capabilities())
 
-	t.Run("NoBucket", func(t *testing.T) {
+	srv.Line(t, "ConditionalDelete", func(t testing.TB) {
+		old, err := whole.Put(t.Context(), "cond/delete", objstore.Bytes([]byte("1")), objstore.PutOpts{})
+		if err == nil {
+			_, err = whole.Put(t.Context(), "cond/delete", objstore.Bytes([]byte("2")), objstore.PutOpts{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = whole.deleteOne(t.Context(), "cond/delete", old.Version)
+		if _, herr := whole.Head(t.Context(), "cond/delete"); !errors.Is(err, objstore.ErrPrecondition) || herr != nil {
+			t.Errorf("delete of an old version: %v; afterwards: %v", err, herr)
+		}
+	})
+	srv.Line(t, "NoBucket", func(t testing.TB) {
 		c := conf
 		c.Container = "no-such-container"
 		b, err := Open(c)
@@ -66,17 +80,15 @@ func TestConformance(t *testing.T) {
 			t.Errorf("put: %v", err)
 		}
 	})
-}
-
-func TestWrongKey(t *testing.T) {
-	conf := server(t)
-	t.Setenv("AZURE_STORAGE_KEY", "dGhpcyBpcyBub3QgdGhlIGtleQ==")
-	b, err := Open(conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = b.List(t.Context(), "", "", 0)
-	if !errors.Is(err, objstore.ErrAccessDenied) || strings.Contains(err.Error(), "dGhpcyB") {
-		t.Errorf("list: %v", err)
-	}
+	srv.Line(t, "WrongSecret", func(t testing.TB) {
+		t.Setenv("AZURE_STORAGE_KEY", "dGhpcyBpcyBub3QgdGhlIGtleQ==")
+		b, err := Open(conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = b.List(t.Context(), "", "", 0)
+		if !errors.Is(err, objstore.ErrAccessDenied) || strings.Contains(err.Error(), "dGhpcyB") {
+			t.Errorf("list: %v", err)
+		}
+	})
 }

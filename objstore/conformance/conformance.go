@@ -14,6 +14,7 @@ import (
 	"hash/crc32"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/varve-io/varve/objstore"
@@ -37,13 +38,13 @@ var uploads = []upload{
 	{name: "parts", size: 2*partSize + 1234, writers: 4},
 }
 
-// Run runs the suite on buckets of the factory, which must have exactly these capabilities:
-// a store that gains or loses one fails the test, so that the table stays true.
-func Run(t *testing.T, factory Factory, caps objstore.Capabilities) {
+// Run runs the suite on buckets of the factory, which must have exactly these capabilities: a
+// provider that gains or loses one fails the test. Lines in which the server has a gap must fail.
+func Run(t *testing.T, s Server, factory Factory, caps objstore.Capabilities) {
 	t.Helper()
 	tests := []struct {
 		name string
-		run  func(*testing.T, *env)
+		run  func(testing.TB, *env)
 	}{
 		{"RoundTrip", testRoundTrip},
 		{"Missing", testMissing},
@@ -61,25 +62,28 @@ func Run(t *testing.T, factory Factory, caps objstore.Capabilities) {
 		{"Delete", testDelete},
 		{"DeleteIf", testDeleteIf},
 		{"CancelLeavesNothing", testCancel},
+		{"Tags", testTags},
+		{"Classes", testClasses},
+		{"SetClass", testSetClass},
+		{"Offline", testOffline},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
+		s.Line(t, tt.name, func(tb testing.TB) {
 			b := factory(t)
-			t.Cleanup(func() { b.Close() })
-			tt.run(t, &env{Bucket: b, caps: caps, ctx: t.Context()})
+			tb.Cleanup(func() { b.Close() })
+			tt.run(tb, &env{Bucket: b, caps: caps, ctx: t.Context()})
 		})
 	}
 	t.Run("Capabilities", func(t *testing.T) {
 		b := factory(t)
 		defer b.Close()
 		got := b.Capabilities()
-		if len(got.Classes) != len(caps.Classes) {
-			t.Errorf("classes %v, want %v", got.Classes, caps.Classes)
+		if !slices.Equal(got.Classes, caps.Classes) || !slices.Equal(got.Offline, caps.Offline) {
+			t.Errorf("classes %v and %v, want %v and %v", got.Classes, got.Offline, caps.Classes, caps.Offline)
 		}
 		if _, ok := b.(objstore.ConditionalDeleter); caps.DeleteIf && !ok {
 			t.Error("the store claims DeleteIf and has no such method")
 		}
-		got.Classes, caps.Classes = nil, nil
 		if !equalFlags(got, caps) {
 			t.Errorf("capabilities %+v, want %+v", got, caps)
 		}
@@ -107,7 +111,7 @@ func payload(seed uint64, n int) []byte {
 	return b
 }
 
-func (e *env) put(t *testing.T, key string, b []byte, o objstore.PutOpts) objstore.Attrs {
+func (e *env) put(t testing.TB, key string, b []byte, o objstore.PutOpts) objstore.Attrs {
 	t.Helper()
 	a, err := e.try(key, b, o)
 	if err != nil {
@@ -123,7 +127,7 @@ func (e *env) try(key string, b []byte, o objstore.PutOpts) (objstore.Attrs, err
 }
 
 // want holds the object of a key against the bytes that should be there.
-func (e *env) want(t *testing.T, key string, b []byte) objstore.Attrs {
+func (e *env) want(t testing.TB, key string, b []byte) objstore.Attrs {
 	t.Helper()
 	r, a, err := e.Open(e.ctx, key, 0, -1, "")
 	if err != nil {
@@ -145,7 +149,7 @@ func (e *env) want(t *testing.T, key string, b []byte) objstore.Attrs {
 }
 
 // wantErr holds an error against its kind.
-func wantErr(t *testing.T, what string, err error, kind objstore.Kind) {
+func wantErr(t testing.TB, what string, err error, kind objstore.Kind) {
 	t.Helper()
 	var e *objstore.Error
 	switch {
@@ -158,13 +162,13 @@ func wantErr(t *testing.T, what string, err error, kind objstore.Kind) {
 	}
 }
 
-func (e *env) wantAbsent(t *testing.T, key string) {
+func (e *env) wantAbsent(t testing.TB, key string) {
 	t.Helper()
 	_, err := e.Head(e.ctx, key)
 	wantErr(t, "head "+key, err, objstore.ErrNotFound)
 }
 
-func testRoundTrip(t *testing.T, e *env) {
+func testRoundTrip(t testing.TB, e *env) {
 	sizes := []int{0, 1, 4096, partSize, partSize + 1, uploads[1].size}
 	versions := make(map[objstore.Version]int)
 	for i, size := range sizes {
@@ -193,7 +197,7 @@ func testRoundTrip(t *testing.T, e *env) {
 	}
 }
 
-func testMissing(t *testing.T, e *env) {
+func testMissing(t testing.TB, e *env) {
 	const key = "v1/nothing/here"
 	e.wantAbsent(t, key)
 	_, err := e.GetRange(e.ctx, key, 0, make([]byte, 1), "")
@@ -208,9 +212,12 @@ func testMissing(t *testing.T, e *env) {
 	e.wantAbsent(t, "v1")
 }
 
-func testChecksum(t *testing.T, e *env) {
+func testChecksum(t testing.TB, e *env) {
+	if !e.caps.Checksum {
+		t.Skip("the provider is told to send none")
+	}
 	for _, up := range uploads {
-		t.Run(up.name, func(t *testing.T) {
+		sub(t, up.name, func(t testing.TB) {
 			b := payload(7, up.size)
 			src := objstore.Bytes(b)
 			src.HasCRC = false // computed on the way
@@ -224,24 +231,22 @@ func testChecksum(t *testing.T, e *env) {
 			}
 			want := crc32.Checksum(b, objstore.Castagnoli)
 			for _, a := range []objstore.Attrs{a, head} {
-				if e.caps.Checksum && (!a.HasCRC || a.CRC32C != want) {
+				if !a.HasCRC || a.CRC32C != want {
 					t.Errorf("the store reports CRC32C %08x (%v), want %08x", a.CRC32C, a.HasCRC, want)
 				}
 			}
 			wrong := objstore.Bytes(b)
 			wrong.CRC32C ^= 1
 			_, err = e.Put(e.ctx, "sum/wrong-"+up.name, wrong, objstore.PutOpts{PartSize: partSize})
-			if e.caps.Checksum {
-				wantErr(t, "put with a wrong checksum", err, objstore.ErrCorrupt)
-				e.wantAbsent(t, "sum/wrong-"+up.name)
-			}
+			wantErr(t, "put with a wrong checksum", err, objstore.ErrCorrupt)
+			e.wantAbsent(t, "sum/wrong-"+up.name)
 			e.wantNoUploads(t)
 		})
 	}
 }
 
 // wantNoUploads checks that nothing unfinished is left behind.
-func (e *env) wantNoUploads(t *testing.T) {
+func (e *env) wantNoUploads(t testing.TB) {
 	t.Helper()
 	s, ok := e.Bucket.(objstore.Sweeper)
 	if !ok {

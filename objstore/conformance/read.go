@@ -12,9 +12,9 @@ import (
 	"github.com/varve-io/varve/objstore"
 )
 
-func testRanges(t *testing.T, e *env) {
+func testRanges(t testing.TB, e *env) {
 	for _, up := range uploads {
-		t.Run(up.name, func(t *testing.T) {
+		sub(t, up.name, func(t testing.TB) {
 			b := payload(5, up.size)
 			key := "range/" + up.name
 			a := e.put(t, key, b, objstore.PutOpts{})
@@ -61,7 +61,7 @@ func testRanges(t *testing.T, e *env) {
 	wantErr(t, "open of a byte of an empty object", err, objstore.ErrInvalidRange)
 }
 
-func (e *env) openRanges(t *testing.T, key string, b []byte) {
+func (e *env) openRanges(t testing.TB, key string, b []byte) {
 	size := int64(len(b))
 	for _, tt := range []struct {
 		off, n, want int64 // want < 0: an invalid range
@@ -103,7 +103,7 @@ func (e *env) openRanges(t *testing.T, key string, b []byte) {
 
 // testOverwrittenRead overwrites an object while it is read: the reader sees the old bytes to
 // their end, or fails, and never a mixture.
-func testOverwrittenRead(t *testing.T, e *env) {
+func testOverwrittenRead(t testing.TB, e *env) {
 	const key = "range/moving"
 	old := payload(1, uploads[1].size)
 	e.put(t, key, old, objstore.PutOpts{})
@@ -128,7 +128,7 @@ func testOverwrittenRead(t *testing.T, e *env) {
 	}
 }
 
-func (e *env) keys(t *testing.T, prefix, after string, limit int) ([]string, string) {
+func (e *env) keys(t testing.TB, prefix, after string, limit int) ([]string, string) {
 	t.Helper()
 	page, err := e.List(e.ctx, prefix, after, limit)
 	if err != nil {
@@ -142,7 +142,7 @@ func (e *env) keys(t *testing.T, prefix, after string, limit int) ([]string, str
 }
 
 // all walks the pages of a limit.
-func (e *env) all(t *testing.T, prefix, after string, limit int) []string {
+func (e *env) all(t testing.TB, prefix, after string, limit int) []string {
 	t.Helper()
 	all := []string{}
 	for {
@@ -161,7 +161,7 @@ func (e *env) all(t *testing.T, prefix, after string, limit int) []string {
 	}
 }
 
-func testListOrder(t *testing.T, e *env) {
+func testListOrder(t testing.TB, e *env) {
 	keys := []string{
 		"a-b", "a.b", "a/b", "a/b-c/x", "a/b0", "a/c/0", "a/c/1", "a0/1", "a=b", "a_b/z", "b/1", "b/10", "b/2", "c/d/e/f/g",
 	}
@@ -201,7 +201,7 @@ func testListOrder(t *testing.T, e *env) {
 	}
 }
 
-func testListPages(t *testing.T, e *env) {
+func testListPages(t testing.TB, e *env) {
 	const n = 1010 // more than a page of any store
 	want := make([]string, n)
 	for i := range n {
@@ -242,7 +242,7 @@ func testListPages(t *testing.T, e *env) {
 	}
 }
 
-func testDelete(t *testing.T, e *env) {
+func testDelete(t testing.TB, e *env) {
 	for _, key := range []string{"del/a", "del/b", "del/c/d", "keep/a"} {
 		e.put(t, key, []byte("x"), objstore.PutOpts{})
 	}
@@ -274,7 +274,7 @@ func testDelete(t *testing.T, e *env) {
 	e.want(t, "del/c/d", []byte("y"))
 }
 
-func testDeleteIf(t *testing.T, e *env) {
+func testDeleteIf(t testing.TB, e *env) {
 	d, ok := e.Bucket.(objstore.ConditionalDeleter)
 	if !ok || !e.caps.DeleteIf {
 		t.Skip("the store deletes without conditions only")

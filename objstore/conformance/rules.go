@@ -10,7 +10,7 @@ import (
 	"github.com/varve-io/varve/objstore"
 )
 
-func testRules(t *testing.T, e *env) {
+func testRules(t testing.TB, e *env) {
 	bad := []string{
 		"", "/a", "a/", "a//b", "a/../b", "..", "a..b", "a.", "a./b", ".", "./a", "A", "a b", "a+b", "a%2f", "ä", "a\x00", `a\b`, "~tmp/x",
 		strings.Repeat("a", objstore.MaxSegment+1), strings.Repeat("a/", objstore.MaxKey/2) + "a",
@@ -51,9 +51,9 @@ func testRules(t *testing.T, e *env) {
 	wantErr(t, "a bad prefix", err, objstore.ErrInvalid)
 }
 
-func testConditions(t *testing.T, e *env) {
+func testConditions(t testing.TB, e *env) {
 	for _, up := range uploads {
-		t.Run(up.name, func(t *testing.T) {
+		sub(t, up.name, func(t testing.TB) {
 			key := "cond/" + up.name
 			one, two, three := payload(1, up.size), payload(2, up.size), payload(3, up.size)
 
@@ -94,9 +94,9 @@ func testConditions(t *testing.T, e *env) {
 
 // testSettle repeats a conditional write with its own token, as a caller does who got no
 // answer: the object is his, and he is told so.
-func testSettle(t *testing.T, e *env) {
+func testSettle(t testing.TB, e *env) {
 	for _, up := range uploads {
-		t.Run(up.name, func(t *testing.T) {
+		sub(t, up.name, func(t testing.TB) {
 			key := "settle/" + up.name
 			b, other := payload(1, up.size), payload(2, up.size)
 			token := map[string]string{objstore.TokenMeta: objstore.NewToken()}
@@ -133,7 +133,7 @@ func race(n int, write func(i int) error) []error {
 
 // oneWinner is the index of the one write that succeeded; all others must have failed on
 // their condition.
-func oneWinner(t *testing.T, errs []error) int {
+func oneWinner(t testing.TB, errs []error) int {
 	t.Helper()
 	winner := -1
 	for i, err := range errs {
@@ -152,9 +152,9 @@ func oneWinner(t *testing.T, errs []error) int {
 	return winner
 }
 
-func testCreateRace(t *testing.T, e *env) {
+func testCreateRace(t testing.TB, e *env) {
 	for _, up := range uploads {
-		t.Run(up.name, func(t *testing.T) {
+		sub(t, up.name, func(t testing.TB) {
 			key := "race/create-" + up.name
 			winner := oneWinner(t, race(up.writers, func(i int) error {
 				_, err := e.try(key, payload(uint64(i), up.size), objstore.PutOpts{IfAbsent: true})
@@ -165,9 +165,9 @@ func testCreateRace(t *testing.T, e *env) {
 	}
 }
 
-func testSwapRace(t *testing.T, e *env) {
+func testSwapRace(t testing.TB, e *env) {
 	for _, up := range uploads {
-		t.Run(up.name, func(t *testing.T) {
+		sub(t, up.name, func(t testing.TB) {
 			key := "race/swap-" + up.name
 			first := e.put(t, key, payload(99, up.size), objstore.PutOpts{})
 			winner := oneWinner(t, race(up.writers, func(i int) error {
@@ -181,7 +181,7 @@ func testSwapRace(t *testing.T, e *env) {
 
 // testSwapCounter has writers append a byte each by compare-and-swap, retrying when they lose:
 // no append is lost, none is done twice.
-func testSwapCounter(t *testing.T, e *env) {
+func testSwapCounter(t testing.TB, e *env) {
 	const key, writers = "race/counter", 8
 	e.put(t, key, nil, objstore.PutOpts{IfAbsent: true})
 	errs := race(writers, func(i int) error {
@@ -223,7 +223,7 @@ func (c *canceler) ReadAt(p []byte, off int64) (int, error) {
 	return copy(p, c.b[off:]), nil
 }
 
-func testCancel(t *testing.T, e *env) {
+func testCancel(t testing.TB, e *env) {
 	ctx, cancel := context.WithCancel(e.ctx)
 	cancel()
 	_, err := e.Put(ctx, "cancel/before", objstore.Bytes([]byte("x")), objstore.PutOpts{})

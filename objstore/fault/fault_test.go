@@ -29,7 +29,7 @@ func want(t *testing.T, what string, err error, kind objstore.Kind) {
 }
 
 func TestConformanceWithoutRules(t *testing.T) {
-	conformance.Run(t, func(*testing.T) objstore.Bucket { return fault.Wrap(mem.New()) },
+	conformance.Run(t, conformance.Server{}, func(*testing.T) objstore.Bucket { return fault.Wrap(mem.New()) },
 		objstore.Capabilities{IfAbsent: true, IfVersion: true, Checksum: true})
 }
 

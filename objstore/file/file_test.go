@@ -18,6 +18,6 @@ func open(t *testing.T, dir string) *file.Bucket {
 }
 
 func TestConformance(t *testing.T) {
-	conformance.Run(t, func(t *testing.T) objstore.Bucket { return open(t, t.TempDir()) },
+	conformance.Run(t, conformance.Named(t, "file"), func(t *testing.T) objstore.Bucket { return open(t, t.TempDir()) },
 		objstore.Capabilities{IfAbsent: true, IfVersion: true, DeleteIf: true, Checksum: true, Shared: true, Durable: true})
 }

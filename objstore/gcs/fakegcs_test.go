@@ -5,9 +5,11 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
+	"cloud.google.com/go/storage"
 	"google.golang.org/api/googleapi"
 
 	"github.com/varve-io/varve/objstore"
@@ -51,9 +53,42 @@ func TestConformance(t *testing.T) {
 		}
 		return b
 	}
-	conformance.Run(t, func(t *testing.T) objstore.Bucket { return open(t) }, open(t).Capabilities())
+	srv := conformance.Named(t, os.Getenv("VARVE_TEST_GCS_SERVER"))
+	conformance.Run(t, srv, func(t *testing.T) objstore.Bucket { return open(t) }, open(t).Capabilities())
 
-	t.Run("NoBucket", func(t *testing.T) {
+	srv.Line(t, "Lifecycle", func(t testing.TB) {
+		_, err := whole.bucket.Update(t.Context(), storage.BucketAttrsToUpdate{Lifecycle: &storage.Lifecycle{Rules: []storage.LifecycleRule{
+			{Action: storage.LifecycleAction{Type: storage.DeleteAction}, Condition: storage.LifecycleCondition{AgeInDays: 90, MatchesPrefix: []string{"a/", "b/"}}},
+			{Action: storage.LifecycleAction{Type: storage.AbortIncompleteMPUAction}, Condition: storage.LifecycleCondition{AgeInDays: 7}},
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer whole.bucket.Update(t.Context(), storage.BucketAttrsToUpdate{Lifecycle: &storage.Lifecycle{}})
+		got, err := whole.LifecycleRules(t.Context())
+		want := []objstore.LifecycleRule{
+			{ID: "rule 1", Prefix: "a/", Days: 90, Expire: true, Enabled: true},
+			{ID: "rule 1", Prefix: "b/", Days: 90, Expire: true, Enabled: true},
+			{ID: "rule 2", Days: 7, AbortUploads: true, Enabled: true},
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("rules %+v, want %+v, %v", got, want, err)
+		}
+	})
+	srv.Line(t, "ConditionalDelete", func(t testing.TB) {
+		old, err := whole.Put(t.Context(), "cond/delete", objstore.Bytes([]byte("1")), objstore.PutOpts{})
+		if err == nil {
+			_, err = whole.Put(t.Context(), "cond/delete", objstore.Bytes([]byte("2")), objstore.PutOpts{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = whole.deleteOne(t.Context(), "cond/delete", old.Version)
+		if _, herr := whole.Head(t.Context(), "cond/delete"); !errors.Is(err, objstore.ErrPrecondition) || herr != nil {
+			t.Errorf("delete of an old version: %v; afterwards: %v", err, herr)
+		}
+	})
+	srv.Line(t, "NoBucket", func(t testing.TB) {
 		c := conf
 		c.Bucket = "no-such-bucket"
 		b, err := Open(t.Context(), c)

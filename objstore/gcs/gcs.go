@@ -2,8 +2,8 @@
 //
 // It is the one room that imports Google's SDK, and uses it for credentials, requests and
 // uploads in chunks; attempts, limits on silence and reads that go on where they broke off are
-// retry's. Two things the SDK does by itself and can't be told not to: a chunk of a large
-// upload is repeated within a deadline, and a broken read is opened again once.
+// retry's. One thing the SDK does by itself and can't be told not to: a chunk of a large upload
+// is repeated within a deadline.
 // Every write carries a CRC32C that the service checks. A Version is a generation.
 // It does not own buckets: it neither creates nor configures one.
 // A Bucket may be used from any number of goroutines; it holds idle connections only.
@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -68,7 +69,7 @@ func Open(ctx context.Context, conf Config) (*Bucket, error) {
 	if strings.HasPrefix(conf.Endpoint, "http://") {
 		opts = []option.ClientOption{option.WithoutAuthentication()}
 	}
-	signed, err := htransport.NewTransport(ctx, retry.Watch(doer{base}, conf.Limits), opts...)
+	signed, err := htransport.NewTransport(ctx, noReopen{retry.Watch(doer{base}, conf.Limits)}, opts...)
 	if err != nil {
 		return nil, objstore.NewError(objstore.ErrAccessDenied, "open", "",
 			fmt.Errorf("no usable Google credentials (set GOOGLE_APPLICATION_CREDENTIALS, or give the machine an identity): %w", err))
@@ -93,6 +94,30 @@ func Open(ctx context.Context, conf Config) (*Bucket, error) {
 type doer struct{ http.RoundTripper }
 
 func (d doer) Do(r *http.Request) (*http.Response, error) { return d.RoundTrip(r) }
+
+// noReopen keeps the SDK from opening a broken read again and again, for as long as each
+// connection gives it a byte: it does so after every error but the end of the body, and that is
+// what it gets.
+type noReopen struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (n noReopen) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := n.RoundTripper.RoundTrip(r)
+	if err == nil && r.Method == http.MethodGet {
+		resp.Body = readBody{resp.Body}
+	}
+	return resp, err
+}
+
+type readBody struct{ io.ReadCloser }
+
+func (b readBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		err = io.EOF // it compares with this very value; retry sees that there should be more
+	}
+	return n, err
+}
 
 // bucketName is what the service's naming rules come to, without the limits on their parts.
 var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$`)

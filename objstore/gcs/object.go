@@ -7,9 +7,12 @@ import (
 	"hash/crc32"
 	"io"
 	"maps"
+	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"cloud.google.com/go/storage"
+	"google.golang.org/api/googleapi"
 	"google.golang.org/api/iterator"
 
 	"github.com/varve-io/varve/objstore"
@@ -65,6 +68,8 @@ func (b *Bucket) put(ctx context.Context, key string, src objstore.Source, sum u
 	w.ContentType = "application/octet-stream"
 	w.CRC32C, w.SendCRC32C, w.DisableAutoChecksum = sum, true, true
 	w.ChunkSize = chunkSize(src.Size, o.PartSize)
+	var progress atomic.Bool
+	w.ProgressFunc = func(int64) { progress.Store(true) }
 	body, sent := retry.NewBody(key, src), crc32.New(objstore.Castagnoli)
 	_, err := io.Copy(io.MultiWriter(w, sent), body)
 	if err == nil && sent.Sum32() != sum {
@@ -77,9 +82,32 @@ func (b *Bucket) put(ctx context.Context, key string, src objstore.Source, sum u
 		return objstore.Attrs{}, body.Blame(err)
 	}
 	if err := w.Close(); err != nil {
+		if progress.Load() && gone(err) {
+			return objstore.Attrs{}, objstore.NewError(objstore.ErrAmbiguous, "put", key, errors.New("the service knows nothing of this upload any more"))
+		}
 		return objstore.Attrs{}, body.Blame(err)
 	}
-	return attrs(key, w.Attrs(), maps.Clone(o.Meta)), nil
+	a := attrs(key, w.Attrs(), maps.Clone(o.Meta))
+	if a.Size != src.Size || a.CRC32C != sum {
+		return objstore.Attrs{}, b.undo(ctx, a, o)
+	}
+	return a, nil
+}
+
+// gone says that an upload in chunks has ended: its last reply was lost, or it was given up.
+func gone(err error) bool {
+	var api *googleapi.Error
+	return errors.As(err, &api) && (api.Code == http.StatusNotFound || api.Code == http.StatusGone)
+}
+
+// undo removes an object that the service has made of other bytes than it was sent; nobody
+// else's object was there before, if the write was create-only. Else it stays, and is known.
+func (b *Bucket) undo(ctx context.Context, a objstore.Attrs, o objstore.PutOpts) error {
+	err := objstore.NewError(objstore.ErrCorrupt, "put", a.Key, fmt.Errorf("the service has stored %d bytes with CRC32C %08x", a.Size, a.CRC32C))
+	if o.IfAbsent && b.at(a.Key, a.Version).Delete(ctx) == nil {
+		err.Kind = objstore.ErrTransient // nothing is there: once more
+	}
+	return err
 }
 
 // chunkSize is 0 for an object that goes up in one request.

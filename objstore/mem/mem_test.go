@@ -9,7 +9,7 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	conformance.Run(t, func(*testing.T) objstore.Bucket { return mem.New() },
+	conformance.Run(t, conformance.Named(t, "mem"), func(*testing.T) objstore.Bucket { return mem.New() },
 		objstore.Capabilities{IfAbsent: true, IfVersion: true, DeleteIf: true, Checksum: true})
 }
 

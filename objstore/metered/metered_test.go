@@ -26,7 +26,7 @@ func open(t *testing.T, scheme string) (*metered.Bucket, *prometheus.Registry) {
 
 // Nothing that passes through is changed.
 func TestConformance(t *testing.T) {
-	conformance.Run(t, func(t *testing.T) objstore.Bucket { b, _ := open(t, "mem"); return b }, mem.Open("caps").Capabilities())
+	conformance.Run(t, conformance.Named(t, "mem"), func(t *testing.T) objstore.Bucket { b, _ := open(t, "mem"); return b }, mem.Open("caps").Capabilities())
 }
 
 func TestWhatIsCounted(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 	"github.com/varve-io/varve/objstore/s3"
 )
 
-func wantKind(t *testing.T, what string, err error, kind objstore.Kind) {
+func wantKind(t testing.TB, what string, err error, kind objstore.Kind) {
 	t.Helper()
 	if !errors.Is(err, kind) {
 		t.Errorf("%s: %v, want %q", what, err, kind)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -45,8 +46,7 @@ func (b *Bucket) head(ctx context.Context, op, key string, ifv objstore.Version)
 	return a, err
 }
 
-// offline classes have to be restored before an object can be read.
-func offline(class string) bool { return class == "GLACIER" || class == "DEEP_ARCHIVE" }
+func offline(class string) bool { return slices.Contains(offlineClasses, objstore.Class(class)) }
 
 // restored reads the header that a restored object has: ongoing-request="false", expiry-date=…
 func restored(header *string) bool {

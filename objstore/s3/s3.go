@@ -146,12 +146,15 @@ func (c *Config) fill() {
 // for segments that are fetched.
 var classes = []objstore.Class{"STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR", "REDUCED_REDUNDANCY"}
 
+// offlineClasses have to be restored before an object can be read.
+var offlineClasses = []objstore.Class{"GLACIER", "DEEP_ARCHIVE"}
+
 // Capabilities implements objstore.Bucket: what Amazon's S3 can do. Other stores are put to
 // the proof by whoever depends on a condition.
 func (b *Bucket) Capabilities() objstore.Capabilities {
 	return objstore.Capabilities{
 		IfAbsent: true, IfVersion: true, DeleteIf: true, Checksum: !b.conf.NoChecksum,
-		Tags: true, Classes: classes, Shared: true, Durable: true,
+		Tags: true, Classes: classes, Offline: offlineClasses, Shared: true, Durable: true,
 	}
 }
 

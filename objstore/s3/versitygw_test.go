@@ -1,10 +1,18 @@
 package s3_test
 
 import (
+	"context"
+	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/varve-io/varve/objstore"
 	"github.com/varve-io/varve/objstore/conformance"
@@ -35,9 +43,9 @@ func TestConformance(t *testing.T) {
 	u := server(t)
 	conf := s3.Config{
 		Bucket: u.Host, Region: u.Query().Get("region"), Endpoint: u.Query().Get("endpoint"),
-		PathStyle: u.Query().Get("pathStyle") == "true",
+		PathStyle: u.Query().Get("pathStyle") == "true", NoChecksum: u.Query().Get("checksum") == "none",
 	}
-	open := func(t *testing.T) *s3.Bucket {
+	open := func(t testing.TB) *s3.Bucket {
 		t.Helper()
 		c := conf
 		c.Prefix = strings.Trim(u.Path+"/conformance/"+objstore.NewToken(), "/")
@@ -47,9 +55,10 @@ func TestConformance(t *testing.T) {
 		}
 		return b
 	}
-	conformance.Run(t, func(t *testing.T) objstore.Bucket { return open(t) }, open(t).Capabilities())
+	srv := conformance.Named(t, os.Getenv("VARVE_TEST_S3_SERVER"))
+	conformance.Run(t, srv, func(t *testing.T) objstore.Bucket { return open(t) }, open(t).Capabilities())
 
-	t.Run("NoBucket", func(t *testing.T) {
+	srv.Line(t, "NoBucket", func(t testing.TB) {
 		c := conf
 		c.Bucket = "no-such-bucket"
 		b, err := s3.Open(t.Context(), c)
@@ -61,18 +70,100 @@ func TestConformance(t *testing.T) {
 		_, err = b.Put(t.Context(), "k", objstore.Bytes(nil), objstore.PutOpts{})
 		wantKind(t, "put", err, objstore.ErrNoBucket)
 	})
+	srv.Line(t, "Sweep", func(t testing.TB) { sweep(t, client(u), u.Host, open) })
+	srv.Line(t, "ConditionalDelete", func(t testing.TB) {
+		b := open(t)
+		old, err := b.Put(t.Context(), "k", objstore.Bytes([]byte("1")), objstore.PutOpts{})
+		if err == nil {
+			_, err = b.Put(t.Context(), "k", objstore.Bytes([]byte("2")), objstore.PutOpts{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = client(u).DeleteObject(t.Context(), &sdk.DeleteObjectInput{Bucket: &u.Host, Key: aws.String(b.Name("k")), IfMatch: aws.String(string(old.Version))})
+		if _, herr := b.Head(t.Context(), "k"); err == nil || herr != nil {
+			t.Errorf("delete of an old version: %v; afterwards: %v", err, herr)
+		}
+	})
+	srv.Line(t, "Lifecycle", func(t testing.TB) { lifecycle(t, client(u), u.Host, open) })
+	srv.Line(t, "WrongSecret", func(t testing.TB) {
+		t.Setenv("AWS_SECRET_ACCESS_KEY", "this-is-not-the-secret")
+		b, err := s3.Open(t.Context(), conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = b.List(t.Context(), "", "", 0)
+		wantKind(t, "list", err, objstore.ErrAccessDenied)
+		if err != nil && strings.Contains(err.Error(), "this-is-not-the-secret") {
+			t.Error("the message holds the secret")
+		}
+	})
 }
 
-func TestWrongSecret(t *testing.T) {
-	u := server(t)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "this-is-not-the-secret")
-	b, err := s3.Open(t.Context(), s3.Config{Bucket: u.Host, Endpoint: u.Query().Get("endpoint"), PathStyle: true})
+// client is the SDK itself, for what a Bucket does not do.
+func client(u *url.URL) *sdk.Client {
+	return sdk.New(sdk.Options{
+		Region: "us-east-1", BaseEndpoint: aws.String(u.Query().Get("endpoint")), UsePathStyle: true,
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY")}, nil
+		}),
+	})
+}
+
+// sweep begins uploads as a writer does that crashes in the middle.
+func sweep(t testing.TB, c *sdk.Client, bucket string, open func(testing.TB) *s3.Bucket) {
+	b := open(t)
+	const left = 3
+	for i := range left {
+		out, err := c.CreateMultipartUpload(t.Context(), &sdk.CreateMultipartUploadInput{Bucket: &bucket, Key: aws.String(b.Name(fmt.Sprintf("swept/%d", i)))})
+		if err == nil {
+			_, err = c.UploadPart(t.Context(), &sdk.UploadPartInput{
+				Bucket: &bucket, Key: aws.String(b.Name(fmt.Sprintf("swept/%d", i))), UploadId: out.UploadId, PartNumber: aws.Int32(1), Body: strings.NewReader("part"),
+			})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := b.SweepUploads(t.Context(), "", time.Hour); n != 0 || err != nil {
+		t.Errorf("%d young uploads were swept, %v", n, err)
+	}
+	if n, err := b.SweepUploads(t.Context(), "other/", 0); n != 0 || err != nil {
+		t.Errorf("%d uploads were swept below another prefix, %v", n, err)
+	}
+	if n, err := b.SweepUploads(t.Context(), "", 0); n != left || err != nil {
+		t.Errorf("%d uploads were swept, want %d, %v", n, left, err)
+	}
+	if n, err := b.SweepUploads(t.Context(), "", 0); n != 0 || err != nil {
+		t.Errorf("%d uploads are still there after a sweep, %v", n, err)
+	}
+}
+
+// lifecycle gives the bucket a rule of each kind, reads them, and takes them away.
+func lifecycle(t testing.TB, c *sdk.Client, bucket string, open func(testing.TB) *s3.Bucket) {
+	b := open(t)
+	if rules, err := b.LifecycleRules(t.Context()); err != nil || len(rules) != 0 {
+		t.Errorf("rules of a bucket that has none: %v, %v", rules, err)
+	}
+	_, err := c.PutBucketLifecycleConfiguration(t.Context(), &sdk.PutBucketLifecycleConfigurationInput{
+		Bucket: &bucket, LifecycleConfiguration: &types.BucketLifecycleConfiguration{Rules: []types.LifecycleRule{
+			{ID: aws.String("old"), Status: types.ExpirationStatusEnabled, Filter: &types.LifecycleRuleFilter{Prefix: aws.String("a/")}, Expiration: &types.LifecycleExpiration{Days: aws.Int32(90)}},
+			{ID: aws.String("cold"), Status: types.ExpirationStatusEnabled, Filter: &types.LifecycleRuleFilter{Prefix: aws.String("b/")}, Transitions: []types.Transition{{Days: aws.Int32(30), StorageClass: "STANDARD_IA"}}},
+			{ID: aws.String("uploads"), Status: types.ExpirationStatusDisabled, Filter: &types.LifecycleRuleFilter{Prefix: aws.String("")}, AbortIncompleteMultipartUpload: &types.AbortIncompleteMultipartUpload{DaysAfterInitiation: aws.Int32(7)}},
+		}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = b.List(t.Context(), "", "", 0)
-	wantKind(t, "list", err, objstore.ErrAccessDenied)
-	if strings.Contains(err.Error(), "this-is-not-the-secret") {
-		t.Error("the message holds the secret")
+	defer c.DeleteBucketLifecycle(t.Context(), &sdk.DeleteBucketLifecycleInput{Bucket: &bucket})
+	got, err := b.LifecycleRules(t.Context())
+	want := []objstore.LifecycleRule{
+		{ID: "cold", Prefix: "b/", Days: 30, Class: "STANDARD_IA", Enabled: true},
+		{ID: "old", Prefix: "a/", Days: 90, Expire: true, Enabled: true},
+		{ID: "uploads", Days: 7, AbortUploads: true},
+	}
+	slices.SortFunc(got, func(a, b objstore.LifecycleRule) int { return strings.Compare(a.ID, b.ID) })
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("rules %+v, want %+v, %v", got, want, err)
 	}
 }

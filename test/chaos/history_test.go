@@ -20,6 +20,7 @@ import (
 
 // history is one simulated cluster: a store that stays, a disk and processes that do not.
 type history struct {
+	set     []string // settings beyond those of every start
 	t       *testing.T
 	rng     *rand.Rand
 	store   *mem.Bucket
@@ -161,7 +162,7 @@ func (h *history) begin(steps int64) {
 	if steps > 0 {
 		h.l.arm(h.rng, steps)
 	}
-	if err := h.l.start(h.faulty, "log.flush.offset.checkpoint.interval.ms=1000", "varve.wal.bytes=16777216"); err != nil && !h.l.isDark() {
+	if err := h.l.start(h.faulty, append([]string{"log.flush.offset.checkpoint.interval.ms=1000", "varve.wal.bytes=16777216"}, h.set...)...); err != nil && !h.l.isDark() {
 		h.t.Fatalf("start: %v", err)
 	}
 }

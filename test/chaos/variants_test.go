@@ -98,7 +98,7 @@ func TestLostPartitionFiles(t *testing.T) {
 }
 
 // TestLostDisk: an empty directory in place of a known one is refused and left alone, with
-// the next step; a directory of that identity brings back what the store holds.
+// the next step; varve.log.dirs.lost gives it the lost one's place, and what the store holds is back.
 func TestLostDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, f := scene(t)
@@ -121,7 +121,7 @@ func TestLostDisk(t *testing.T) {
 				id = v
 			}
 		}
-		for _, want := range []string{"/node/logs", id, "mount the disk", "meta.properties", h.cluster} {
+		for _, want := range []string{"/node/logs", id, "mount the disk", "varve.log.dirs.lost=" + id} {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Fatalf("start on an empty disk: %v; it does not name %q", err, want)
 			}
@@ -129,9 +129,7 @@ func TestLostDisk(t *testing.T) {
 		if left, err := h.disk.ReadDir("/node/logs"); err != nil || len(left) > 0 {
 			t.Fatalf("the refused directory holds %v, %v", left, err)
 		}
-		if err := vfs.WriteFileAtomic(h.disk, "/node/logs/meta.properties", identity); err != nil {
-			t.Fatal(err)
-		}
+		h.set = []string{"varve.log.dirs.lost=" + id}
 		h.begin(0)
 		f.reconcile(h.l, true)
 		if f.end != f.heldNext {

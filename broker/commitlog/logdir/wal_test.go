@@ -121,7 +121,8 @@ func TestReplayEndsWithTheStart(t *testing.T) {
 	}
 }
 
-// TestLostLogKeepsTheWAL: records of a log that can't take them are put aside, not dropped.
+// TestLostLogKeepsTheWAL: records of a log that can't take them are put aside, not dropped. A log
+// with a damaged record can: the damage costs that record alone.
 func TestLostLogKeepsTheWAL(t *testing.T) {
 	for name, hurt := range map[string]func(fsys *memfs.FS) error{
 		"gone": func(fsys *memfs.FS) error { return fsys.RemoveAll("/a/t-0") },
@@ -150,18 +151,16 @@ func TestLostLogKeepsTheWAL(t *testing.T) {
 			t.Fatal(err)
 		}
 		m = mustOpen(t, o)
-		entries, err := fsys.ReadDir("/a")
-		if err != nil {
-			t.Fatal(err)
-		}
-		kept := 0
-		for _, e := range entries {
-			if strings.HasPrefix(e.Name(), "varve-wal.kept-") {
-				kept++
-			}
-		}
-		if l, ok := m.Log(tp("t", 0), id(1)); kept != 1 || ok && l.Err() == nil && l.Damage() == nil {
+		kept := keptFiles(t, fsys)
+		l, ok := m.Log(tp("t", 0), id(1))
+		switch {
+		case name == "gone" && (kept != 1 || ok && l.Err() == nil && l.Damage() == nil):
 			t.Errorf("%s: %d files were put aside", name, kept)
+		case name == "damaged":
+			holes := commitlog.Mender{Log: l}.Holes()
+			if kept != 0 || l.Err() != nil || l.End() != 10 || len(holes) != 1 || holes[0].To > 5 {
+				t.Errorf("%s: %d files were put aside; the log ends at %d with the holes %v, %v", name, kept, l.End(), holes, l.Err())
+			}
 		}
 		if other, _ = m.Log(tp("other", 0), id(2)); other.End() != 4 || other.Err() != nil {
 			t.Errorf("%s: the other log ends at %d, %v", name, other.End(), other.Err())
@@ -171,6 +170,21 @@ func TestLostLogKeepsTheWAL(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// keptFiles counts the write-ahead files that were put aside.
+func keptFiles(t *testing.T, fsys *memfs.FS) (n int) {
+	t.Helper()
+	entries, err := fsys.ReadDir("/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "varve-wal.kept-") {
+			n++
+		}
+	}
+	return n
 }
 
 // TestDamagedWALTakesItsDirOffline, and no other.

@@ -1,0 +1,35 @@
+package azure
+
+import (
+	"net/http"
+	"os"
+	"testing"
+
+	"github.com/varve-io/varve/objstore"
+	"github.com/varve-io/varve/objstore/conformance"
+	"github.com/varve-io/varve/objstore/retry"
+)
+
+// TestFaults runs the table of faults, and the storm, against a real server behind a proxy.
+func TestFaults(t *testing.T) {
+	conf := server(t)
+	if conf.Endpoint == "" {
+		t.Skip("a cloud is not reached by a proxy")
+	}
+	conformance.RunFaults(t, conformance.Target{
+		Server: conformance.Named(t, os.Getenv("VARVE_TEST_AZURE_SERVER")), Endpoint: conf.Endpoint, Checked: true,
+		Open: func(t testing.TB, endpoint string, l retry.Limits, p retry.Policy) objstore.Bucket {
+			c := conf
+			c.Prefix, c.Endpoint, c.Limits, c.Read, c.Write = "faults/"+objstore.NewToken(), endpoint, l, p, p
+			b, err := Open(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		},
+		Part: func(r *http.Request) bool { return r.URL.Query().Get("comp") == "block" },
+		Complete: func(r *http.Request) bool {
+			return r.Method == http.MethodPut && r.URL.Query().Get("comp") == "blocklist"
+		},
+	})
+}
