@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+"""aiokafka: an idempotent producer, transactions with offsets in them, groups.
+Usage: aio.py BOOTSTRAP. Prints what was checked; any failure is an exit code other than 0."""
+
+import asyncio
+import sys
+import uuid
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+RECORDS = 1000
+name = "aiokafka-" + uuid.uuid4().hex[:8]
+
+
+def consumer(topic, group):
+    return AIOKafkaConsumer(topic, bootstrap_servers=sys.argv[1], group_id=group, auto_offset_reset="earliest",
+                            enable_auto_commit=False, isolation_level="read_committed")
+
+
+async def main():
+    p = AIOKafkaProducer(bootstrap_servers=sys.argv[1], enable_idempotence=True, compression_type="gzip")
+    await p.start()
+    for i in range(RECORDS):
+        await p.send(name, str(i).encode())
+    await p.stop()
+    p, c, moved = AIOKafkaProducer(bootstrap_servers=sys.argv[1], transactional_id=name), consumer(name, name), 0
+    await p.start()
+    await c.start()
+    while moved < RECORDS:
+        batches = await c.getmany(timeout_ms=10000)
+        assert batches, f"nothing after {moved} records"
+        async with p.transaction():
+            offsets = {}
+            for tp, batch in batches.items():
+                for m in batch:
+                    await p.send(name + "-out", m.value)
+                offsets[tp] = batch[-1].offset + 1
+                moved += len(batch)
+            await p.send_offsets_to_transaction(offsets, name)
+    await c.stop()
+    await p.stop()
+    c, got = consumer(name + "-out", name + "-reader"), 0
+    await c.start()
+    while got < RECORDS:
+        batches = await c.getmany(timeout_ms=10000)
+        assert batches, f"read {got} of {RECORDS} records"
+        got += sum(map(len, batches.values()))
+    await c.stop()
+    assert got == RECORDS, got
+    print("aiokafka: produce, transactions, groups")
+
+
+asyncio.run(main())

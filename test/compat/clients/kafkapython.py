@@ -1,0 +1,30 @@
+#!/usr/bin/env python3
+"""kafka-python: transactions of which one is aborted, a group, administration.
+Usage: kafkapython.py BOOTSTRAP. Prints what was checked; any failure is an exit code other than 0."""
+
+import sys
+import uuid
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.admin import NewTopic
+
+name = "kafka-python-" + uuid.uuid4().hex[:8]
+admin = KafkaAdminClient(bootstrap_servers=sys.argv[1])
+admin.create_topics([NewTopic(name, 3, 1)])
+p = KafkaProducer(bootstrap_servers=sys.argv[1], acks="all", transactional_id=name)
+p.init_transactions()
+for k in range(5):
+    p.begin_transaction()
+    for i in range(100):
+        p.send(name, str(i).encode())
+    p.flush()
+    (p.abort_transaction if k == 2 else p.commit_transaction)()
+p.close()
+c = KafkaConsumer(name, bootstrap_servers=sys.argv[1], group_id=name, auto_offset_reset="earliest",
+                  isolation_level="read_committed", consumer_timeout_ms=6000)
+got = sum(1 for _ in c)
+c.commit()
+c.close()
+assert got == 400, f"{got} of 400 committed records"
+admin.delete_topics([name])
+print("kafka-python: transactions, groups, administration")
