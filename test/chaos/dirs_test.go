@@ -36,12 +36,18 @@ func adminClient(t *testing.T, addr string, opts ...kgo.Opt) *kadm.Client {
 // kills the broker on the way, while an idempotent producer writes: every acknowledged record
 // is there once, in order, and one directory holds the log.
 func TestALogMovesWhileTheBrokerIsKilled(t *testing.T) {
+	for _, durability := range []string{"pagecache", "group"} {
+		t.Run(durability, func(t *testing.T) { moveAndKill(t, durability) })
+	}
+}
+
+func moveAndKill(t *testing.T, durability string) {
 	kit.Binary(t)
 	rng := rand.New(rand.NewPCG(seed(t), 2))
 	dir := t.TempDir()
 	paths, args := make([]string, 2), []string(nil)
 	paths[0], paths[1], args = twoDirs(dir)
-	b := setup(t, "", args...)
+	b := setup(t, "varve.durability="+durability, args...)
 	p := startProducer(t, b.Addr)
 	adm := adminClient(t, b.Addr)
 	moved := 0
