@@ -83,7 +83,6 @@ func Servers() []Server {
 		{Name: "localstack", What: "S3, LocalStack 4.14.0", Gaps: map[string]string{
 			"ReadWhileOverwritten": "a write waits until nobody reads the object",
 			"DeleteIf":             "501",
-			"ConditionalDelete":    "501, and the object stays",
 			"WrongSecret":          "checks no signatures",
 		}, Racy: map[string]string{
 			"SwapRace":   "two uploads in parts under one version may both win",

@@ -3,6 +3,7 @@ package s3
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -30,6 +31,10 @@ func (b *Bucket) List(ctx context.Context, prefix, after string, limit int) (obj
 		out, err := b.client.ListObjectsV2(ctx, in)
 		if err != nil {
 			return err
+		}
+		if !slices.IsSortedFunc(out.Contents, func(a, b types.Object) int { return strings.Compare(aws.ToString(a.Key), aws.ToString(b.Key)) }) {
+			return objstore.NewError(objstore.ErrUnsupported, "list", prefix,
+				errors.New("the store lists keys in no order, as directory buckets (S3 Express) do: use a general purpose bucket"))
 		}
 		page = b.page(out, prefix, after, limit)
 		return nil
