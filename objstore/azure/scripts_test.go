@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,5 +73,20 @@ func TestRehydratePending(t *testing.T) {
 		if a, err := b.Head(t.Context(), "k"); err != nil || !a.Offline {
 			t.Errorf("an object on its way back: %+v, %v", a, err)
 		}
+	}
+}
+
+// A certificate that nobody vouches for is no matter of time: it is said at once, with what to do.
+func TestUntrustedCertificate(t *testing.T) {
+	t.Setenv("AZURE_STORAGE_KEY", "a2V5")
+	s := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(s.Close)
+	b, err := Open(Config{Account: "account", Container: "container", Endpoint: s.URL, PathStyle: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.Put(t.Context(), "k", objstore.Bytes([]byte("x")), objstore.PutOpts{})
+	if !errors.Is(err, objstore.ErrInvalid) || !strings.Contains(err.Error(), "SSL_CERT_FILE") || strings.Contains(err.Error(), "attempts") {
+		t.Errorf("the message: %v", err)
 	}
 }

@@ -29,6 +29,24 @@ func (b *Bucket) SetClass(ctx context.Context, key string, class objstore.Class)
 	})
 }
 
+// Settings implements objstore.Inspector.
+func (b *Bucket) Settings(ctx context.Context) (objstore.BucketSettings, error) {
+	var s objstore.BucketSettings
+	err := b.do(ctx, "settings", "", b.conf.Read, func(ctx context.Context) error {
+		a, err := b.bucket.Attrs(ctx)
+		if err != nil {
+			return err
+		}
+		s.Versioning = a.VersioningEnabled
+		s.Hierarchical = a.HierarchicalNamespace != nil && a.HierarchicalNamespace.Enabled
+		if a.RetentionPolicy != nil {
+			s.Locked = fmt.Sprintf("a retention policy of %v", a.RetentionPolicy.RetentionPeriod)
+		}
+		return nil
+	})
+	return s, err
+}
+
 // LifecycleRules implements objstore.LifecycleReader.
 func (b *Bucket) LifecycleRules(ctx context.Context) ([]objstore.LifecycleRule, error) {
 	var rules []objstore.LifecycleRule

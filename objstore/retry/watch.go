@@ -2,7 +2,9 @@ package retry
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -92,6 +94,16 @@ func (w *Client) Do(req *http.Request) (*http.Response, error) {
 	}
 	resp.Body = &readBody{ReadCloser: resp.Body, ctx: ctx, cancel: cancel, sent: sent, stall: w.limits.Stall}
 	return resp, nil
+}
+
+// Untrusted says what to do about a certificate that nobody here vouches for, with the setting
+// that names another authority; nil is another error than that.
+func Untrusted(err error, setting string) error {
+	var cert *tls.CertificateVerificationError
+	if !errors.As(err, &cert) {
+		return nil
+	}
+	return fmt.Errorf("the store's certificate is not trusted (%w): put the certificate of its authority into a file and set %s to it", cert.Err, setting)
 }
 
 // stalled names the cause of an error that the watch dog made; what the transport says then

@@ -3,6 +3,7 @@ package s3_test
 import (
 	"encoding/xml"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/varve-io/varve/objstore"
@@ -81,5 +82,27 @@ func TestSetClassWithAnErrorInTheBody(t *testing.T) {
 	})
 	if err := f.open(t, nil).SetClass(t.Context(), "k", "STANDARD_IA"); err != nil || puts != 2 {
 		t.Errorf("%d copies, %v", puts, err)
+	}
+}
+
+// A certificate that nobody vouches for is no matter of time: it is said at once, with what to do.
+func TestUntrustedCertificate(t *testing.T) {
+	f := newFake(t, true, func(_ int, w http.ResponseWriter, r *http.Request) { ok(w, r) })
+	_, err := put(t, f.open(t, nil), objstore.PutOpts{})
+	wantKind(t, "put", err, objstore.ErrInvalid)
+	if err == nil || !strings.Contains(err.Error(), "AWS_CA_BUNDLE") || strings.Contains(err.Error(), "attempts") {
+		t.Errorf("the message: %v", err)
+	}
+}
+
+func TestWrongRegion(t *testing.T) {
+	f := newFake(t, false, func(_ int, w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("x-amz-bucket-region", "eu-north-1")
+		fail(w, http.StatusMovedPermanently, "PermanentRedirect")
+	})
+	_, err := f.open(t, nil).List(t.Context(), "", "", 0)
+	wantKind(t, "list", err, objstore.ErrInvalid)
+	if err == nil || !strings.Contains(err.Error(), "region=eu-north-1") {
+		t.Errorf("the message: %v", err)
 	}
 }
