@@ -94,6 +94,7 @@ func Run(ctx context.Context, b objstore.Bucket, o Options) Report {
 	if o.Large {
 		r.trial("create only once, in parts", true, func() (string, error) { return r.createOnce(2*partSize + 1) })
 		r.trial("compare and swap, in parts", true, func() (string, error) { return r.swap(2*partSize + 1) })
+		r.trial("swap race in parts, 4 writers", true, r.swapRace)
 	} else {
 		r.skip("conditions in parts", "not asked for: --large")
 	}
@@ -360,7 +361,10 @@ func (r *run) deleteIf() (string, error) {
 	if err := d.DeleteIf(r.ctx, key, first.Version); !errors.Is(err, objstore.ErrPrecondition) {
 		return "", errNot(fmt.Sprintf("a delete of an old version is answered with %v", err))
 	}
-	return "", d.DeleteIf(r.ctx, key, second.Version)
+	if err := d.DeleteIf(r.ctx, key, second.Version); err != nil {
+		return "", err
+	}
+	return "", r.deleteRace(d)
 }
 
 func (r *run) checksum() (string, error) {

@@ -23,7 +23,7 @@ func (b *Bucket) SetClass(ctx context.Context, key string, class objstore.Class)
 	return b.do(ctx, op, key, b.conf.Write, func(ctx context.Context) error {
 		at := b.at(key, a.Version)
 		rewrite := at.CopierFrom(at)
-		rewrite.StorageClass, rewrite.Metadata = string(class), a.Meta
+		rewrite.StorageClass, rewrite.Metadata, rewrite.DestinationKMSKeyName = string(class), a.Meta, b.conf.KMSKey
 		_, err := rewrite.Run(ctx)
 		return err
 	})

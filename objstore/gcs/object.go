@@ -65,6 +65,7 @@ func (b *Bucket) put(ctx context.Context, key string, src objstore.Source, sum u
 	}
 	w := object.NewWriter(ctx)
 	w.StorageClass, w.Metadata = string(o.Class), o.Meta
+	w.KMSKeyName = b.conf.KMSKey
 	w.ContentType = "application/octet-stream"
 	w.CRC32C, w.SendCRC32C, w.DisableAutoChecksum = sum, true, true
 	w.ChunkSize = chunkSize(src.Size, o.PartSize)
