@@ -80,6 +80,10 @@ chaos: ## kill -9, power cuts and lies of the store (CHAOS_KILLS=10, CHAOS_HISTO
 	VARVE_BIN=$(CURDIR)/bin/varve-fault CHAOS_HISTORIES=$${CHAOS_HISTORIES:-60} \
 		$(GOTESTSUM) -- $(EMBEDDED) -count=1 -timeout 20m ./test/chaos
 
+.PHONY: powercut
+powercut: build ## power cuts of real file systems (root, loop devices; POWERCUT_CUTS=20, POWERCUT_FS=ext4, POWERCUT_DIR for the image)
+	VARVE_BIN=$(CURDIR)/$(BIN) $(GOTESTSUM) -- $(EMBEDDED),powercut -count=1 -timeout 60m ./test/powercut
+
 BENCH_RUN = CGO_ENABLED=0 go build -o bin/bench ./test/bench && bin/bench run -varve $(BIN) -jars $$($(INSTALL) kafka)
 
 .PHONY: bench

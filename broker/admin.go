@@ -21,6 +21,7 @@ type admin struct {
 	lis    net.Listener
 	logger *slog.Logger
 	phase  atomic.Pointer[string] // what the node is doing; nil when it is ready
+	detail atomic.Pointer[func() string]
 }
 
 func newAdmin(lis net.Listener, registry *prometheus.Registry, logger *slog.Logger) *admin {
@@ -41,7 +42,13 @@ func answer(w http.ResponseWriter, status int, text string) {
 
 func (a *admin) readyz(w http.ResponseWriter, _ *http.Request) {
 	if phase := a.phase.Load(); phase != nil {
-		answer(w, http.StatusServiceUnavailable, *phase)
+		text := *phase
+		if f := a.detail.Load(); f != nil {
+			if more := (*f)(); more != "" {
+				text += ": " + more
+			}
+		}
+		answer(w, http.StatusServiceUnavailable, text)
 		return
 	}
 	answer(w, http.StatusOK, "ready")
@@ -49,6 +56,15 @@ func (a *admin) readyz(w http.ResponseWriter, _ *http.Request) {
 
 // doing says what the node is busy with; it is not ready meanwhile.
 func (a *admin) doing(phase string) { a.phase.Store(&phase) }
+
+// watch has f say how far that is; nil ends it. f may be called from any goroutine.
+func (a *admin) watch(f func() string) {
+	if f == nil {
+		a.detail.Store(nil)
+		return
+	}
+	a.detail.Store(&f)
+}
 
 // ready ends doing.
 func (a *admin) ready() { a.phase.Store(nil) }

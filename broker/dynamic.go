@@ -47,7 +47,7 @@ func (n *Node) reconfigure(img *metadata.Image) {
 	n.server.SetConnectionLimits(connectionLimit(c), int(c.MaxConnectionsPerIP))
 	n.dirs.SetProducerIDExpiration(c.ProducerIDExpirationMs)
 	if n.tier != nil {
-		n.tier.SetCopyRate(c.RemoteCopyMaxBytesPerSecond)
+		n.tier.SetRates(c.RemoteCopyMaxBytesPerSecond, c.RemoteFetchMaxBytesPerSecond)
 	}
 	if err := n.replicas.Reconfigure(img); err != nil {
 		n.logger.Error("some partitions are offline", "error", err)

@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/varve-io/varve/broker/api"
+	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/commitlog/logdir"
 )
 
@@ -69,6 +70,20 @@ func watchDirs(reg prometheus.Registerer, dirs *logdir.Manager) {
 			}, of(func(p logdir.DirPressure) float64 { return p.Throttled.Seconds() })),
 		)
 	}
+}
+
+// watchRecovery shows what starts and checks of the logs came to.
+func watchRecovery(reg prometheus.Registerer, s *commitlog.Stats) {
+	reg.MustRegister(
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "varve_log_recovery_scanned_bytes_total",
+			Help: "Bytes of segments that were read to find out whether they are whole: after a crash, or on suspicion. After a clean stop none are.",
+		}, func() float64 { return float64(s.ScannedBytes.Load()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "varve_log_damage_found_total",
+			Help: "Ranges of offsets that were found to be damaged or missing in the logs.",
+		}, func() float64 { return float64(s.Damaged.Load()) }),
+	)
 }
 
 // watchSessions shows the fetch sessions of clients.

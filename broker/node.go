@@ -24,6 +24,7 @@ import (
 	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/broker/controller"
 	"github.com/varve-io/varve/broker/coordinator/group"
+	"github.com/varve-io/varve/broker/coordinator/txn"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/server"
@@ -70,6 +71,7 @@ type Node struct {
 	tier       *tiered.Manager
 	replicas   *replica.Manager
 	groups     *group.Coordinator
+	txns       *txn.Coordinator
 	server     *server.Server
 	telemetry  *telemetry.Manager
 	topics     *topicObjects
@@ -227,9 +229,11 @@ func (n *Node) buildDoors(context.Context) error {
 	n.undo("end waiting requests", func(context.Context) error { n.replicas.Close(); return nil })
 	n.groups = n.groupCoordinator()
 	n.telemetry = telemetry.New(n.o.Now, n.registry)
+	ids, markers := txn.NewProducerIDs(n.controller.AllocateProducerIDs), n.markerWriter()
+	n.txns = n.txnCoordinator(ids, markers)
 	h := api.New(api.Options{
 		NodeID: n.config.NodeID, Cluster: n.controller, Replicas: n.replicas, Groups: n.groups, Node: n.node, Logger: n.logger,
-		Telemetry: n.telemetry, LogLevel: n.logLevel,
+		Telemetry: n.telemetry, LogLevel: n.logLevel, Txns: n.txns, Markers: markers, ProducerIDs: ids,
 	})
 	watchSessions(n.registry, h)
 	c := n.node()
@@ -257,7 +261,11 @@ func (n *Node) serve(context.Context) error {
 	n.server.Start()
 	n.undo("drain the connections", n.server.Shutdown)
 	// First of all, so that nobody is drained who waits for the other members of a group.
-	n.undo("end the coordination of groups", func(context.Context) error { n.groups.Close(); return nil })
+	n.undo("end the coordination of groups and transactions", func(context.Context) error {
+		n.txns.Close()
+		n.groups.Close()
+		return nil
+	})
 	return nil
 }
 

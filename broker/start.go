@@ -13,6 +13,7 @@ import (
 
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/commitlog/logdir"
+	"github.com/varve-io/varve/broker/commitlog/wal"
 	"github.com/varve-io/varve/broker/controller"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
@@ -126,7 +127,15 @@ func (n *Node) undoLoops() {
 func (n *Node) openDirs(context.Context) error {
 	img := n.controller.Image()
 	logFiles, _ := shareDescriptors(descriptorLimit())
+	stats := new(commitlog.Stats)
+	progress := &logdir.Progress{Stats: stats}
+	if n.admin != nil {
+		n.admin.watch(progress.String)
+		defer n.admin.watch(nil)
+	}
+	watchRecovery(n.registry, stats)
 	o := logdir.Options{
+		Stats: stats, Progress: progress, Lost: n.config.LostLogDirs,
 		FS: n.o.FS, Dirs: n.config.LogDirs, ClusterID: n.clusterID, NodeID: n.config.NodeID,
 		Config: func(_ kafka.TopicPartition, id kafka.UUID) commitlog.Config {
 			var overrides map[string]string
@@ -136,6 +145,7 @@ func (n *Node) openDirs(context.Context) error {
 			return replica.LogConfig(n.node().Topic(overrides))
 		},
 		Now: n.o.Now, Logger: n.logger, ProducerIDExpirationMs: n.node().ProducerIDExpirationMs, OpenFiles: logFiles,
+		WALBytes: n.config.WALBytes, WALMetrics: wal.NewMetrics(n.registry),
 		Marks: commitlog.Watermarks{EvictPercent: n.config.DiskEvictPercent, ThrottlePercent: n.config.DiskThrottlePercent, RefusePercent: n.config.DiskRefusePercent},
 		Pressed: func() {
 			select {
@@ -174,7 +184,7 @@ func (n *Node) openTier(ctx context.Context) error {
 	o := tiered.Options{
 		Bucket: n.bucket, ClusterID: n.clusterID, Incarnation: n.incarnation, NodeID: c.NodeID, FS: n.o.FS,
 		CacheDir: c.TierCacheDir, CacheBytes: c.TierCacheBytes, Now: n.o.Now, Logger: n.logger, Registerer: n.registry,
-		Interval: ms(c.RemoteLogManagerTaskIntervalMs), CopyBytesPerSecond: c.RemoteCopyMaxBytesPerSecond,
+		Interval: ms(c.RemoteLogManagerTaskIntervalMs), CopyBytesPerSecond: c.RemoteCopyMaxBytesPerSecond, FetchBytesPerSecond: c.RemoteFetchMaxBytesPerSecond,
 		Urgent:        func(dir string) bool { return n.dirs.Room(dir).Pressure() != commitlog.Calm },
 		CleanInterval: ms(c.TierCleanIntervalMs), ManifestWindow: atOnce(c.TierManifestRetentionMs), OrphanGrace: atOnce(c.TierOrphanGraceMs),
 	}
@@ -244,6 +254,7 @@ func (n *Node) openPartitions(context.Context) error {
 		}
 		n.groups.Apply(img, d)
 		n.telemetry.Apply(img, d)
+		n.txns.Apply(img)
 		if n.topics != nil {
 			n.topics.apply(img, d)
 		}

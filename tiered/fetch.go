@@ -213,6 +213,9 @@ func (m *Manager) chunk(id manifest.ID, s manifest.Segment, f *footer, from, to 
 	return cache.Request{
 		Name: fmt.Sprintf("%s%08x", objectName(id, s), i), Size: size, From: from - start, To: to - start,
 		Fill: func(ctx context.Context, p []byte) error {
+			if err := m.fetches.wait(ctx, float64(len(p))); err != nil {
+				return err
+			}
 			_, err := m.o.Bucket.GetRange(ctx, id.SegmentKey(s), start, p, "")
 			return err
 		},

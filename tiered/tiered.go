@@ -71,6 +71,8 @@ type Options struct {
 	Workers int
 	// CopyBytesPerSecond limits uploads over all partitions; 0 = no limit.
 	CopyBytesPerSecond int64
+	// FetchBytesPerSecond limits what is read from the store for consumers; 0 = no limit.
+	FetchBytesPerSecond int64
 	// ClaimsPerSecond limits manifest claims, which come in a crowd after a start; default 50.
 	ClaimsPerSecond float64
 	// RequestTimeout bounds each small request to the store; default 30 s.
@@ -151,6 +153,7 @@ type Manager struct {
 	metrics *metrics
 	claims  *pacer
 	copies  *pacer
+	fetches *pacer
 	wake    chan struct{} // has room for one: Run looks at mu.woken
 
 	mu struct {
@@ -181,7 +184,7 @@ func New(o Options) (*Manager, error) {
 		return nil, err
 	}
 	m := &Manager{o: o, cluster: cluster, cache: c, footers: newFooters(footerCacheBytes), wake: make(chan struct{}, 1),
-		claims: newPacer(o.ClaimsPerSecond), copies: newPacer(float64(o.CopyBytesPerSecond))}
+		claims: newPacer(o.ClaimsPerSecond), copies: newPacer(float64(o.CopyBytesPerSecond)), fetches: newPacer(float64(o.FetchBytesPerSecond))}
 	m.mu.partitions = map[partitionKey]*Partition{}
 	if m.metrics, err = newMetrics(m, o.Registerer); err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -275,8 +278,11 @@ func (m *Manager) request(ctx context.Context) (context.Context, context.CancelF
 	return context.WithTimeout(ctx, m.o.RequestTimeout)
 }
 
-// SetCopyRate changes CopyBytesPerSecond.
-func (m *Manager) SetCopyRate(bytesPerSecond int64) { m.copies.set(float64(bytesPerSecond)) }
+// SetRates changes CopyBytesPerSecond and FetchBytesPerSecond.
+func (m *Manager) SetRates(copyBytes, fetchBytes int64) {
+	m.copies.set(float64(copyBytes))
+	m.fetches.set(float64(fetchBytes))
+}
 
 // pacer spreads things over time: perSecond of them, waiting one behind the other.
 type pacer struct {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/varve-io/varve/broker/batch"
+	"github.com/varve-io/varve/broker/commitlog"
+	"github.com/varve-io/varve/broker/coordinator/txn"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/server"
@@ -19,14 +21,21 @@ const adminClientID = "__admin_client"
 //
 //   - Batches are appended in the order of the request, on the connection's goroutine and in
 //     the request's own memory; what waits for the in-sync set is only the answer.
+//
 //   - A batch that is refused leaves the others alone. acks=0 has no answer at all: an error
 //     closes the connection, so that the client learns of it.
+//
 //   - 3: errors on storage look like a leader that has moved (KAFKA_STORAGE_ERROR is from 4).
+//
 //   - 7: zstd (KIP-110). 8: which records are to blame (KIP-467). 10: where the leader is
 //     (KIP-951). 13: topics by id (KIP-516).
 //
-// Gaps: there is no transaction coordinator, so transactional batches get INVALID_TXN_STATE, or,
-// in a request without a transactional id, TRANSACTIONAL_ID_AUTHORIZATION_FAILED as in Kafka.
+//   - The first batch of a transaction in a partition waits for the coordinator's word that the
+//     partition is part of it: INVALID_TXN_STATE if not, from 11 on TRANSACTION_ABORTABLE. From 12
+//     on the request itself adds the partition (KIP-890).
+//
+//   - Transactional batches in a request without a transactional id get
+//     TRANSACTIONAL_ID_AUTHORIZATION_FAILED, those of several producers INVALID_PRODUCER_ID_MAPPING.
 func (a *API) produce(r *server.Request) error {
 	req, _ := a.produces.Get().(*wire.ProduceRequest)
 	if req == nil {
@@ -39,21 +48,36 @@ func (a *API) produce(r *server.Request) error {
 	if err := read(r, req); err != nil {
 		return err
 	}
-	p := &producing{api: a, r: r, acks: req.Acks}
-	p.foreign = req.TransactionalID == nil && transactionalBatches(req)
+	p := &producing{api: a, r: r, acks: req.Acks, timeout: time.Duration(req.TimeoutMs) * time.Millisecond}
+	p.judgeTransaction(req)
 	p.append(req)
+	if len(p.unverified) == 0 {
+		return p.finish()
+	}
+	r.Retain() // for the batches that wait for the coordinator
+	p.enterTransaction(a.o.Node(), func() {
+		if err := p.finish(); err != nil {
+			r.CloseConn(err)
+		}
+		r.Release()
+	})
+	return nil
+}
+
+// finish answers when no batch waits for the in-sync set any more.
+func (p *producing) finish() error {
 	if p.throttle > 0 { // the answer goes out at once, and the client knows why nothing follows (KIP-219)
 		p.resp.ThrottleTimeMs = int32(p.throttle.Milliseconds())
-		r.Mute(p.throttle)
+		p.r.Mute(p.throttle)
 	}
-	if req.Acks == 0 {
-		if p.failed != nil {
-			return fmt.Errorf("produce with acks=0: %w", p.failed)
-		}
-		r.NoReply()
+	if p.acks != 0 {
+		replica.Await(p.pending(), p.timeout, p.answer)
 		return nil
 	}
-	replica.Await(p.pending(), time.Duration(req.TimeoutMs)*time.Millisecond, p.answer)
+	if p.failed != nil {
+		return fmt.Errorf("produce with acks=0: %w", p.failed)
+	}
+	p.r.NoReply()
 	return nil
 }
 
@@ -69,14 +93,16 @@ func forgetRecords(req *wire.ProduceRequest) {
 
 // producing is one Produce request whose batches are in the logs.
 type producing struct {
-	api  *API
-	r    *server.Request
-	acks int16
-	// foreign: there are transactional batches without a transactional id to judge them by;
-	// the whole request is refused, as in Kafka.
-	foreign bool
-	resp    wire.ProduceResponse
-	failed  error // the first error of any partition
+	api     *API
+	r       *server.Request
+	acks    int16
+	timeout time.Duration
+	// refused is why the whole request is refused, nil if it is not.
+	refused    error
+	txn        txn.Request // who the transactional batches come from
+	unverified []unverifiedBatch
+	resp       wire.ProduceResponse
+	failed     error // the first error of any partition
 	// throttle is for how long the client is held up, because the disk of a partition fills.
 	throttle time.Duration
 	waits    []waiting
@@ -100,17 +126,32 @@ func (p *producing) append(req *wire.ProduceRequest) {
 			part, out := &from.PartitionData[j], &to.PartitionResponses[j]
 			out.Default()
 			out.Index = part.Index
-			res, err := p.appendOne(p.ref(to), part)
+			target, err := p.target(p.ref(to), part)
 			if err != nil {
-				p.refuse(to, out, err)
-				out.LogStartOffset = res.LogStart
+				p.placed(i, j, replica.AppendResult{LogStart: kafka.NoOffset}, err)
 				continue
 			}
-			out.BaseOffset, out.LogAppendTimeMs, out.LogStartOffset = res.Base, res.AppendTimeMs, res.LogStart
-			if res.Wait != nil {
-				p.waits = append(p.waits, waiting{i, j, res.Wait})
+			if !p.mayAppend(i, j, target, part.Records) {
+				continue
 			}
+			res, err := p.appendTo(target, part.Records, nil)
+			p.placed(i, j, res, err)
 		}
+	}
+}
+
+// placed fills in what became of a batch. Beside an error only the log start of res counts.
+func (p *producing) placed(i, j int, res replica.AppendResult, err error) {
+	topic := &p.resp.Responses[i]
+	out := &topic.PartitionResponses[j]
+	if err != nil {
+		p.refuse(topic, out, err)
+		out.LogStartOffset = res.LogStart
+		return
+	}
+	out.BaseOffset, out.LogAppendTimeMs, out.LogStartOffset = res.Base, res.AppendTimeMs, res.LogStart
+	if res.Wait != nil {
+		p.waits = append(p.waits, waiting{i, j, res.Wait})
 	}
 }
 
@@ -119,25 +160,29 @@ func (p *producing) ref(t *wire.ProduceResponseTopic) topicRef {
 	return topicRef{name: t.Name, id: t.TopicID, byID: p.r.Header.Version >= 13}
 }
 
-// appendOne appends the batch of one partition. Beside an error only the log start of the
-// result counts.
-func (p *producing) appendOne(t topicRef, part *wire.ProduceRequestPartition) (replica.AppendResult, error) {
-	nowhere := replica.AppendResult{LogStart: kafka.NoOffset}
-	if p.foreign {
-		return nowhere, kafka.TransactionalIDAuthorizationFailed
+// target is the partition that a batch is for.
+func (p *producing) target(t topicRef, part *wire.ProduceRequestPartition) (*replica.Partition, error) {
+	if p.refused != nil {
+		return nil, p.refused
 	}
 	target, err := p.api.partition(t, part.Index)
 	if err != nil {
-		return nowhere, err
+		return nil, err
 	}
 	if name := target.TopicPartition().Topic; kafka.InternalTopic(name) && p.r.Header.ClientID != adminClientID {
-		return nowhere, fmt.Errorf("clients do not write to the internal topic %s: %w", name, kafka.InvalidTopic)
+		return nil, fmt.Errorf("clients do not write to the internal topic %s: %w", name, kafka.InvalidTopic)
 	}
-	res, err := target.Append(part.Records, replica.AppendOptions{Acks: p.acks, ZstdOK: p.r.Header.Version >= 7})
+	return target, nil
+}
+
+// appendTo appends a batch. Beside an error only the log start of the result counts.
+func (p *producing) appendTo(target *replica.Partition, records []byte, v *commitlog.Verification) (replica.AppendResult, error) {
+	res, err := target.Append(records, replica.AppendOptions{Acks: p.acks, ZstdOK: p.r.Header.Version >= 7, Verification: v})
 	p.throttle = max(p.throttle, res.Throttle)
 	if err == nil {
 		return res, nil
 	}
+	nowhere := replica.AppendResult{LogStart: kafka.NoOffset}
 	if log := target.Log(); log != nil && tellsLogStart(err) {
 		nowhere.LogStart = log.LogStart()
 	}
@@ -157,19 +202,6 @@ func tellsLogStart(err error) bool {
 		return false
 	}
 	return true
-}
-
-// transactionalBatches says whether the first batch of any partition is transactional.
-func transactionalBatches(req *wire.ProduceRequest) bool {
-	for i := range req.TopicData {
-		for j := range req.TopicData[i].PartitionData {
-			h, err := batch.ParseHeader(req.TopicData[i].PartitionData[j].Records)
-			if err == nil && h.IsTransactional() {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // refuse puts an error into the answer for a partition.

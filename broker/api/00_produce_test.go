@@ -339,12 +339,13 @@ func TestI3SequencesWrap(t *testing.T) {
 	c.produce("t", idempotent(0, 0, "c"))
 }
 
+// TestTransactionalBatchesAreRefused that nobody coordinates: there is no state topic.
 func TestTransactionalBatchesAreRefused(t *testing.T) {
 	k := newKit(t)
 	k.topic("t")
 	req := produceRequest("t", kafka.UUID{}, -1, buildBatch(batch.Builder{ProducerID: 5000, Attributes: batch.Transactional}, "v"))
 	req.TransactionID = kmsg.StringPtr("mine")
-	if p := k.dial(internalListener).produced(9, req); p.ErrorCode != int16(kafka.InvalidTxnState) {
+	if p := k.dial(internalListener).produced(9, req); p.ErrorCode != int16(kafka.NotEnoughReplicas) {
 		t.Errorf("with a transactional id: error %d", p.ErrorCode)
 	}
 	refuse(t, kafka.TransactionalIDAuthorizationFailed, buildBatch(batch.Builder{ProducerID: 5000, Attributes: batch.Transactional}, "v"))

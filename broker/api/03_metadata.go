@@ -7,6 +7,7 @@ import (
 
 	"github.com/varve-io/varve/broker/controller"
 	"github.com/varve-io/varve/broker/coordinator/group"
+	"github.com/varve-io/varve/broker/coordinator/txn"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/server"
@@ -102,7 +103,7 @@ func (m metadataAsk) creatable(img *metadata.Image) []string {
 	seen := make(map[string]bool) // a search in names would be quadratic in what a client sends
 	for _, t := range m.req.Topics {
 		name := *t.Name
-		if !seen[name] && img.Topic(name) == nil && metadata.ValidateTopicName(name) == nil && (!kafka.InternalTopic(name) || name == group.OffsetsTopic) {
+		if !seen[name] && img.Topic(name) == nil && metadata.ValidateTopicName(name) == nil && (!kafka.InternalTopic(name) || name == group.OffsetsTopic || name == txn.StateTopic) {
 			seen[name] = true
 			names = append(names, name)
 		}
@@ -116,19 +117,22 @@ func (m metadataAsk) byID() bool {
 	return slices.ContainsFunc(m.req.Topics, func(t wire.MetadataRequestTopic) bool { return !t.TopicID.IsZero() })
 }
 
-// autoCreate creates topics with the broker's defaults, the offsets topic with its own, and
+// autoCreate creates topics with the broker's defaults, the internal ones with their own, and
 // tells which could not be.
 func (a *API) autoCreate(ctx context.Context, names []string) map[string]kafka.Error {
 	node := a.o.Node()
 	topics := make([]controller.NewTopic, 0, len(names))
 	for _, name := range names {
-		if name == group.OffsetsTopic {
+		switch name {
+		case group.OffsetsTopic:
 			topics = append(topics, offsetsTopic(node))
-			continue
+		case txn.StateTopic:
+			topics = append(topics, stateTopic(node))
+		default:
+			topics = append(topics, controller.NewTopic{
+				Name: name, Partitions: node.NumPartitions, ReplicationFactor: node.DefaultReplicationFactor,
+			})
 		}
-		topics = append(topics, controller.NewTopic{
-			Name: name, Partitions: node.NumPartitions, ReplicationFactor: node.DefaultReplicationFactor,
-		})
 	}
 	failed := make(map[string]kafka.Error)
 	for i, res := range a.o.Cluster.CreateTopics(ctx, topics, false) {

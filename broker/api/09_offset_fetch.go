@@ -15,10 +15,10 @@ import (
 //   - A group or partition without an offset is no error: the offset is -1, also of a group
 //     that does not exist.
 //   - 2: all topics where the list is null, an error for the whole group; before, it is in each
-//     partition. 7: stable offsets (KIP-447). 8: many groups (KIP-709). 9: a member of a group of the consumer protocol says so, and gets
-//     STALE_MEMBER_EPOCH when it is not in its epoch (KIP-848). 10: topics by id.
-//
-// Gaps: there are no transactions, so every offset is stable.
+//     partition. 7: an offset that an open transaction is about to change is an error where the
+//     client asks for stable ones, UNSTABLE_OFFSET_COMMIT (KIP-447). 8: many groups (KIP-709).
+//     9: a member of a group of the consumer protocol says so, and gets STALE_MEMBER_EPOCH when
+//     it is not in its epoch (KIP-848). 10: topics by id.
 func (a groups) offsetFetch(r *server.Request) error {
 	var req wire.OffsetFetchRequest
 	if err := read(r, &req); err != nil {
@@ -37,7 +37,7 @@ func (a groups) offsetFetch(r *server.Request) error {
 	var left atomic.Int64
 	left.Store(int64(len(req.Groups)))
 	for i := range req.Groups {
-		a.fetchGroup(r.Header.Version, &req.Groups[i], &resp.Groups[i], func() {
+		a.fetchGroup(r.Header.Version, req.RequireStable, &req.Groups[i], &resp.Groups[i], func() {
 			if left.Add(-1) == 0 {
 				reply(r, &resp)
 			}
@@ -56,7 +56,7 @@ func (a groups) fetchOneGroup(r *server.Request, req *wire.OffsetFetchRequest) {
 		ask.Topics = []wire.OffsetFetchRequestGroupTopic{} // none, which is not all
 	}
 	got := new(wire.OffsetFetchResponseGroup)
-	a.fetchGroup(r.Header.Version, ask, got, func() {
+	a.fetchGroup(r.Header.Version, req.RequireStable, ask, got, func() {
 		if r.Header.Version < 2 && got.ErrorCode != 0 {
 			got.Topics = failedTopics(ask, got.ErrorCode)
 		}
@@ -92,10 +92,18 @@ func fetched(index int32, o group.Offset, code kafka.Error) wire.OffsetFetchResp
 	}
 }
 
+// fetched is an offset in an answer, or an error where it is not stable.
+func (t topicRefs) fetched(index int32, o group.Offset) wire.OffsetFetchResponseGroupPartition {
+	if t.stable && o.Unstable {
+		return fetched(index, group.NoOffset(), kafka.UnstableOffsetCommit)
+	}
+	return fetched(index, o, kafka.NoError)
+}
+
 // fetchGroup fills the answer for one group in, then calls done.
-func (a groups) fetchGroup(version int16, ask *wire.OffsetFetchRequestGroup, out *wire.OffsetFetchResponseGroup, done func()) {
+func (a groups) fetchGroup(version int16, stable bool, ask *wire.OffsetFetchRequestGroup, out *wire.OffsetFetchResponseGroup, done func()) {
 	out.GroupID = ask.GroupID
-	topics := topicRefs{img: a.o.Cluster.Image(), byID: version >= 10}
+	topics := topicRefs{img: a.o.Cluster.Image(), byID: version >= 10, stable: stable}
 	who := group.Reader{MemberID: ask.MemberID, Epoch: ask.MemberEpoch}
 	if ask.Topics == nil {
 		a.o.Groups.FetchAll(ask.GroupID, who, func(offsets []group.PartitionOffset, code kafka.Error) {
@@ -132,7 +140,7 @@ func (a groups) fetchGroup(version int16, ask *wire.OffsetFetchRequestGroup, out
 		for i := range out.Topics {
 			for j := range out.Topics[i].Partitions {
 				if p := &out.Topics[i].Partitions[j]; p.ErrorCode == 0 {
-					*p = fetched(p.PartitionIndex, offsets[0], kafka.NoError)
+					*p = topics.fetched(p.PartitionIndex, offsets[0])
 					offsets = offsets[1:]
 				}
 			}
@@ -156,7 +164,7 @@ func (t topicRefs) group(offsets []group.PartitionOffset) []wire.OffsetFetchResp
 			out = append(out, next)
 		}
 		last := &out[len(out)-1]
-		last.Partitions = append(last.Partitions, fetched(o.Partition, o.Offset, kafka.NoError))
+		last.Partitions = append(last.Partitions, t.fetched(o.Partition, o.Offset))
 	}
 	if t.byID {
 		out = slices.DeleteFunc(out, func(o wire.OffsetFetchResponseGroupTopic) bool { return o.TopicID.IsZero() })

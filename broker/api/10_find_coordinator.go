@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/varve-io/varve/broker/coordinator/group"
+	"github.com/varve-io/varve/broker/coordinator/txn"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/wire"
@@ -16,22 +17,22 @@ const (
 	shareKey
 )
 
-// FindCoordinator, versions 0 to 6: which broker coordinates a group.
+// FindCoordinator, versions 0 to 6: which broker coordinates a group or a transactional id.
 //
-//   - It is the leader of the partition of the offsets topic that the group's id hashes to, as
-//     clients of the listener reach it. The topic is created by the first request that needs it.
+//   - It is the leader of the partition of the internal topic that the id hashes to, as clients of
+//     the listener reach it. The topic is created by the first request that needs it.
 //   - 4: many keys at once (KIP-699). 6: keys of share groups (KIP-932).
 //
-// Gaps: there are no coordinators of transactions and share groups: their keys get
-// INVALID_REQUEST, which clients report instead of trying again.
+// Gaps: there are no coordinators of share groups: their keys get INVALID_REQUEST, which clients
+// report instead of trying again.
 func (a groups) findCoordinator(r *server.Request) error {
 	var req wire.FindCoordinatorRequest
 	if err := read(r, &req); err != nil {
 		return err
 	}
-	if req.KeyType == groupKey && a.o.Cluster.Image().Topic(group.OffsetsTopic) == nil {
+	if topic, _ := a.coordination(req.KeyType); topic != "" && a.o.Cluster.Image().Topic(topic) == nil {
 		r.Go(func() {
-			a.autoCreate(r.Ctx, []string{group.OffsetsTopic}) // what went wrong is logged, and seen below
+			a.autoCreate(r.Ctx, []string{topic}) // what went wrong is logged, and seen below
 			a.answerFindCoordinator(r, &req)
 		})
 		return nil
@@ -64,7 +65,7 @@ func (a groups) answerFindCoordinator(r *server.Request, req *wire.FindCoordinat
 // coordinatorOf finds the coordinator of a key.
 func (a groups) coordinatorOf(kind int8, key, listener string) wire.FindCoordinatorResponseCoordinator {
 	out := wire.FindCoordinatorResponseCoordinator{Key: key, NodeID: -1, Port: -1}
-	l, err := a.groupLeader(kind, key, listener)
+	l, err := a.coordinatingLeader(kind, key, listener)
 	if err != nil {
 		out.ErrorCode, out.ErrorMessage = a.failure(err)
 		return out
@@ -73,24 +74,33 @@ func (a groups) coordinatorOf(kind int8, key, listener string) wire.FindCoordina
 	return out
 }
 
-func (a groups) groupLeader(kind int8, key, listener string) (leader, error) {
+// coordination is the internal topic for keys of a kind, "" if there is none, and the partition
+// that a key belongs to.
+func (a groups) coordination(kind int8) (topic string, partition func(key string) (int32, bool)) {
 	switch kind {
 	case groupKey:
+		return group.OffsetsTopic, a.o.Groups.Partition
 	case transactionKey:
-		return leader{}, fmt.Errorf("transactions are not served by this version: %w", kafka.InvalidRequest)
-	default:
+		return txn.StateTopic, a.o.Txns.Partition
+	}
+	return "", nil
+}
+
+func (a groups) coordinatingLeader(kind int8, key, listener string) (leader, error) {
+	name, partitionOf := a.coordination(kind)
+	if name == "" {
 		return leader{}, fmt.Errorf("no coordinator for keys of type %d: %w", kind, kafka.InvalidRequest)
 	}
 	img := a.o.Cluster.Image()
-	topic := img.Topic(group.OffsetsTopic)
-	partition, ok := a.o.Groups.Partition(key)
+	topic := img.Topic(name)
+	partition, ok := partitionOf(key)
 	if topic == nil || !ok || !hasPartition(topic, partition) {
-		return leader{}, fmt.Errorf("there is no offsets topic yet: %w", kafka.CoordinatorNotAvailable)
+		return leader{}, fmt.Errorf("there is no topic %s yet: %w", name, kafka.CoordinatorNotAvailable)
 	}
 	id := topic.Partitions[partition].Leader
 	e, ok := endpoint(img.Broker(id), listener)
 	if !ok {
-		return leader{}, fmt.Errorf("partition %d of the offsets topic has no leader on this listener: %w", partition, kafka.CoordinatorNotAvailable)
+		return leader{}, fmt.Errorf("partition %d of %s has no leader on this listener: %w", partition, name, kafka.CoordinatorNotAvailable)
 	}
 	return leader{id: id, host: e.Host, port: e.Port}, nil
 }

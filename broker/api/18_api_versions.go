@@ -54,6 +54,14 @@ func (a *API) apiVersions(r *server.Request) error {
 	return nil
 }
 
+// features are those of Kafka's features (KIP-584) that are honoured in full.
+var features = [...]struct {
+	name  string
+	level int16
+}{
+	{"transaction.version", 2}, // transactions of version 2 (KIP-890)
+}
+
 // checkApiVersions judges what a client says about itself and about whom it looks for.
 func (a *API) checkApiVersions(req *wire.ApiVersionsRequest, version int16, clusterID string) kafka.Error {
 	if version >= 3 && !(softwareName(req.ClientSoftwareName) && softwareName(req.ClientSoftwareVersion)) {

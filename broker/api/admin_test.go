@@ -203,7 +203,7 @@ func TestP12AutoCreation(t *testing.T) {
 	if got := kafka.Error(metadataOf(c, 4, false, "refused").Topics[0].ErrorCode); got != kafka.UnknownTopicOrPartition {
 		t.Errorf("not allowed by the request: error %d", got)
 	}
-	if got := kafka.Error(metadataOf(c, 4, true, "__transaction_state").Topics[0].ErrorCode); got != kafka.UnknownTopicOrPartition {
+	if got := kafka.Error(metadataOf(c, 4, true, "__share_group_state").Topics[0].ErrorCode); got != kafka.UnknownTopicOrPartition {
 		t.Errorf("internal topic: error %d", got)
 	}
 	for v, name := range map[int16]string{0: "zero", 3: "three", 4: "four", 13: "last"} {
@@ -416,7 +416,7 @@ func TestInitProducerID(t *testing.T) {
 		epoch int16
 		want  kafka.Error
 	}{
-		{&transactional, -1, -1, kafka.CoordinatorNotAvailable},
+		{&transactional, -1, -1, kafka.InvalidTransactionTimeout},
 		{&empty, -1, -1, kafka.InvalidRequest},
 		{nil, 5, -1, kafka.InvalidRequest},
 		{nil, -1, 5, kafka.InvalidRequest},

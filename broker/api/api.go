@@ -20,6 +20,7 @@ import (
 	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/broker/controller"
 	"github.com/varve-io/varve/broker/coordinator/group"
+	"github.com/varve-io/varve/broker/coordinator/txn"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/replica"
@@ -67,6 +68,11 @@ type Options struct {
 	Replicas *replica.Manager
 	// Groups is the group coordinator.
 	Groups *group.Coordinator
+	// Txns is the transaction coordinator; Markers writes the ends of transactions into the
+	// partitions of this broker, and ProducerIDs hands producer ids out.
+	Txns        *txn.Coordinator
+	Markers     *txn.Writer
+	ProducerIDs *txn.ProducerIDs
 	// Node is the broker's configuration of the moment.
 	Node   func() *config.Node
 	Logger *slog.Logger
@@ -78,11 +84,10 @@ type Options struct {
 
 // API is the server.Handler of the broker.
 type API struct {
-	o           Options
-	rows        []row // the table
-	byKey       map[int16]*row
-	producerIDs producerIDs
-	sessions    sessionCache
+	o        Options
+	rows     []row // the table
+	byKey    map[int16]*row
+	sessions sessionCache
 
 	// Decoded requests of the busiest keys, for the room of their slices.
 	produces, fetches sync.Pool
@@ -94,7 +99,6 @@ func New(o Options) *API {
 	for i := range a.rows {
 		a.byKey[a.rows[i].key] = &a.rows[i]
 	}
-	a.producerIDs.allocate = o.Cluster.AllocateProducerIDs
 	return a
 }
 

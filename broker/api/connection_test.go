@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/wire"
 )
 
@@ -134,8 +135,14 @@ func TestC5AdvertisedVersions(t *testing.T) {
 			t.Errorf("key %d: advertised %d to %d, table has %+v, wire %+v", key.ApiKey, key.MinVersion, key.MaxVersion, row, served)
 		}
 	}
-	if f := resp.FinalizedFeatures; resp.FinalizedFeaturesEpoch < 0 || len(f) != 1 || f[0].Name != "group.version" || f[0].MaxVersionLevel != 1 {
-		t.Errorf("features %v at epoch %d, want group.version 1 and none that is not honoured", f, resp.FinalizedFeaturesEpoch)
+	features := metadata.SupportedFeatures()
+	if resp.FinalizedFeaturesEpoch < 0 || len(resp.FinalizedFeatures) != len(features) || len(resp.SupportedFeatures) != len(features) || len(features) == 0 {
+		t.Fatalf("features %v at epoch %d, want those that are honoured", resp.FinalizedFeatures, resp.FinalizedFeaturesEpoch)
+	}
+	for i, f := range features {
+		if got := resp.FinalizedFeatures[i]; got.Name != f.Name || got.MaxVersionLevel != f.Default || got.MinVersionLevel != f.Default {
+			t.Errorf("feature %+v, want %+v", got, f)
+		}
 	}
 }
 

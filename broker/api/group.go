@@ -48,8 +48,9 @@ func offsetsTopic(node *config.Node) controller.NewTopic {
 
 // topicRefs resolves the topics of a request as one image shows them.
 type topicRefs struct {
-	img  *metadata.Image
-	byID bool
+	img    *metadata.Image
+	byID   bool
+	stable bool // offsets that may be about to change are errors
 }
 
 // find finds a topic by name or, from some version on, by id.

@@ -56,7 +56,7 @@ func TestG12FindCoordinator(t *testing.T) {
 	if m := metadataOf(c, 13, false, group.OffsetsTopic).Topics[0]; m.ErrorCode != 0 || !m.IsInternal {
 		t.Errorf("Metadata of the offsets topic: %+v", m)
 	}
-	for _, kind := range []int8{1, 2, 3} {
+	for _, kind := range []int8{2, 3} {
 		req := kmsg.NewPtrFindCoordinatorRequest()
 		req.CoordinatorType, req.CoordinatorKeys = kind, []string{"x"}
 		if got := ask[*kmsg.FindCoordinatorResponse](c, 6, req).Coordinators[0]; got.ErrorCode != int16(kafka.InvalidRequest) || got.NodeID != -1 || got.ErrorMessage == nil {

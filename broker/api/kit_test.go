@@ -18,6 +18,7 @@ import (
 	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/broker/controller"
 	"github.com/varve-io/varve/broker/coordinator/group"
+	"github.com/varve-io/varve/broker/coordinator/txn"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/replica"
@@ -89,6 +90,18 @@ func newKitOn(t *testing.T, cluster Cluster, settings ...string) *kit {
 		CommitTimeout: func() time.Duration { return time.Second },
 	})
 	clients := telemetry.New(time.Now, nil)
+	ids := txn.NewProducerIDs(cluster.AllocateProducerIDs)
+	markers := &txn.Writer{
+		Replicas: k.replicas, OffsetsTopic: group.OffsetsTopic, Offsets: groups.EndTxn, Timeout: func() time.Duration { return time.Second },
+	}
+	txns := txn.New(txn.Options{
+		NodeID: testNode, Replicas: k.replicas, IDs: ids, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		Config: func() txn.Config {
+			return txn.Config{MaxTimeoutMs: 900_000, ExpirationMs: 3_600_000, AbortCheckIntervalMs: 100, ExpireCheckIntervalMs: 3_600_000}
+		},
+		CommitTimeout: func() time.Duration { return time.Second },
+		Write:         func(m txn.Markers) { markers.Write(m.Marker, m.Partitions, m.Written) },
+	})
 	if c, ok := cluster.(*controller.Controller); ok {
 		c.Watch(func(img *metadata.Image, d *metadata.Delta) {
 			if err := k.replicas.Apply(img, d); err != nil {
@@ -96,15 +109,18 @@ func newKitOn(t *testing.T, cluster Cluster, settings ...string) *kit {
 			}
 			groups.Apply(img, d)
 			clients.Apply(img, d)
+			txns.Apply(img)
 		})
 	}
 	k.api = New(Options{
 		NodeID: testNode, Cluster: cluster, Replicas: k.replicas, Groups: groups, Node: k.node.Load, Logger: slog.New(slog.DiscardHandler),
 		LogLevel: &k.level, Telemetry: clients,
+		Txns: txns, Markers: markers, ProducerIDs: ids,
 	})
 	srv.Start()
 	t.Cleanup(func() { srv.Close() })
 	t.Cleanup(groups.Close)
+	t.Cleanup(txns.Close)
 	return k
 }
 

@@ -77,7 +77,7 @@ func (b *Builder) Bytes() []byte {
 		BaseTimestampMs: b.BaseTimestampMs, MaxTimestampMs: b.maxMs,
 		ProducerID: kafka.NoProducerID, ProducerEpoch: -1, BaseSequence: -1, Count: b.count,
 	}
-	if b.ProducerID != 0 {
+	if b.ProducerID != 0 || b.Attributes&(Transactional|Control) == Transactional { // the first id of all is 0
 		h.ProducerID, h.ProducerEpoch, h.BaseSequence = b.ProducerID, b.ProducerEpoch, b.BaseSequence
 	}
 	out, err := seal(nil, h, b.Codec, b.Level, b.payload)

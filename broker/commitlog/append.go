@@ -18,7 +18,7 @@ const producerSweepMs = 10 * 60 * 1000
 
 // Append writes b, one batch that broker/batch has validated, whose header is h. It
 // rewrites base offset and leader epoch in b and keeps no alias of it. On return the
-// bytes are in the page cache; in group mode they are synced.
+// bytes are in the page cache; in group mode they are durable when Durable has reached them.
 //
 // The producer rules I1–I3 apply: a retry of one of the last five batches answers
 // Duplicate with the first try's offsets; errors wrap kafka.OutOfOrderSequenceNumber,
@@ -27,6 +27,11 @@ const producerSweepMs = 10 * 60 * 1000
 // kafka.KafkaStorageError, which is the end of the log unless its disk is full. After an error nothing of b is in the log, but when the sync of
 // group mode failed: then the next start decides.
 func (l *Log) Append(b []byte, h batch.Header, leaderEpoch int32) (Appended, error) {
+	return AppendFrom(l, b, h, leaderEpoch, Origin{})
+}
+
+// AppendFrom is Append with more of an idea where the batch comes from.
+func AppendFrom(l *Log, b []byte, h batch.Header, leaderEpoch int32, from Origin) (Appended, error) {
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
 	if err := l.ready(); err != nil {
@@ -45,7 +50,7 @@ func (l *Log) Append(b []byte, h batch.Header, leaderEpoch int32) (Appended, err
 	case leaderEpoch < latest:
 		return Appended{}, fmt.Errorf("log %s: append in epoch %d after epoch %d: %w", l.opts.TP, leaderEpoch, latest, kafka.FencedLeaderEpoch)
 	}
-	marker, dup, err := l.w.checkProducer(b, &h)
+	marker, dup, err := l.w.checkProducer(b, &h, from)
 	if err != nil {
 		return Appended{}, err
 	}
@@ -54,6 +59,9 @@ func (l *Log) Append(b []byte, h batch.Header, leaderEpoch int32) (Appended, err
 	}
 	if err := l.opts.Room.take(h.Size(), l.opts.Own); err != nil {
 		return Appended{}, fmt.Errorf("log %s: no appends for now: %w", l.opts.TP, err)
+	}
+	if err := l.w.enter(&c); err != nil {
+		return Appended{}, err
 	}
 	h.BaseOffset, h.LeaderEpoch = end, leaderEpoch
 	batch.SetBaseOffset(b, end)
@@ -66,12 +74,12 @@ func (l *Log) Append(b []byte, h batch.Header, leaderEpoch int32) (Appended, err
 	if h.IsLogAppendTime() {
 		out.AppendTimeMs = h.MaxTimestampMs
 	}
-	return out, l.w.flushAfterAppend(&c, int64(h.LastOffsetDelta)+1)
+	return out, l.w.flushAfterAppend(&c, b, &h)
 }
 
 // checkProducer applies the producer rules. It answers the content of a transaction
 // marker, or the answer to a retry.
-func (l *writer) checkProducer(b []byte, h *batch.Header) (*endMarker, *Appended, error) {
+func (l *writer) checkProducer(b []byte, h *batch.Header, from Origin) (*endMarker, *Appended, error) {
 	if !h.HasProducerID() {
 		return nil, nil, nil
 	}
@@ -81,13 +89,16 @@ func (l *writer) checkProducer(b []byte, h *batch.Header) (*endMarker, *Appended
 		if err != nil || m == nil {
 			return nil, nil, err
 		}
-		return m, nil, p.checkMarker(h, *m)
+		return m, nil, p.checkMarker(h, *m, from.TxnVersion)
 	}
-	if m, ok := p.duplicate(h); ok {
+	if m, ok := p.duplicate(h); ok && from.Kind != FromCoordinator {
 		dup := &Appended{BaseOffset: m.firstOffset(), LastOffset: m.lastOffset, LogStart: l.LogStart(), AppendTimeMs: m.timestampMs, Duplicate: true}
 		return nil, dup, nil
 	}
-	return nil, nil, p.check(h)
+	if err := p.checkVerified(h, from); err != nil {
+		return nil, nil, err
+	}
+	return nil, nil, p.check(h, from.Kind)
 }
 
 // parseMarker reads the transaction marker in a control batch; nil for other control records.

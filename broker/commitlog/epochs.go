@@ -61,6 +61,12 @@ func (c *epochCache) truncateStart(start int64) {
 	c.dirty = true
 }
 
+// below answers the entries that start below an offset.
+func (c *epochCache) below(offset int64) []EpochEntry {
+	n := sort.Search(len(c.entries), func(i int) bool { return c.entries[i].Start >= offset })
+	return slices.Clone(c.entries[:n])
+}
+
 // at is the epoch that wrote offset, kafka.NoEpoch below the first entry.
 func (c *epochCache) at(offset int64) int32 {
 	n := sort.Search(len(c.entries), func(i int) bool { return c.entries[i].Start > offset })

@@ -123,6 +123,13 @@ func (l *Log) Delete() error {
 	defer l.maintMu.Unlock()
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
+	if err := l.w.quit(0); err != nil {
+		// Its records go with its directory; only the same partition, back in this dir before
+		// the next start, would need the end of its replay.
+		l.opts.Logger.Warn("delete a log whose end of replay could not be written", "partition", l.opts.TP.String(), "dir", l.opts.Dir, "error", err)
+	}
+	l.cutMu.Lock()
+	defer l.cutMu.Unlock()
 	(cutter{l}).shut()
 	gone := filepath.Join(l.opts.Dir, DeletedDirName(l.opts.TP, kafka.NewUUID()))
 	err := l.opts.FS.Rename(l.dir, gone)

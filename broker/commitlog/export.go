@@ -52,6 +52,11 @@ func (l *Log) Export(base int64) (*Export, error) {
 	}
 	if err := e.fill(l, s); err != nil {
 		e.Release()
+		if errors.Is(err, kafka.ErrCorrupt) {
+			l.appendMu.Lock()
+			defer l.appendMu.Unlock()
+			err = errors.Join(err, (cutter{l}).check(base))
+		}
 		return nil, fmt.Errorf("export segment %d of %s: %w", base, l.opts.TP, err)
 	}
 	return e, nil
@@ -72,6 +77,9 @@ func (l finder) export(base int64) (*Export, *segment, error) {
 		if ep.Start < e.Info.Next {
 			e.Epochs = append(e.Epochs, ep)
 		}
+	}
+	if hole, ok := l.mu.holes.open(s.base); ok && hole.From < e.Info.Next {
+		return nil, nil, l.holeError(hole)
 	}
 	h, err := l.opts.Files.acquire(&s.log, func() string { return s.path(logSuffix) }, 0)
 	if err != nil {

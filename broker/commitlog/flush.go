@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/vfs"
 )
@@ -55,18 +56,32 @@ func (l syncer) flush(what syncScope) error {
 	return l.sync(what)
 }
 
-// flushAfterAppend keeps flush.messages, flush.ms and group durability. appendMu is held.
-func (l *writer) flushAfterAppend(c *Config, records int64) error {
-	l.unflushed += records
-	due := c.Group || l.unflushed >= c.FlushMessages
+// flushAfterAppend keeps flush.messages, flush.ms and group durability of a batch that was
+// written. appendMu is held.
+func (l *writer) flushAfterAppend(c *Config, b []byte, h *batch.Header) error {
+	l.unflushed += int64(h.LastOffsetDelta) + 1
+	due := l.unflushed >= c.FlushMessages
 	if !due && c.FlushMs < math.MaxInt64 {
 		due = l.opts.nowMs()-l.flushedMs >= c.FlushMs
+	}
+	if c.Group {
+		staged, err := l.stage(b, h)
+		if err != nil {
+			return err
+		}
+		due = due || !staged
 	}
 	if !due {
 		return nil
 	}
 	l.unflushed, l.flushedMs = 0, l.opts.nowMs()
-	return (syncer{l.Log}).sync(syncAll)
+	if err := (syncer{l.Log}).sync(syncAll); err != nil {
+		return err
+	}
+	if c.Group {
+		l.join()
+	}
+	return nil
 }
 
 // syncer is the durable side of a log.
@@ -90,8 +105,8 @@ type syncWork struct {
 	names  bool  // the history and the directory's entries belong to it
 }
 
-// sync makes the files above the recovery point durable and moves it up. maintMu or
-// appendMu is held, so that nothing is cut meanwhile.
+// sync makes the files above the recovery point durable and moves it up. maintMu, appendMu or
+// cutMu is held, so that nothing is cut meanwhile.
 func (l syncer) sync(what syncScope) error {
 	w, err := l.syncWork(what)
 	for _, h := range w.files {
@@ -124,7 +139,11 @@ func (l syncer) sync(what syncScope) error {
 	for _, s := range w.closed {
 		s.synced = true
 	}
+	m := l.mu.member
 	l.mu.Unlock()
+	if m != nil {
+		m.Covered(w.target)
+	}
 	return nil
 }
 
@@ -270,6 +289,8 @@ func (l *Log) Close() error {
 	if loaded && err == nil && l.w.dirty {
 		err = l.w.seal()
 	}
+	l.cutMu.Lock()
+	defer l.cutMu.Unlock()
 	(cutter{l}).shut()
 	return err
 }

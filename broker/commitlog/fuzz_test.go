@@ -3,6 +3,7 @@ package commitlog
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/varve-io/varve/broker/kafka"
@@ -119,6 +120,25 @@ func FuzzPartitionMetadata(f *testing.F) {
 		}
 		if again, err := ParsePartitionMetadata(AppendPartitionMetadata(nil, id)); err != nil || again != id {
 			t.Fatalf("%s becomes %s: %v", id, again, err)
+		}
+	})
+}
+
+func FuzzDamage(f *testing.F) {
+	f.Add(AppendDamage(nil, []Hole{{From: 4, To: 5, File: "00000000000000000000.log", Byte: 520}, {From: 9, To: 12, Accepted: true, FoundMs: 1, File: "a b"}}))
+	f.Add([]byte("varve-damage 2\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		hs, err := ParseDamage(b)
+		if kafka.Code(err) == kafka.UnsupportedVersion || refused(t, err) {
+			return
+		}
+		if again, err := ParseDamage(AppendDamage(nil, hs)); err != nil || !slices.Equal(again, hs) {
+			t.Fatalf("%v came back as %v: %v", hs, again, err)
+		}
+		for _, h := range hs {
+			if end := holes(hs).end(h.From); end < h.To {
+				t.Fatalf("%v ends at %d", h, end)
+			}
 		}
 	})
 }

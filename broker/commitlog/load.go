@@ -30,9 +30,15 @@ type loader struct {
 	snapshots []int64 // offsets, ascending
 	evicted   int64   // highest base of a segment file renamed away, -1 = none
 	debris    []string
+	trash     []trash // what waits for the next checkpoint
 	swaps     []int64 // bases of segments whose taking the place of others was interrupted
 
-	scanFrom  int // the first segment that was scanned; len(segs) when none was
+	holes      holes
+	holesDirty bool // memory is ahead of DamageName
+	online     bool // the log is in use: nothing is cut, and it ends where it did
+
+	scanned   int64 // bytes read by scans
+	scanFrom  int   // the first segment that was scanned; len(segs) when none was
 	epochs    epochCache
 	producers *producerState
 	snapshot  int64 // the newest snapshot file, -1 = none
@@ -56,6 +62,18 @@ func load(l *Log) error {
 		return l.fail(err)
 	}
 	ld.install()
+	if ld.scanFrom < len(ld.segs) && (ld.c.Group || !l.opts.Redo.Empty()) {
+		// What is shown from here on must survive a power cut, and what was replayed is about to
+		// be dropped from the write-ahead file.
+		if err := (syncer{l}).sync(syncAll); err != nil {
+			return err
+		}
+	}
+	if ld.damage == nil {
+		l.mu.Lock()
+		l.opts.Redo = nil
+		l.mu.Unlock()
+	}
 	return nil
 }
 
@@ -69,6 +87,9 @@ func (ld *loader) run(clean bool) error {
 		}
 	}
 	if err := ld.checkMetadata(); err != nil {
+		return err
+	}
+	if err := ld.readHoles(); err != nil {
 		return err
 	}
 	if clean {
@@ -102,7 +123,7 @@ func (ld *loader) list() error {
 			ld.debris = append(ld.debris, name)
 			continue
 		}
-		base, suffix, ok := parseSegmentName(name)
+		base, suffix, ok := ParseSegmentName(name)
 		switch {
 		case !ok || e.IsDir():
 		case suffix == swapSuffix:
@@ -125,7 +146,7 @@ func (ld *loader) list() error {
 		}
 	}
 	for _, name := range indexes {
-		base, _, _ := parseSegmentName(name)
+		base, _, _ := ParseSegmentName(name)
 		if !slices.ContainsFunc(ld.segs, func(s *segment) bool { return s.base == base }) {
 			ld.debris = append(ld.debris, name)
 		}
@@ -183,10 +204,7 @@ func (ld *loader) loadClean() error {
 	if end != ld.state.End {
 		return fmt.Errorf("ends at %d, the checkpoint says %d: %w", end, ld.state.End, errUnclean)
 	}
-	b, err := vfs.ReadFile(ld.l.opts.FS, filepath.Join(ld.l.dir, epochFile))
-	if err == nil {
-		ld.epochs.entries, err = ParseEpochCheckpoint(b)
-	}
+	err := (checker{ld}).loadEpochs(end)
 	if err != nil && !(errors.Is(err, os.ErrNotExist) && end == 0) {
 		return fmt.Errorf("%w: %w", err, errUnclean)
 	}
@@ -211,12 +229,19 @@ func (ld *loader) trust(i int) error {
 	}
 	if _, err := ld.l.opts.FS.Stat(s.path(txnIndexSuffix)); err == nil {
 		s.hasTxns = true
+		if err := (checker{ld}).checkTxns(i); err != nil {
+			return err
+		}
 	}
 	if !last {
 		s.next = ld.segs[i+1].base
 		return nil
 	}
-	return ld.walkTail(s)
+	if err := ld.walkTail(s); err != nil {
+		return err
+	}
+	s.next = ld.holes.end(s.next)
+	return nil
 }
 
 func (ld *loader) trustIndexes(s *segment) error {
@@ -224,8 +249,10 @@ func (ld *loader) trustIndexes(s *segment) error {
 	if err != nil {
 		return err
 	}
+	last := OffsetEntry{Offset: kafka.NoOffset}
 	if n > 0 {
 		e := decodeOffsetEntry(s.base, b)
+		last = e
 		if e.Offset < s.base || e.Position <= 0 || e.Position >= s.size {
 			return fmt.Errorf("%s: entry (%d, %d) does not fit: %w", s.path(indexSuffix), e.Offset, e.Position, errUnclean)
 		}
@@ -242,8 +269,52 @@ func (ld *loader) trustIndexes(s *segment) error {
 			return fmt.Errorf("%s: entry (%d ms, %d) does not fit: %w", s.path(timeIndexSuffix), e.TimestampMs, e.Offset, errUnclean)
 		}
 		s.maxTs, s.maxTsLast, s.times.last = e.TimestampMs, e.Offset, e.TimestampMs
-	} else if s.size > 0 {
+		return (checker{ld}).checkIndexes(s, last, e)
+	}
+	if s.size > 0 {
 		return fmt.Errorf("%s: empty: %w", s.path(timeIndexSuffix), errUnclean)
+	}
+	return nil
+}
+
+// checkIndexes compares the last entries of both indexes with the batches that they name:
+// the files have no CRC, and the newest time of a segment decides about its deletion.
+func (ld checker) checkIndexes(s *segment, last OffsetEntry, newest TimeEntry) error {
+	f, err := ld.l.opts.FS.OpenFile(s.path(logSuffix), os.O_RDONLY, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", s.path(logSuffix), err)
+	}
+	defer f.Close()
+	room := make([]byte, probeEntries*timeEntrySize+lookupChunk)
+	from, first := int64(0), last.Offset
+	if last.Offset != kafka.NoOffset && last.Offset <= newest.Offset {
+		from = last.Position
+	} else if last.Offset != kafka.NoOffset {
+		x, err := ld.l.opts.FS.OpenFile(s.path(indexSuffix), os.O_RDONLY, 0)
+		if err != nil {
+			return fmt.Errorf("open %s: %w", s.path(indexSuffix), err)
+		}
+		defer x.Close()
+		if _, _, _, err := findBatch(f, last.Position, s.size, last.Offset, last.Offset, room); err != nil {
+			return fmt.Errorf("%s: %w: %w", s.path(indexSuffix), err, errUnclean)
+		}
+		e, err := searchFile(x, offsetEntrySize, s.offsets.flushed, proportion(newest.Offset, s.base, last.Offset, s.offsets.flushed), room,
+			func(b []byte) bool { return decodeOffsetEntry(s.base, b).Offset > newest.Offset })
+		if err != nil {
+			return err
+		}
+		first = kafka.NoOffset
+		if e != nil {
+			entry := decodeOffsetEntry(s.base, e)
+			from, first = entry.Position, entry.Offset
+		}
+	}
+	_, h, found, err := findBatch(f, from, s.size, newest.Offset, first, room)
+	if err == nil && (!found || h.LastOffset() != newest.Offset || h.MaxTimestampMs != newest.TimestampMs) {
+		err = fmt.Errorf("entry (%d ms, %d) is not true", newest.TimestampMs, newest.Offset)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w: %w", s.path(timeIndexSuffix), err, errUnclean)
 	}
 	return nil
 }
@@ -288,10 +359,14 @@ func (ld *loader) walkTail(s *segment) error {
 		s.firstTs = first.MaxTimestampMs
 	}
 	sc := newScanner(f, s.indexedAt, s.size, room)
+	s.next = s.base
 	for {
 		h, err := sc.header()
 		if errors.Is(err, io.EOF) {
 			return nil
+		}
+		if err == nil && h.BaseOffset < s.next {
+			err = errDamaged
 		}
 		if errors.Is(err, errDamaged) {
 			return fmt.Errorf("%s: byte %d: %w: %w", s.path(logSuffix), sc.pos, err, errUnclean)
@@ -339,8 +414,8 @@ func (ld *loader) install() {
 	m := &l.mu
 	m.loaded, m.segs, m.epochs = true, ld.segs, ld.epochs
 	m.latest = ld.epochs.latest()
-	m.txns = slices.Clone(ld.producers.txns)
-	m.damage = ld.damage
+	m.txns, m.trash = slices.Clone(ld.producers.txns), append(m.trash, ld.trash...)
+	m.damage, m.holes = ld.damage, ld.holes
 	m.dirDirty = ld.found && ld.scanFrom < len(ld.segs)
 	if len(ld.segs) == 0 {
 		end = ld.state.LogStart // 0 but for a log that lost its files
@@ -348,11 +423,17 @@ func (ld *loader) install() {
 	} else {
 		m.localStart = ld.segs[0].base
 	}
-	m.end, m.durable = end, end
+	m.end = end
 	m.highestRemote, m.recoveryPoint, m.logStart = kafka.NoOffset, 0, 0
 	if ld.known {
 		m.highestRemote, m.logStart = ld.state.HighestRemote, min(ld.state.LogStart, end)
 		m.recoveryPoint = min(ld.state.RecoveryPoint, end)
+	}
+	if m.durable = end; ld.scanFrom < len(ld.segs) {
+		m.durable = m.recoveryPoint
+	}
+	if redo := l.opts.Redo; redo != nil {
+		m.logStart = max(m.logStart, min(redo.Start, end))
 	}
 	if m.highestRemote < 0 { // nothing below the local start is elsewhere
 		m.logStart = max(m.logStart, m.localStart)

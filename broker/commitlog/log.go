@@ -4,7 +4,8 @@
 //
 // It owns appending, reading as file ranges, rolling, searching by offset and time,
 // truncating, evicting, putting rewritten segments in the place of others, recovery after
-// a crash, and the state of idempotent and transactional producers. It does not own the high watermark, replication, retention
+// a crash, setting damage aside, and the state of idempotent and transactional producers.
+// It does not own the high watermark, replication, retention
 // decisions or the remote part; nor the validation of a batch (broker/batch).
 // Sub-package logdir keeps the directories that logs live in; cleaner compacts.
 //
@@ -14,8 +15,9 @@
 // bounded FileCache, and nothing is read before its first use.
 //
 // Locks, in the order they are taken: maintMu (cutting, evicting and replacing files),
-// appendMu (writing), mu (the picture that readers see; no I/O under it but opening a
-// file and renaming those of a rewritten segment).
+// appendMu (writing), cutMu (cutting files, or syncing them for the write-ahead file: who
+// holds it never waits for that), mu (the picture that readers see; no I/O under it but
+// opening a file and renaming those of a rewritten segment).
 // Nothing here locks two logs. Format page: docs/formats/log.md.
 package commitlog
 
@@ -27,6 +29,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/varve-io/varve/broker/commitlog/wal"
 	"github.com/varve-io/varve/broker/kafka"
 )
 
@@ -42,6 +45,7 @@ type Log struct {
 	appendMu sync.Mutex
 	w        writer // guarded by appendMu
 
+	cutMu   sync.Mutex // cutting, and syncing for the write-ahead file; taken after the above
 	namesMu sync.Mutex // one sync of leader-epoch-checkpoint and the directory; taken after the above, before mu
 
 	highWatermark atomic.Int64 // last one that LastStable was asked about
@@ -49,21 +53,24 @@ type Log struct {
 
 	mu struct {
 		sync.RWMutex
-		config   Config
-		loaded   bool   // segs, epochs and txns say what the files say
-		err      error  // sticky: the log refuses all work
-		damage   error  // the files hold less than was promised: no appends
-		promise  *State // what was promised, while the log can't speak for itself: damage, or a failed load
-		suspect  bool
-		dirDirty bool // entries of the partition's directory are not synced
-		segs     []*segment
-		epochs   epochCache
-		latest   int32 // leader epoch of the last batch
-		txns     []txnSpan
-		trash    []trash
-		swaps    uint64 // grows when files of closed segments are replaced or go
-		gaps     bool   // the log is or was compacted: offsets may be missing
-		cleaned  int64  // see SetCleaned
+		config    Config
+		loaded    bool   // segs, epochs and txns say what the files say
+		err       error  // sticky: the log refuses all work
+		damage    error  // the files hold less than was promised: no appends
+		promise   *State // what was promised, while the log can't speak for itself: damage, or a failed load
+		suspect   bool
+		dirDirty  bool // entries of the partition's directory are not synced
+		segs      []*segment
+		epochs    epochCache
+		latest    int32 // leader epoch of the last batch
+		txns      []txnSpan
+		trash     []trash
+		member    *wal.Member // the log's part in the write-ahead file; nil outside group mode
+		onDurable func()      // told when Durable has moved by itself
+		holes     holes       // ranges that the files do not hold
+		swaps     uint64      // grows when files of closed segments are replaced or go
+		gaps      bool        // the log is or was compacted: offsets may be missing
+		cleaned   int64       // see SetCleaned
 
 		// vouched is the recovery point that the log dir's durable checkpoint holds, with the
 		// news that there may be gaps; flushed is the one that its next checkpoint will hold.
@@ -82,7 +89,9 @@ type writer struct {
 	producers   *producerState
 	snapshotEnd int64 // offset of the newest producer snapshot file
 	dirty       bool  // something was written, or recovered, since the files were closed in order
-	unflushed   int64 // records since the last flush
+	wal         *wal.WAL
+	member      *wal.Member // as mu.member
+	unflushed   int64       // records since the last flush
 	flushedMs   int64
 	expiredMs   int64
 }
@@ -413,15 +422,27 @@ func (l *Log) SetHighestRemote(offset int64) {
 
 // SetStart moves the global start of the log up (retention, DeleteRecords); a lower one
 // changes nothing. It deletes nothing: see EvictBelow. It is durable with the log dir's
-// next checkpoint. Errors: kafka.OffsetOutOfRange above End.
+// next checkpoint, or in group mode with the next append in the dir. Errors: kafka.OffsetOutOfRange above End.
 func (l *Log) SetStart(offset int64) error {
+	m, err := raiseStart(l, offset)
+	if err != nil || m == nil {
+		return err
+	}
+	return m.Start(offset)
+}
+
+// raiseStart answers the member that is to log the new start, if it is one.
+func raiseStart(l *Log, offset int64) (*wal.Member, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if offset > l.mu.end {
-		return fmt.Errorf("log %s: start %d lies behind end %d: %w", l.opts.TP, offset, l.mu.end, kafka.OffsetOutOfRange)
+		return nil, fmt.Errorf("log %s: start %d lies behind end %d: %w", l.opts.TP, offset, l.mu.end, kafka.OffsetOutOfRange)
 	}
-	l.mu.logStart = max(l.mu.logStart, offset)
+	if offset <= l.mu.logStart {
+		return nil, nil
+	}
+	l.mu.logStart = offset
 	l.mu.localStart = max(l.mu.localStart, l.mu.logStart)
 	l.mu.epochs.truncateStart(l.mu.logStart)
-	return nil
+	return l.mu.member, nil
 }

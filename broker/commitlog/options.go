@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/varve-io/varve/broker/commitlog/wal"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/vfs"
 )
@@ -23,8 +24,8 @@ type Config struct {
 	FlushMessages      int64 // flush.messages; math.MaxInt64 = never
 	FlushMs            int64 // flush.ms; math.MaxInt64 = never
 	Compact            bool  // cleanup.policy has compact: offsets may be missing
-	// Group is varve.durability=group: Append returns once its bytes are synced. Without
-	// it the durable end is the appended one (Kafka's model).
+	// Group is varve.durability=group: what was appended is durable, and may be acknowledged
+	// and shown, when Durable has reached it. Without it that is at once (Kafka's model).
 	Group bool
 }
 
@@ -64,6 +65,7 @@ type Options struct {
 	Files   *FileCache // shared by all logs on FS
 	Room    *Room      // shared by all logs on one disk; nil for none
 	Own     bool       // an internal topic: its appends may use room that is kept from clients
+	Stats   *Stats     // shared by all logs of a node; nil for none
 	Now     func() time.Time
 	Logger  *slog.Logger
 
@@ -84,6 +86,12 @@ type Options struct {
 	// cut at the first damage. Otherwise only the last write can be torn, and damage
 	// in front of whole batches is reported.
 	PowerLost bool
+
+	// WAL answers the write-ahead file of the log dir, which appears with the first call. nil:
+	// in group mode each append syncs the log's own files.
+	WAL func() (*wal.WAL, error)
+	// Redo is what the write-ahead file holds of this log after a crash; nil for nothing.
+	Redo *wal.Redo
 
 	// ProducerIDExpirationMs is producer.id.expiration.ms.
 	ProducerIDExpirationMs int64

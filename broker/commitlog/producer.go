@@ -77,9 +77,10 @@ type txnSpan struct {
 // transactions are open. Only the holder of Log.appendMu reads or changes it; what
 // readers need of it (open transactions) is published under Log.mu.
 type producerState struct {
-	byID map[int64]*producerEntry
-	txns []txnSpan // ascending in first
-	end  int64     // state covers the log up to here
+	byID      map[int64]*producerEntry
+	txns      []txnSpan               // ascending in first
+	end       int64                   // state covers the log up to here
+	verifying map[int64]*Verification // by producer; see there
 }
 
 func newProducerState(end int64) *producerState {
@@ -103,8 +104,9 @@ func (s *producerState) duplicate(h *batch.Header) (batchMeta, bool) {
 
 // check applies I2 and I3 to a data batch of a client: the epoch may not go back, a new
 // epoch starts at sequence 0, and within an epoch sequences follow each other, wrapping
-// from 2^31-1 to 0. A producer without state may start anywhere.
-func (s *producerState) check(h *batch.Header) error {
+// from 2^31-1 to 0. A producer without state may start anywhere. What a coordinator writes for
+// a producer has no sequence.
+func (s *producerState) check(h *batch.Header, from OriginKind) error {
 	e := s.byID[h.ProducerID]
 	if e == nil || e.epoch < 0 {
 		return nil
@@ -112,6 +114,8 @@ func (s *producerState) check(h *batch.Header) error {
 	switch last := e.lastSeq(); {
 	case h.ProducerEpoch < e.epoch:
 		return fmt.Errorf("producer %d: epoch %d is older than %d: %w", h.ProducerID, h.ProducerEpoch, e.epoch, kafka.InvalidProducerEpoch)
+	case from == FromCoordinator:
+		return nil
 	case h.ProducerEpoch > e.epoch && h.BaseSequence != 0:
 		return fmt.Errorf("producer %d: sequence %d does not start epoch %d: %w", h.ProducerID, h.BaseSequence, h.ProducerEpoch, kafka.OutOfOrderSequenceNumber)
 	case h.ProducerEpoch == e.epoch && !inSequence(last, h.BaseSequence):
@@ -147,6 +151,7 @@ func (s *producerState) data(h *batch.Header, nowMs int64) {
 	})
 	e.lastMs, e.seenMs = h.MaxTimestampMs, nowMs
 	if h.IsTransactional() && e.txnFirst < 0 {
+		delete(s.verifying, h.ProducerID)
 		e.txnFirst = h.BaseOffset
 		s.txns = append(s.txns, txnSpan{first: h.BaseOffset, last: -1, producerID: h.ProducerID})
 	}
@@ -158,13 +163,15 @@ type endMarker struct {
 	coordinatorEpoch int32
 }
 
-// checkMarker fences markers of an older producer or coordinator epoch (I9).
-func (s *producerState) checkMarker(h *batch.Header, m endMarker) error {
+// checkMarker fences markers of an older producer or coordinator epoch (I9). Since version 2 a
+// transaction ends with a higher epoch than it had: a marker of the same epoch is a late one,
+// unless it repeats the end of the last transaction. Source: KIP-1228.
+func (s *producerState) checkMarker(h *batch.Header, m endMarker, txnVersion int8) error {
 	e := s.byID[h.ProducerID]
 	switch {
 	case e == nil:
 		return nil
-	case h.ProducerEpoch < e.epoch:
+	case h.ProducerEpoch < e.epoch, txnVersion >= 2 && h.ProducerEpoch == e.epoch && e.txnFirst >= 0 && e.epoch != math.MaxInt16:
 		return fmt.Errorf("producer %d: marker of epoch %d is older than %d: %w", h.ProducerID, h.ProducerEpoch, e.epoch, kafka.InvalidProducerEpoch)
 	case m.coordinatorEpoch < e.coordinatorEpoch:
 		return fmt.Errorf("producer %d: marker of coordinator epoch %d is older than %d: %w", h.ProducerID, m.coordinatorEpoch, e.coordinatorEpoch, kafka.TransactionCoordinatorFenced)
@@ -175,6 +182,7 @@ func (s *producerState) checkMarker(h *batch.Header, m endMarker) error {
 // marker applies an appended end-of-transaction marker. It answers the entry for the
 // transaction index when the marker aborted a transaction that was open here.
 func (s *producerState) marker(h *batch.Header, m endMarker, nowMs int64) (AbortedTxn, bool) {
+	delete(s.verifying, h.ProducerID)
 	e := s.entry(h.ProducerID)
 	e.setEpoch(h.ProducerEpoch)
 	e.coordinatorEpoch = m.coordinatorEpoch
@@ -207,6 +215,11 @@ func (s *producerState) expire(nowMs, idleMs int64) {
 	for id, e := range s.byID {
 		if e.txnFirst < 0 && nowMs-max(e.lastMs, e.seenMs) >= idleMs {
 			delete(s.byID, id)
+		}
+	}
+	for id, v := range s.verifying {
+		if nowMs-v.startedMs >= producerSweepMs {
+			delete(s.verifying, id)
 		}
 	}
 }

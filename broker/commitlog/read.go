@@ -26,7 +26,8 @@ type Read struct {
 // upTo or above (the high watermark or last stable offset). With minOne the first batch
 // comes whole even if it is larger; without, a first batch larger than maxBytes gives an
 // empty range. Errors wrap kafka.OffsetOutOfRange outside [LocalStart, End],
-// kafka.KafkaStorageError, kafka.ErrCorrupt.
+// kafka.KafkaStorageError, kafka.ErrCorrupt; in a hole that nobody accepted kafka.CorruptMessage
+// and kafka.ErrCorrupt.
 func (l *Log) Read(off, maxBytes, upTo int64, minOne bool) (Read, error) {
 	for from := off; ; {
 		p, next, err := (finder{l}).locate(off, from, upTo)
@@ -91,6 +92,12 @@ func (l finder) locate(off, from, upTo int64) (*place, int64, error) {
 		return nil, 0, fmt.Errorf("log %s: offset %d is outside [%d, %d]: %w", l.opts.TP, off, m.localStart, m.end, kafka.OffsetOutOfRange)
 	}
 	upTo = min(upTo, m.end)
+	if h, ok := m.holes.open(from); ok { // no reader passes over it unawares
+		if h.From <= from && from < upTo {
+			return nil, 0, l.holeError(h)
+		}
+		upTo = min(upTo, h.From)
+	}
 	i := sort.Search(len(m.segs), func(i int) bool { return m.segs[i].base > from }) - 1
 	if off >= upTo || from >= upTo || i < 0 {
 		return nil, 0, nil
@@ -141,7 +148,7 @@ func (p *place) read(l *Log, maxBytes int64, minOne bool) (r Read, found bool, e
 	if err != nil {
 		return r, false, err
 	}
-	pos, h, found, err := findBatch(p.file, from, p.size, p.target, *room)
+	pos, h, found, err := findBatch(p.file, from, p.size, p.target, p.start.first, *room)
 	if err != nil || !found {
 		return r, false, wrapPath(p.seg.path(logSuffix), err)
 	}
@@ -150,7 +157,11 @@ func (p *place) read(l *Log, maxBytes int64, minOne bool) (r Read, found bool, e
 		if from, err = p.bound.resolve(p.upTo, *room); err != nil {
 			return r, false, err
 		}
-		if limit, _, _, err = findBatch(p.file, max(from, pos), p.size, p.upTo, *room); err != nil {
+		first := p.bound.first
+		if from < pos {
+			from, first = pos, kafka.NoOffset
+		}
+		if limit, _, _, err = findBatch(p.file, from, p.size, p.upTo, first, *room); err != nil {
 			return r, false, wrapPath(p.seg.path(logSuffix), err)
 		}
 	}
@@ -250,19 +261,20 @@ type seek struct {
 	file    *handle
 	entries int
 	end     int64 // offset up to which the entries reach, for the first guess
+	first   int64 // last offset of the batch at the position that resolve took from the file, or kafka.NoOffset
 }
 
 // seekOffset begins to look for the position from which a scan finds target. mu is held.
 func (l finder) seekOffset(s *segment, target int64) (seek, error) {
 	tail := OffsetIndex{base: s.base, b: s.offsets.tail}
 	if tail.Len() > 0 && tail.Entry(0).Offset <= target {
-		return seek{pos: tail.Lookup(target).Position}, nil
+		return seek{pos: tail.Lookup(target).Position, first: kafka.NoOffset}, nil
 	}
 	if s.offsets.flushed == 0 {
-		return seek{}, nil
+		return seek{first: kafka.NoOffset}, nil
 	}
 	h, err := l.opts.Files.acquire(&s.offsetIdx, func() string { return s.path(indexSuffix) }, 0)
-	return seek{base: s.base, file: h, entries: s.offsets.flushed, end: s.indexFileEnd()}, err
+	return seek{base: s.base, file: h, entries: s.offsets.flushed, end: s.indexFileEnd(), first: kafka.NoOffset}, err
 }
 
 // resolve answers the position: that of the last index entry at or below target.
@@ -276,7 +288,9 @@ func (k *seek) resolve(target int64, room []byte) (int64, error) {
 	if err != nil || e == nil {
 		return 0, err
 	}
-	return decodeOffsetEntry(k.base, e).Position, nil
+	found := decodeOffsetEntry(k.base, e)
+	k.first = found.Offset
+	return found.Position, nil
 }
 
 func (k *seek) release() {

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/kafka"
@@ -21,8 +23,10 @@ import (
 func (ld *loader) recover() error {
 	if ld.scanFrom = 0; ld.found {
 		ld.dropEvicted()
+		ld.keepEvicted()
 		ld.removeDebris()
 	}
+	ld.holes = ld.holes.within(ld.firstBase(), math.MaxInt64)
 	for ld.scanFrom < len(ld.segs)-1 && ld.segs[ld.scanFrom+1].base <= ld.recoveryPoint() {
 		if err := ld.trustOrRebuild(ld.scanFrom); err != nil {
 			return err
@@ -34,10 +38,18 @@ func (ld *loader) recover() error {
 			return err
 		}
 	}
+	promised := ld.state.RecoveryPoint
+	if err := ld.redo(); err != nil {
+		return err
+	}
 	end := ld.end()
-	if ld.known && end < ld.state.RecoveryPoint || ld.known && len(ld.segs) == 0 && ld.state.End > 0 {
+	ld.holes = ld.holes.within(0, end)
+	if err := ld.saveHoles(); err != nil {
+		return err
+	}
+	if ld.known && end < promised || ld.known && len(ld.segs) == 0 && ld.state.End > 0 {
 		ld.hurt(fmt.Errorf("log %s in %s ends at %d; offsets up to %d were synced there: %w",
-			ld.l.opts.TP, ld.l.opts.Dir, end, max(ld.state.RecoveryPoint, ld.state.LocalStart), kafka.ErrCorrupt))
+			ld.l.opts.TP, ld.l.opts.Dir, end, max(promised, ld.state.LocalStart), kafka.ErrCorrupt))
 	}
 	if err := ld.readEpochs(end); err != nil {
 		return err
@@ -51,13 +63,20 @@ func (ld *loader) recover() error {
 	}
 	if len(ld.segs) > 0 {
 		ld.l.opts.Logger.Info("recovered log", "partition", ld.l.opts.TP.String(), "dir", ld.l.opts.Dir,
-			"segments", len(ld.segs), "scanned", len(ld.segs)-ld.scanFrom, "end", end)
+			"segments", len(ld.segs), "scanned", len(ld.segs)-ld.scanFrom, "bytes", ld.scanned, "end", end)
 	}
 	return nil
 }
 
 // gaps says whether offsets may be missing: the log is compacted, or was.
 func (ld *loader) gaps() bool { return ld.c.Compact || ld.state.Gaps }
+
+// mayLack says whether nothing need be at offset. Compaction takes only what the last
+// checkpoint vouched for; behind that, and behind where the write-ahead file goes on, a gap
+// is what a power cut left, and is filled from there.
+func (ld *loader) mayLack(offset int64) bool {
+	return ld.gaps() && offset < max(ld.recoveryPoint(), ld.l.opts.Redo.First())
+}
 
 func (ld *loader) recoveryPoint() int64 {
 	if !ld.known {
@@ -85,6 +104,19 @@ func (ld *loader) dropEvicted() {
 	}
 }
 
+// keepEvicted leaves the files that an eviction renamed for Reap: until a checkpoint knows
+// the new start, their names are what tells the next recovery, should this one be cut short,
+// that the first segments were not lost.
+func (ld *loader) keepEvicted() {
+	ld.debris = slices.DeleteFunc(ld.debris, func(name string) bool {
+		if !strings.HasSuffix(name, deletedSuffix) {
+			return false
+		}
+		ld.trash = append(ld.trash, trash{path: filepath.Join(ld.l.dir, name)})
+		return true
+	})
+}
+
 // hurt notes that files are missing.
 func (ld *loader) hurt(err error) {
 	ld.damage = errors.Join(ld.damage, err)
@@ -98,9 +130,11 @@ func (ld *loader) trustOrRebuild(i int) error {
 	if err == nil {
 		err = ld.checkEnd(s, ld.segs[i+1].base)
 	}
-	if errors.Is(err, errUnclean) {
+	if err == nil && ld.interrupted(s, ld.segs[i+1].base) {
+		err = errUnclean
+	}
+	if errors.Is(err, errUnclean) || errors.Is(err, kafka.ErrCorrupt) {
 		ld.l.opts.Logger.Warn("rebuilding the indexes of a segment", "file", s.path(logSuffix), "reason", err)
-		s.maxTs, s.maxTsLast, s.firstTs = kafka.NoTimestamp, s.base, kafka.NoTimestamp
 		err = ld.scan(i)
 		_, statErr := ld.l.opts.FS.Stat(s.path(txnIndexSuffix))
 		s.hasTxns = statErr == nil // below the recovery point, so not rebuilt
@@ -114,8 +148,8 @@ func (ld *loader) checkEnd(s *segment, next int64) error {
 	if err := ld.walkTail(s); err != nil {
 		return err
 	}
-	if s.next > next || s.next < next && !ld.gaps() {
-		return corruptAt(s.path(logSuffix), s.size, s.next, fmt.Errorf("the next segment starts at offset %d", next))
+	if s.next > next || ld.holes.end(s.next) < next && !ld.gaps() {
+		return fmt.Errorf("%s ends at offset %d, the next segment starts at %d: %w", s.path(logSuffix), s.next, next, errUnclean)
 	}
 	s.next = next
 	return nil
@@ -124,103 +158,61 @@ func (ld *loader) checkEnd(s *segment, next int64) error {
 // scan reads a whole segment, rebuilds its indexes and decides about damage.
 func (ld *loader) scan(i int) error {
 	s := ld.segs[i]
-	path := s.path(logSuffix)
-	f, err := ld.l.opts.FS.OpenFile(path, os.O_RDWR, 0)
+	f, err := ld.l.opts.FS.OpenFile(s.path(logSuffix), os.O_RDWR, 0)
 	if err != nil {
-		return fmt.Errorf("open %s: %w", path, err)
+		return fmt.Errorf("open %s: %w", s.path(logSuffix), err)
 	}
 	defer f.Close()
 	s.size, s.next, s.indexedAt, s.hasTxns = 0, s.base, 0, false
+	s.maxTs, s.maxTsLast, s.firstTs = kafka.NoTimestamp, s.base, kafka.NoTimestamp
 	s.offsets, s.times = index{entrySize: offsetEntrySize}, index{entrySize: timeEntrySize}
-	why, err := ld.chain(f, s, ld.sizes[i])
+	w, err := ld.walk(f, i)
+	if err == nil && w.cut {
+		err = ld.cut(f, i, w)
+	} else if err == nil && w.why != nil {
+		err = ld.setAside(f, s, w)
+	}
 	if err != nil {
-		return fmt.Errorf("read %s: %w", path, err)
+		return fmt.Errorf("recover %s: %w", s.path(logSuffix), err)
 	}
-	last := i == len(ld.segs)-1
-	if why == nil && !last {
-		next := ld.segs[i+1].base
-		if s.next == next || s.next < next && ld.gaps() {
-			s.next = next
-		} else {
-			why = fmt.Errorf("the next segment starts at offset %d", next)
-		}
-	}
-	if why != nil {
-		if err := ld.judge(f, i, why); err != nil {
-			return err
-		}
-		if err := ld.cut(f, i); err != nil {
-			return err
-		}
-	}
+	ld.sizes[i] = s.size
 	s.addTime()
 	return ld.l.w.writeIndexes(s)
 }
 
-// chain follows the batches of a segment and accounts for each. It answers why the chain
-// ends before the file does; nil when it does not.
-func (ld *loader) chain(f vfs.File, s *segment, fileSize int64) (why, err error) {
-	sc := newScanner(f, 0, fileSize, ld.chunk())
-	for {
-		h, err := sc.header()
-		if errors.Is(err, io.EOF) {
-			return nil, nil
-		}
-		var b []byte
-		if err == nil {
-			b, err = sc.body(h)
-		}
-		switch {
-		case errors.Is(err, errDamaged):
-			return err, nil
-		case err != nil:
-			return nil, err
-		}
-		if err := batch.CheckCRC(b); err != nil {
-			return err, nil
-		}
-		if h.BaseOffset != s.next && !(ld.gaps() && h.BaseOffset > s.next) {
-			return fmt.Errorf("batch of offset %d where %d follows", h.BaseOffset, s.next), nil
-		}
-		s.grow(&ld.c, h.Size(), h.MaxTimestampMs, h.LastOffset())
-		sc.skip(h)
-	}
-}
+func chunk() []byte { return make([]byte, recoverChunk) }
 
-func (ld *loader) chunk() []byte { return make([]byte, recoverChunk) }
-
-// judge decides whether damage at the end of what is good of segment i may be cut off:
-// a torn last write may; so may, above the recovery point, what a power cut left with
-// holes. Anything else is stored data that went bad, and is reported.
-func (ld *loader) judge(f vfs.File, i int, why error) error {
+// mayCut decides whether a log may end at a damaged place: where the last write was torn
+// it does; so it does, above the recovery point, where a power cut left holes. Anything
+// else is stored data that went bad, and is kept.
+func (ld *loader) mayCut(f vfs.File, i int, pos int64, why error) (bool, error) {
 	s := ld.segs[i]
-	report := corruptAt(s.path(logSuffix), s.size, s.next, why)
-	if s.next < ld.recoveryPoint() {
-		return report
+	if ld.online || s.next < ld.recoveryPoint() || ld.holes.end(s.next) > s.next {
+		return false, nil
 	}
-	more, err := followed(f, s.size, ld.sizes[i], s.next)
+	more, err := followed(f, pos, ld.sizes[i], s.next)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", s.path(logSuffix), err)
+		return false, err
 	}
 	for _, size := range ld.sizes[i+1:] {
 		more = more || size > 0
 	}
 	if more && !(ld.l.opts.PowerLost && (ld.known && !ld.state.Damaged || ld.l.opts.Younger)) {
-		return report
+		return false, nil
 	}
 	var bytes int64
 	for _, size := range ld.sizes[i:] {
 		bytes += size
 	}
-	ld.l.opts.Logger.Warn("cut a log at its last whole batch", "file", s.path(logSuffix), "byte", s.size, "offset", s.next,
-		"bytes", bytes-s.size, "reason", why)
-	return nil
+	ld.l.opts.Logger.Warn("cut a log at its last whole batch", "file", s.path(logSuffix), "byte", pos, "offset", s.next,
+		"bytes", bytes-pos, "reason", why)
+	return true, nil
 }
 
 // cut drops what follows the good part of segment i, durably: stale bytes must not come
 // back behind new ones. Later segments go first, newest first, so that a crash in between
 // leaves no gap.
-func (ld *loader) cut(f vfs.File, i int) error {
+func (ld *loader) cut(f vfs.File, i int, w walked) error {
 	fs := ld.l.opts.FS
 	for j := len(ld.segs) - 1; j > i; j-- {
 		if err := removeSegment(fs, ld.segs[j]); err != nil {
@@ -229,8 +221,11 @@ func (ld *loader) cut(f vfs.File, i int) error {
 	}
 	ld.segs, ld.sizes = ld.segs[:i+1], ld.sizes[:i+1]
 	s := ld.segs[i]
+	if !w.contiguous() { // damage in front of the cut
+		return ld.setAside(f, s, w)
+	}
 	if err := errors.Join(f.Truncate(s.size), f.Sync()); err != nil {
-		return fmt.Errorf("truncate %s: %w", s.path(logSuffix), err)
+		return fmt.Errorf("truncate: %w", err)
 	}
 	return nil
 }
@@ -283,19 +278,16 @@ func writeFile(fs vfs.FS, path string, b []byte) error {
 // file that can't be read is replaced by what the local batches say. What batches above
 // the recovery point add comes with the replay.
 func (ld *loader) readEpochs(end int64) error {
-	b, err := vfs.ReadFile(ld.l.opts.FS, filepath.Join(ld.l.dir, epochFile))
-	if err == nil {
-		ld.epochs.entries, err = ParseEpochCheckpoint(b)
-	}
+	err := (checker{ld}).loadEpochs(end)
 	switch {
 	case err == nil:
-		ld.epochs.truncateEnd(end)
 		return nil
 	case !errors.Is(err, os.ErrNotExist) && !errors.Is(err, kafka.ErrCorrupt):
 		return fmt.Errorf("read %s: %w", filepath.Join(ld.l.dir, epochFile), err)
 	case errors.Is(err, kafka.ErrCorrupt):
 		ld.l.opts.Logger.Warn("rebuilding the leader-epoch history", "file", filepath.Join(ld.l.dir, epochFile), "reason", err)
 	}
+	ld.epochs = epochCache{entries: ld.epochs.below(ld.firstBase()), dirty: true}
 	for _, s := range ld.segs {
 		if err := ld.headers(s, 0, func(h batch.Header, _ *scanner) error {
 			ld.epochs.assign(h.LeaderEpoch, h.BaseOffset)

@@ -110,11 +110,16 @@ func (s *scanner) body(h batch.Header) ([]byte, error) {
 func (s *scanner) skip(h batch.Header) { s.pos += h.Size() }
 
 // findBatch walks from pos to the first batch whose last offset is at least target, and
-// answers its position and header; found is false when limit comes first.
-func findBatch(f io.ReaderAt, pos, limit, target int64, room []byte) (at int64, h batch.Header, found bool, err error) {
+// answers its position and header; found is false when limit comes first. first is the last
+// offset of the batch at pos by an index file, or kafka.NoOffset: those files have no CRC, and
+// a search from a wrong place would pass over records.
+func findBatch(f io.ReaderAt, pos, limit, target, first int64, room []byte) (at int64, h batch.Header, found bool, err error) {
 	s := newScanner(f, pos, limit, room)
 	for {
 		h, err := s.header()
+		if first != kafka.NoOffset && s.pos == pos && (errors.Is(err, io.EOF) || err == nil && h.LastOffset() != first) {
+			err = fmt.Errorf("an index names offset %d: %w", first, errDamaged)
+		}
 		if errors.Is(err, io.EOF) {
 			return s.pos, h, false, nil
 		}
@@ -131,11 +136,18 @@ func findBatch(f io.ReaderAt, pos, limit, target int64, room []byte) (at int64, 
 // followed says whether a whole, valid batch with an offset from next on lies anywhere
 // behind byte pos. A torn last write has nothing behind it; a flipped bit has.
 func followed(f io.ReaderAt, pos, limit, next int64) (bool, error) {
+	at, err := nextBatch(f, pos, limit, next)
+	return at >= 0, err
+}
+
+// nextBatch is the first byte behind pos at which a whole, valid batch with an offset from
+// next on lies, -1 when there is none.
+func nextBatch(f io.ReaderAt, pos, limit, next int64) (int64, error) {
 	room := make([]byte, recoverChunk)
 	sc := newScanner(f, pos+1, limit, room)
 	for sc.pos+batch.HeaderSize <= limit {
 		if err := sc.fill(batch.HeaderSize); err != nil {
-			return false, err
+			return -1, err
 		}
 		b := sc.buf[sc.pos-sc.at:]
 		n := len(b) - batch.HeaderSize + 1
@@ -145,13 +157,16 @@ func followed(f io.ReaderAt, pos, limit, next int64) (bool, error) {
 			}
 			at := sc.pos + int64(i)
 			ok, err := validAt(f, at, limit)
-			if err != nil || ok {
-				return ok, err
+			if err != nil {
+				return -1, err
+			}
+			if ok {
+				return at, nil
 			}
 		}
 		sc.pos += int64(n)
 	}
-	return false, nil
+	return -1, nil
 }
 
 // plausible filters the places at which a batch may start; b has a header's length.
@@ -173,7 +188,7 @@ func validAt(f io.ReaderAt, pos, limit int64) (bool, error) {
 			return batch.CheckCRC(b) == nil, nil
 		}
 	}
-	if errors.Is(err, errDamaged) {
+	if errors.Is(err, errDamaged) || errors.Is(err, io.EOF) {
 		return false, nil
 	}
 	return false, err

@@ -66,8 +66,9 @@ func segmentPath(dir string, base int64, suffix string) string {
 // segmentName is Kafka's: 20 decimal digits and a suffix.
 func segmentName(base int64, suffix string) string { return fmt.Sprintf("%020d%s", base, suffix) }
 
-// parseSegmentName splits the name of a segment's file; ok is false for other files.
-func parseSegmentName(name string) (base int64, suffix string, ok bool) {
+// ParseSegmentName splits the name of a segment's file into the base offset and all from the
+// first dot on; ok is false for other files.
+func ParseSegmentName(name string) (base int64, suffix string, ok bool) {
 	digits, rest, found := strings.Cut(name, ".")
 	if !found || len(digits) != 20 {
 		return 0, "", false

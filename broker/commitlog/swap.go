@@ -90,7 +90,7 @@ func (r swapRecord) finish(fs vfs.FS, dir string) error {
 		return fmt.Errorf("list %s: %w", dir, err)
 	}
 	for _, e := range entries {
-		base, suffix, ok := parseSegmentName(e.Name())
+		base, suffix, ok := ParseSegmentName(e.Name())
 		if !ok || e.IsDir() || base < r.base || base >= r.next {
 			continue
 		}

@@ -57,6 +57,7 @@ type timePlace struct {
 	entries     int
 	end         int64 // offset up to which those entries reach
 	times       int
+	newest      int64 // last offset of the batch with the newest time: no entry lies behind it
 	tsMs        int64
 	fromOffset  int64 // where to start when the time index file adds nothing
 	size        int64
@@ -77,7 +78,7 @@ func (l finder) locateTime(tsMs, from int64) (*timePlace, error) {
 		if tail := (TimeIndex{base: s.base, b: s.times.tail}); tail.Len() > 0 && tail.Entry(0).TimestampMs < tsMs {
 			t.fromOffset = tail.Lookup(tsMs).Offset
 		} else {
-			t.times = s.times.flushed
+			t.times, t.newest = s.times.flushed, s.maxTsLast
 		}
 		return t, l.hold(t)
 	}
@@ -136,13 +137,18 @@ func (t *timePlace) find(l *Log, wantBatch func(batch.Header) bool, want func(ba
 	defer t.release()
 	room := l.opts.Files.chunks.get()
 	defer l.opts.Files.chunks.p.Put(room)
-	pos, err := t.position(*room)
+	pos, hint, err := t.position(*room)
 	if err != nil {
 		return rec, 0, false, err
 	}
 	sc := newScanner(t.file, pos, t.size, *room)
 	for {
 		h, err := sc.header()
+		if pos > 0 && (errors.Is(err, errDamaged) || errors.Is(err, io.EOF) && (sc.pos == pos || hint.time.Offset != kafka.NoOffset) || err == nil && !hint.agrees(h)) {
+			pos, hint = 0, noHint // an index is wrong: look at every batch
+			sc = newScanner(t.file, 0, t.size, *room)
+			continue
+		}
 		if errors.Is(err, io.EOF) {
 			return rec, 0, false, nil
 		}
@@ -174,26 +180,54 @@ func (t *timePlace) find(l *Log, wantBatch func(batch.Header) bool, want func(ba
 }
 
 // position resolves the two indexes.
-func (t *timePlace) position(room []byte) (int64, error) {
-	from := t.fromOffset
+func (t *timePlace) position(room []byte) (int64, timeHint, error) {
+	from, hint := t.fromOffset, noHint
 	if t.timesFile != nil {
 		e, err := searchFile(t.timesFile, timeEntrySize, t.times, t.times/2, room, func(b []byte) bool {
 			return decodeTimeEntry(t.seg.base, b).TimestampMs >= t.tsMs
 		})
 		if err != nil {
-			return 0, err
+			return 0, hint, err
 		}
 		if e != nil {
-			from = decodeTimeEntry(t.seg.base, e).Offset
+			entry := decodeTimeEntry(t.seg.base, e)
+			switch from = entry.Offset; {
+			case from > t.newest:
+				return 0, noHint, nil // an entry that can't be: look at every batch
+			case from >= t.start:
+				hint.time = entry
+			}
 		}
 	}
 	from = max(from, t.start)
 	if t.tail.Len() > 0 && t.tail.Entry(0).Offset <= from {
-		return t.tail.Lookup(from).Position, nil
+		return t.tail.Lookup(from).Position, hint, nil
 	}
 	if t.offsetsFile == nil {
-		return 0, nil
+		return 0, hint, nil
 	}
-	k := seek{base: t.seg.base, file: t.offsetsFile, entries: t.entries, end: t.end}
-	return k.resolve(from, room)
+	k := seek{base: t.seg.base, file: t.offsetsFile, entries: t.entries, end: t.end, first: kafka.NoOffset}
+	pos, err := k.resolve(from, room)
+	hint.first = k.first
+	return pos, hint, err
+}
+
+// timeHint is what index files say of batches that a search is about to pass: without CRCs
+// in those files it is only believed when the batches agree.
+type timeHint struct {
+	first int64     // last offset of the first batch, or kafka.NoOffset
+	time  TimeEntry // of a batch that comes, Offset is kafka.NoOffset without one
+}
+
+var noHint = timeHint{first: kafka.NoOffset, time: TimeEntry{Offset: kafka.NoOffset}}
+
+// agrees compares the next batch.
+func (t *timeHint) agrees(h batch.Header) bool {
+	ok := t.first == kafka.NoOffset || h.LastOffset() == t.first
+	t.first = kafka.NoOffset
+	if e := t.time; ok && e.Offset != kafka.NoOffset && h.LastOffset() >= e.Offset {
+		ok = h.LastOffset() == e.Offset && h.MaxTimestampMs == e.TimestampMs
+		t.time.Offset = kafka.NoOffset
+	}
+	return ok
 }

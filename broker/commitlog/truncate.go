@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/kafka"
@@ -31,6 +32,24 @@ func (l cutter) promiseLess(offset int64) error {
 		}
 	}
 	l.reap(math.MaxInt64, true) // a renamed segment would speak for the files of the next life
+	return nil
+}
+
+// keepHoles forgets the holes from end on, durably, before other records take their place.
+func (l cutter) keepHoles(end int64) error {
+	l.mu.RLock()
+	old := l.mu.holes
+	l.mu.RUnlock()
+	if len(old) == 0 && end > 0 {
+		return nil
+	}
+	hs := old.within(0, end)
+	if err := writeHoles(l.opts.FS, l.dir, hs); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.mu.holes = hs
+	l.mu.Unlock()
 	return nil
 }
 
@@ -58,7 +77,15 @@ func (l *Log) TruncateTo(offset int64) error {
 	}
 	cut, err := (cutter{l}).shorter(segs[i], offset)
 	if err == nil {
+		err = l.w.leave(cut.next)
+	}
+	l.cutMu.Lock()
+	defer l.cutMu.Unlock()
+	if err == nil {
 		err = (cutter{l}).promiseLess(cut.next)
+	}
+	if err == nil {
+		err = (cutter{l}).keepHoles(cut.next)
 	}
 	if err == nil {
 		err = (cutter{l}).truncate(segs, i, cut)
@@ -167,12 +194,17 @@ func (l *Log) ResetTo(offset int64) error {
 	if err := l.Err(); errors.Is(err, ErrClosed) || errors.Is(err, kafka.InconsistentTopicID) {
 		return err
 	}
+	if err := l.w.quit(0); err != nil {
+		return err
+	}
+	l.cutMu.Lock()
+	defer l.cutMu.Unlock()
 	st := l.State()
 	st.RecoveryPoint, st.End, st.LatestEpoch, st.Suspect, st.Damaged = 0, 0, kafka.NoEpoch, true, true
 	l.mu.Lock()
 	l.mu.promise = &st // a crash on the way leaves a log that somebody has to settle again
 	l.mu.Unlock()
-	if err := (cutter{l}).promiseLess(0); err != nil {
+	if err := errors.Join((cutter{l}).promiseLess(0), (cutter{l}).keepHoles(0)); err != nil {
 		return l.fail(err)
 	}
 	if err := (cutter{l}).reset(offset); err != nil {
@@ -231,8 +263,8 @@ func (l cutter) removeAll() error {
 	}
 	last := int64(-1)
 	for _, e := range slices.Backward(entries) { // sorted by name, so by base
-		base, _, ok := parseSegmentName(e.Name())
-		if !ok || e.IsDir() {
+		base, _, ok := ParseSegmentName(e.Name())
+		if !ok || e.IsDir() || strings.Contains(e.Name(), asideInfix) {
 			continue
 		}
 		if last >= 0 && base != last {

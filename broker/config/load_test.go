@@ -200,7 +200,7 @@ socket.send.buffer.bytes : 102401
 log.dirs=/tmp/a,\
     /tmp/b
 num.partitions 4
-transaction.state.log.replication.factor=1
+transaction.two.phase.commit.enable=true
 log.retention.hours=24
 broker.rack=caf\u00e9\ 1
 no.such.thing=1
@@ -229,7 +229,7 @@ remote.storage.enable=true
 		"server.properties:8: CONTROLLER://localhost:9093 in advertised.listeners is ignored: " + metadataReason,
 		"server.properties:9: controller.listener.names is ignored: " + metadataReason,
 		"server.properties:11: num.network.threads is ignored: connections are goroutines; there is no thread pool to size",
-		"server.properties:16: transaction.state.log.replication.factor is ignored: Varve 0.1 has no transactions",
+		"server.properties:16: transaction.two.phase.commit.enable is ignored: Varve 0.1 has no two-phase commit",
 		"server.properties:19: no.such.thing is ignored: Varve 0.1 has no such setting",
 		"server.properties:20: log.segment.byte is ignored: Varve 0.1 has no such setting; did you mean log.segment.bytes?",
 		"server.properties:21: remote.storage.enable is ignored: it is a setting of a topic, set when the topic is created or altered",

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/varve-io/varve/broker/kafka"
 )
 
 // Node is the resolved settings of one broker. It is immutable: a change makes a new Node,
@@ -73,6 +75,19 @@ type Node struct {
 	OffsetsTopicPartitions          int32
 	OffsetsTopicReplicationFactor   int16
 	OffsetsTopicSegmentBytes        int64
+
+	TransactionMaxTimeoutMs           int64
+	TransactionalIDExpirationMs       int64
+	TransactionAbortCheckIntervalMs   int64
+	TransactionExpireCheckIntervalMs  int64
+	TransactionTopicPartitions        int32
+	TransactionTopicReplicationFactor int16
+	TransactionTopicMinISR            int64
+	TransactionTopicSegmentBytes      int64
+	AddPartitionsRetryMs              int64
+	AddPartitionsRetryMaxMs           int64
+	LostLogDirs                       []kafka.UUID // ids of directories whose disks are gone for good
+	WALBytes                          int64
 
 	TierURL                           string // "" for no tier
 	TierCacheDir                      string
@@ -173,28 +188,7 @@ func newNode(l layers) (*Node, error) {
 		CleanerLoadFactor:        l.double("log.cleaner.io.buffer.load.factor"),
 		CleanerMaxBytesPerSecond: l.double("log.cleaner.io.max.bytes.per.second"),
 
-		GroupInitialRebalanceDelayMs:  l.int("group.initial.rebalance.delay.ms"),
-		GroupMinSessionTimeoutMs:      int32(l.int("group.min.session.timeout.ms")),
-		GroupMaxSessionTimeoutMs:      int32(l.int("group.max.session.timeout.ms")),
-		GroupMaxSize:                  int(l.int("group.max.size")),
-		GroupConsumerSessionTimeoutMs: l.int("group.consumer.session.timeout.ms"),
-		GroupConsumerHeartbeatMs:      int32(l.int("group.consumer.heartbeat.interval.ms")),
-		GroupConsumerAssignmentMs:     l.int("group.consumer.assignment.interval.ms"),
-		GroupConsumerLimits: ConsumerGroupLimits{
-			Session:    Limits{l.int("group.consumer.min.session.timeout.ms"), l.int("group.consumer.max.session.timeout.ms")},
-			Heartbeat:  Limits{l.int("group.consumer.min.heartbeat.interval.ms"), l.int("group.consumer.max.heartbeat.interval.ms")},
-			Assignment: Limits{l.int("group.consumer.min.assignment.interval.ms"), l.int("group.consumer.max.assignment.interval.ms")},
-		},
-		GroupConsumerMaxSize:            int(l.int("group.consumer.max.size")),
-		GroupConsumerAssignors:          l.list("group.consumer.assignors"),
-		OffsetMetadataMaxBytes:          int(l.int("offset.metadata.max.bytes")),
-		OffsetsCommitTimeoutMs:          l.int("offsets.commit.timeout.ms"),
-		OffsetsRetentionMs:              l.int("offsets.retention.minutes") * Minutes.millis(),
-		OffsetsRetentionCheckIntervalMs: l.int("offsets.retention.check.interval.ms"),
-		OffsetsTopicPartitions:          int32(l.int("offsets.topic.num.partitions")),
-		OffsetsTopicReplicationFactor:   int16(l.int("offsets.topic.replication.factor")),
-		OffsetsTopicSegmentBytes:        l.int("offsets.topic.segment.bytes"),
-
+		WALBytes:                          l.int("varve.wal.bytes"),
 		TierURL:                           l.text("varve.tier.url"),
 		TierCacheBytes:                    l.int("varve.tier.cache.bytes"),
 		TierCleanIntervalMs:               l.int("varve.tier.clean.interval.ms"),
@@ -208,9 +202,12 @@ func newNode(l layers) (*Node, error) {
 
 		layers: l,
 	}
-	migration := strings.ToLower(l.text("group.consumer.migration.policy"))
-	n.GroupConsumerUpgrade = migration == "upgrade" || migration == "bidirectional"
-	n.GroupConsumerDowngrade = migration == "downgrade" || migration == "bidirectional"
+	n.setCoordinators(l)
+	for _, id := range l.list("varve.log.dirs.lost") {
+		if u, err := kafka.ParseUUID(id); err == nil { // the table has checked it
+			n.LostLogDirs = append(n.LostLogDirs, u)
+		}
+	}
 	n.MetadataDir = nameOr(l.text("varve.metadata.dir"), filepath.Join(n.LogDirs[0], "metadata"))
 	n.TierCacheDir = nameOr(l.text("varve.tier.cache.dir"), filepath.Join(n.LogDirs[0], "cache"))
 	var errListeners error
@@ -219,6 +216,45 @@ func newNode(l layers) (*Node, error) {
 		return nil, err
 	}
 	return n, nil
+}
+
+// setCoordinators sets what groups and transactions go by.
+func (n *Node) setCoordinators(l layers) {
+	n.GroupInitialRebalanceDelayMs = l.int("group.initial.rebalance.delay.ms")
+	n.GroupMinSessionTimeoutMs = int32(l.int("group.min.session.timeout.ms"))
+	n.GroupMaxSessionTimeoutMs = int32(l.int("group.max.session.timeout.ms"))
+	n.GroupMaxSize = int(l.int("group.max.size"))
+	n.GroupConsumerSessionTimeoutMs = l.int("group.consumer.session.timeout.ms")
+	n.GroupConsumerHeartbeatMs = int32(l.int("group.consumer.heartbeat.interval.ms"))
+	n.GroupConsumerAssignmentMs = l.int("group.consumer.assignment.interval.ms")
+	n.GroupConsumerLimits = ConsumerGroupLimits{
+		Session:    Limits{l.int("group.consumer.min.session.timeout.ms"), l.int("group.consumer.max.session.timeout.ms")},
+		Heartbeat:  Limits{l.int("group.consumer.min.heartbeat.interval.ms"), l.int("group.consumer.max.heartbeat.interval.ms")},
+		Assignment: Limits{l.int("group.consumer.min.assignment.interval.ms"), l.int("group.consumer.max.assignment.interval.ms")},
+	}
+	n.GroupConsumerMaxSize = int(l.int("group.consumer.max.size"))
+	n.GroupConsumerAssignors = l.list("group.consumer.assignors")
+	n.OffsetMetadataMaxBytes = int(l.int("offset.metadata.max.bytes"))
+	n.OffsetsCommitTimeoutMs = l.int("offsets.commit.timeout.ms")
+	n.OffsetsRetentionMs = l.int("offsets.retention.minutes") * Minutes.millis()
+	n.OffsetsRetentionCheckIntervalMs = l.int("offsets.retention.check.interval.ms")
+	n.OffsetsTopicPartitions = int32(l.int("offsets.topic.num.partitions"))
+	n.OffsetsTopicReplicationFactor = int16(l.int("offsets.topic.replication.factor"))
+	n.OffsetsTopicSegmentBytes = l.int("offsets.topic.segment.bytes")
+
+	n.TransactionMaxTimeoutMs = l.int("transaction.max.timeout.ms")
+	n.TransactionalIDExpirationMs = l.int("transactional.id.expiration.ms")
+	n.TransactionAbortCheckIntervalMs = l.int("transaction.abort.timed.out.transaction.cleanup.interval.ms")
+	n.TransactionExpireCheckIntervalMs = l.int("transaction.remove.expired.transaction.cleanup.interval.ms")
+	n.TransactionTopicPartitions = int32(l.int("transaction.state.log.num.partitions"))
+	n.TransactionTopicReplicationFactor = int16(l.int("transaction.state.log.replication.factor"))
+	n.TransactionTopicMinISR = l.int("transaction.state.log.min.isr")
+	n.TransactionTopicSegmentBytes = l.int("transaction.state.log.segment.bytes")
+	n.AddPartitionsRetryMs = l.int("add.partitions.to.txn.retry.backoff.ms")
+	n.AddPartitionsRetryMaxMs = l.int("add.partitions.to.txn.retry.backoff.max.ms")
+	migration := strings.ToLower(l.text("group.consumer.migration.policy"))
+	n.GroupConsumerUpgrade = migration == "upgrade" || migration == "bidirectional"
+	n.GroupConsumerDowngrade = migration == "downgrade" || migration == "bidirectional"
 }
 
 // check holds the rules between settings.

@@ -122,8 +122,15 @@ var nodeSettings = []Setting{
 		Name: "varve.disk.refuse.percent", Type: Int, Default: "95", Valid: between(1, 100), Scope: NodeScope, Importance: High, Since: sinceVarve,
 		Doc: "How full that disk may be before producers are refused with KAFKA_STORAGE_ERROR, which they retry. 1 GiB of free space is enough on any disk. With 100 too, the last 64 MiB (of a small disk a sixteenth) are kept for the broker's own files.",
 	}, {
+		Name: "varve.log.dirs.lost", Type: List, Default: "", Valid: directoryIDs, Scope: NodeScope, Importance: Low, Since: sinceVarve,
+		Doc: "Directory ids of this node whose disks are gone for good, as the log names them at the start. An empty directory of `log.dirs` takes the place of each; what the object store does not hold of its partitions is lost. An id that is not missing is passed over.",
+	}, {
 		Name: "varve.metadata.dir", Type: String, Scope: NodeScope, Importance: High, Since: sinceVarve,
 		Doc: "The directory of the metadata log and its snapshots. Not set: `metadata` in the first of `log.dirs`.",
+	}, {
+		Name: "varve.wal.bytes", Type: Long, Unit: Bytes, Default: "268435456", Valid: between(16<<20, 64<<30), Scope: NodeScope, Importance: Medium,
+		Since: sinceVarve,
+		Doc:   "The size of the write-ahead file that a log directory gets with its first append to a topic with `varve.durability=group`, and keeps. When half of it is in use, the logs that need it are synced in the background; when all of it is, appends wait for that. A changed size holds from the next start on.",
 	}, {
 		Name: "varve.tier.url", Type: String, Valid: tierURL, Scope: NodeScope, Importance: High, Since: sinceVarve,
 		Doc: "The object store that closed segments go to: `file:///dir`, `mem://name`, `s3://bucket/prefix?region=…`, `azblob://account/container/prefix` or `gs://bucket/prefix`; with `endpoint=…` another server than the cloud's. Credentials come from the provider's own chain, never from the URL. Not set: there is no tier.",

@@ -51,11 +51,14 @@ func otherValue(t *testing.T, s Setting) string {
 		"advertised.listeners":           "PLAINTEXT://example.com:1234",
 		"listener.security.protocol.map": "",
 		"varve.cluster.id":               "4L6g3nShT-eMCtK--X86sw",
+		"varve.log.dirs.lost":            "4L6g3nShT-eMCtK--X86sw",
 		"varve.admin.listener":           "localhost:1",
 		"varve.tier.url":                 "mem://x",
 		"varve.tier.delete.grace.ms":     "7",
 		"queued.max.request.bytes":       "104857601",
 		"group.max.session.timeout.ms":   "6000",
+		"varve.wal.bytes":                "16777216",
+		"varve.durability":               "group",
 		"varve.disk.throttle.percent":    "91",
 		"varve.disk.refuse.percent":      "96",
 		"match":                          "client_id=x",
@@ -107,7 +110,7 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 		t.Fatal("two views of the same settings differ")
 	}
 	for _, s := range table {
-		if s.Name == "listener.security.protocol.map" || s.Name == "varve.durability" {
+		if s.Name == "listener.security.protocol.map" {
 			continue // one more valid value needs a feature of a later version
 		}
 		value := otherValue(t, s)
@@ -128,8 +131,9 @@ var ours = map[string]string{
 	"node.id":  "Kafka has no default",
 	"log.dirs": "Kafka takes log.dir, which is below /tmp",
 
-	"offsets.topic.replication.factor": "3 needs three brokers",
-	"socket.receive.buffer.bytes":      "a fixed buffer keeps the kernel from growing it, and 100 KiB cost a quarter more CPU per produced byte",
+	"offsets.topic.replication.factor":         "3 needs three brokers",
+	"transaction.state.log.replication.factor": "3 needs three brokers",
+	"socket.receive.buffer.bytes":              "a fixed buffer keeps the kernel from growing it, and 100 KiB cost a quarter more CPU per produced byte",
 }
 
 // stricter are the ranges that Kafka checks elsewhere or not at all.

@@ -137,9 +137,9 @@ var topicSettings = []Setting{
 		Update: ClusterWide, Importance: Medium, Synonyms: []string{"compression.zstd.level"}, Since: "Kafka 3.8 (KIP-390)",
 		Doc: "The level when `compression.type` is zstd.",
 	}, {
-		Name: "varve.durability", Type: String, Default: "pagecache", Valid: durability, Scope: NodeScope | TopicScope, Update: ClusterWide,
+		Name: "varve.durability", Type: String, Default: "pagecache", Valid: oneOf("pagecache", "group"), Scope: NodeScope | TopicScope, Update: ClusterWide,
 		Importance: High, Synonyms: []string{"varve.durability"}, Since: sinceVarve,
-		Doc: "What an acknowledged record survives. `pagecache`: the death of the process; a power cut may take what the operating system has not written. `group` is kept for one sync to disk per group of requests before the acknowledgement; Varve " + Version + " refuses it.",
+		Doc: "What an acknowledged record survives. `pagecache`: the death of the process; a power cut may take what the operating system has not written. `group`: a power cut too. A record is acknowledged, shown to consumers and tiered when a sync of the log directory's write-ahead file has made it durable, one sync for all partitions of the directory that wait for it; see `varve.wal.bytes`.",
 	}, {
 		Name: "varve.produce.validation", Type: String, Default: "header", Valid: oneOf("header", "full"), Scope: NodeScope | TopicScope,
 		Update: ClusterWide, Importance: Medium, Synonyms: []string{"varve.produce.validation"}, Since: sinceVarve,

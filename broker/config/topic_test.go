@@ -38,7 +38,7 @@ func TestTopicValues(t *testing.T) {
 		{"retention.mss", "1", "Unknown topic config name: retention.mss; did you mean retention.ms?"},
 		{"log.segment.bytes", "1048576", "it is a setting of the broker; on a topic it is segment.bytes"},
 		{"varve.durability", "pagecache", ""},
-		{"varve.durability", "group", "Varve 0.1 has no group durability yet; use pagecache"},
+		{"varve.durability", "group", ""},
 		{"varve.durability", "raid", "String must be one of: pagecache, group"},
 	} {
 		err := ValidateTopic(map[string]string{c.name: c.value})

@@ -300,17 +300,6 @@ var (
 		return ""
 	}}
 
-	durability = Validator{"pagecache", func(v string) string {
-		switch v {
-		case "pagecache":
-			return ""
-		case "group":
-			return "Varve " + Version + " has no group durability yet; use pagecache, which survives the death of the process but not a power cut"
-		default:
-			return "String must be one of: pagecache, group"
-		}
-	}}
-
 	hostPort = Validator{"HOST:PORT", func(v string) string {
 		if v == "" {
 			return ""
@@ -331,6 +320,15 @@ var (
 		}
 		if _, err := kafka.ParseUUID(v); err != nil {
 			return "Expected 22 characters of URL-safe base64"
+		}
+		return ""
+	}}
+
+	directoryIDs = Validator{"directory ids, separated by commas", func(v string) string {
+		for _, id := range splitList(v) {
+			if _, err := kafka.ParseUUID(id); err != nil {
+				return "Expected directory ids, 22 characters of URL-safe base64 each"
+			}
 		}
 		return ""
 	}}

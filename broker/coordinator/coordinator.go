@@ -25,7 +25,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/replica"
 )
 
 // Record is a record of the internal topic; without a value it is a tombstone.
@@ -38,6 +40,10 @@ type Event func(nowMs int64) Step
 type Step struct {
 	// Records say what has changed. They are written in one batch.
 	Records []Record
+	// Txn makes the records part of a client's transaction. They are in a batch of their own.
+	Txn *Txn
+	// Marker ends a client's transaction in the log of the shard; there are no records beside it.
+	Marker *replica.Marker
 	// Divisible allows to spread the records over several batches where one is too small; a
 	// crash may then keep the first of them only.
 	Divisible bool
@@ -48,6 +54,14 @@ type Step struct {
 	Done func(nowMs int64, err error) Step
 	// Timers are set and stopped.
 	Timers []Timer
+}
+
+// Txn is a client's transaction that records belong to.
+type Txn struct {
+	ProducerID int64
+	Epoch      int16
+	// Verification is the log's, see replica.Verify; nil where the transaction is open there.
+	Verification *commitlog.Verification
 }
 
 // TimerKey names a timer of a shard; what the words mean is the machine's business.
@@ -71,6 +85,15 @@ type Machine interface {
 	Unloaded(err error) (replies []func())
 }
 
+// Transactional is a Machine whose records may belong to transactions of clients. One that is
+// not passes them over.
+type Transactional interface {
+	// ReplayTxn is Replay for a record of a transaction, which may be open still.
+	ReplayTxn(producerID int64, r Record) error
+	// ReplayMarker ends the transaction of a producer.
+	ReplayMarker(producerID int64, commit bool) error
+}
+
 // Log is the partition under a shard, led by this broker in one epoch: a replica.OwnLog.
 type Log interface {
 	// Bounds are the first offset and the end.
@@ -82,6 +105,12 @@ type Log interface {
 	MaxBatchBytes() int
 	// Append writes a batch at the end and returns the new end. Errors carry kafka codes.
 	Append(batch []byte) (end int64, err error)
+	// AppendVerified is Append for a batch of a client's transaction.
+	AppendVerified(batch []byte, v *commitlog.Verification) (end int64, err error)
+	// WriteMarker ends a client's transaction and returns the new end.
+	WriteMarker(m replica.Marker) (end int64, err error)
+	// Epoch is the leader epoch that the log is written in.
+	Epoch() int32
 	// WhenCommitted calls f once when the high watermark reaches end, or with the reason why
 	// this leader will not see that. True: it has already, and f is not called.
 	WhenCommitted(end int64, f func(error)) bool
@@ -91,8 +120,8 @@ type Log interface {
 type Options[M Machine] struct {
 	// Name is that of the machines' kind, in logs and metrics.
 	Name string
-	// New makes the empty machine of a shard. Its Maps are built on v.
-	New func(shard int32, v *Versions) M
+	// New makes the empty machine of a shard that is led in an epoch. Its Maps are built on v.
+	New func(shard, epoch int32, v *Versions) M
 	// CommitTimeout is how long an event waits for the high watermark.
 	CommitTimeout func() time.Duration
 	Now           func() time.Time

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/varve-io/varve/broker/batch"
+	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/replica"
 )
 
 // words is a machine that keeps a value for each key.
@@ -23,7 +25,7 @@ type words struct {
 	unloaded error
 }
 
-func newWords(_ int32, v *Versions) *words { return &words{m: NewMap[string, string](v)} }
+func newWords(_, _ int32, v *Versions) *words { return &words{m: NewMap[string, string](v)} }
 
 func (w *words) Replay(r Record) error {
 	switch {
@@ -110,6 +112,14 @@ func (l *fakeLog) Append(b []byte) (int64, error) {
 	l.end = h.LastOffset() + 1
 	return l.end, nil
 }
+
+func (l *fakeLog) AppendVerified(b []byte, _ *commitlog.Verification) (int64, error) {
+	return l.Append(b)
+}
+
+func (l *fakeLog) WriteMarker(m replica.Marker) (int64, error) { return l.Append(m.Batch(0)) }
+
+func (l *fakeLog) Epoch() int32 { return 0 }
 
 func (l *fakeLog) WhenCommitted(_ int64, f func(error)) bool {
 	l.Lock()

@@ -89,25 +89,44 @@ func (s *shard[M]) replay(b []byte, off int64) (next int64, records int, err err
 		if err := batch.CheckCRC(one); err != nil {
 			return next, records, fmt.Errorf("batch at offset %d: %w: %w", h.BaseOffset, err, kafka.ErrCorrupt)
 		}
-		if h.IsControl() {
-			continue
+		n, err := s.replayOne(one, &h)
+		if err != nil {
+			return next, records, err
 		}
-		if h.IsTransactional() {
-			s.r.o.Logger.Warn("coordinator: records of a transaction are passed over", "coordinator", s.r.o.Name,
-				"shard", s.index, "offset", h.BaseOffset, "records", h.Count)
-			continue
-		}
-		for rec, err := range batch.Records(one, batch.Limits{}) {
-			if err != nil {
-				return next, records, err
-			}
-			if err := s.machine.Replay(Record{rec.Key, rec.Value}); err != nil {
-				return next, records, fmt.Errorf("record at offset %d: %w", rec.Offset, err)
-			}
-			records++
-		}
+		records += n
 	}
 	return next, records, nil
+}
+
+// replayOne applies a batch.
+func (s *shard[M]) replayOne(b []byte, h *batch.Header) (records int, err error) {
+	txn, ok := any(s.machine).(Transactional)
+	if !ok && h.IsTransactional() {
+		s.r.o.Logger.Warn("coordinator: records of a transaction are passed over", "coordinator", s.r.o.Name,
+			"shard", s.index, "offset", h.BaseOffset, "records", h.Count)
+		return 0, nil
+	}
+	for rec, err := range batch.Records(b, batch.Limits{}) {
+		if err != nil {
+			return records, err
+		}
+		switch {
+		case h.IsControl():
+			kind, _, bad := batch.ParseControl(rec)
+			if err = bad; err == nil && h.IsTransactional() && (kind == batch.Commit || kind == batch.Abort) {
+				err = txn.ReplayMarker(h.ProducerID, kind == batch.Commit)
+			}
+		case h.IsTransactional():
+			err = txn.ReplayTxn(h.ProducerID, Record{rec.Key, rec.Value})
+		default:
+			err = s.machine.Replay(Record{rec.Key, rec.Value})
+		}
+		if err != nil {
+			return records, fmt.Errorf("record at offset %d: %w", rec.Offset, err)
+		}
+		records++
+	}
+	return records, nil
 }
 
 // awaitCommit waits until what was loaded is committed.

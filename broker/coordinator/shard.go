@@ -71,7 +71,7 @@ type flushed struct {
 
 func newShard[M Machine](r *Runtime[M], index int32, log Log) *shard[M] {
 	s := &shard[M]{r: r, index: index, log: log, gone: make(chan struct{}), timers: map[TimerKey]*time.Timer{}}
-	s.machine = r.o.New(index, &s.versions)
+	s.machine = r.o.New(index, log.Epoch(), &s.versions)
 	s.mu.running = true // until it is loaded
 	return s
 }
@@ -155,6 +155,8 @@ func (s *shard[M]) take(st Step, before int64) {
 		reply()
 	}
 	switch {
+	case st.Marker != nil, st.Txn != nil && len(st.Records) > 0:
+		s.writeAlone(st, before)
 	case len(st.Records) > 0:
 		s.write(st, before)
 	case st.Done == nil:
@@ -221,14 +223,45 @@ func (s *shard[M]) flush(upTo int64) error {
 		s.r.metrics.failures.WithLabelValues("append").Inc()
 		s.r.o.Logger.Warn("coordinator: records were not written, their changes are taken back",
 			"coordinator", s.r.o.Name, "shard", s.index, "records", open.batch.Count(), "error", err)
+	}
+	return s.appended(end, err, upTo, open.done)
+}
+
+// writeAlone writes what belongs to a client's transaction, which shares no batch. That the
+// log refuses it, as the transaction is over or its producer fenced, is the client's affair.
+func (s *shard[M]) writeAlone(st Step, before int64) {
+	if s.open.batch.Count() > 0 {
+		if err := s.flush(before); err != nil {
+			s.finish(st.Done, err)
+			return
+		}
+	}
+	var end int64
+	var err error
+	if st.Marker != nil {
+		end, err = s.log.WriteMarker(*st.Marker)
+	} else {
+		b := batch.Builder{ProducerID: st.Txn.ProducerID, ProducerEpoch: st.Txn.Epoch, BaseSequence: -1, Attributes: batch.Transactional}
+		now := s.nowMs()
+		for _, r := range st.Records {
+			b.Append(r.Key, r.Value, nil, now)
+		}
+		end, err = s.log.AppendVerified(b.Bytes(), st.Txn.Verification)
+	}
+	_ = s.appended(end, err, s.versions.position(), []func(int64, error) Step{st.Done}) // st.Done has been told
+}
+
+// appended ends an append, of a batch that tells of the changes up to a position.
+func (s *shard[M]) appended(end int64, err error, upTo int64, done []func(int64, error) Step) error {
+	if err != nil {
 		s.versions.rollback(s.written)
-		for _, done := range open.done {
-			s.finish(done, err)
+		for _, d := range done {
+			s.finish(d, err)
 		}
 		return err
 	}
 	s.written = upTo
-	f := &flushed{end: end, upTo: upTo, done: open.done}
+	f := &flushed{end: end, upTo: upTo, done: done}
 	s.waiting = append(s.waiting, f)
 	if s.log.WhenCommitted(end, func(err error) {
 		s.post(task{event: func(int64) Step { s.settle(end, err); return Step{} }}, false)

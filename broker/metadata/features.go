@@ -13,10 +13,15 @@ type Feature struct {
 // is all it takes for ApiVersions to tell of a feature and for UpdateFeatures to change it.
 var supported = [...]Feature{
 	{Name: GroupVersion, Min: 0, Max: 1, Default: 1},
+	{Name: TransactionVersion, Min: 0, Max: 2, Default: 2},
 }
 
 // GroupVersion is the feature that allows groups of the consumer protocol from level 1 on (KIP-848).
 const GroupVersion = "group.version"
+
+// TransactionVersion is the feature by which clients choose how they run transactions: 2 is that
+// of KIP-890. All of it is served at every level; the level only says what clients should use.
+const TransactionVersion = "transaction.version"
 
 // SupportedFeatures lists the features of Kafka that this program honours, by name.
 func SupportedFeatures() []Feature { return supported[:] }

@@ -22,6 +22,10 @@ const AllReplicas int16 = -1
 type AppendOptions struct {
 	Acks   int16
 	ZstdOK bool // the request's version allows zstd
+	// Verification is Verify's, for the first batch of a transaction.
+	Verification *commitlog.Verification
+	// coordinator: the batch is a coordinator's own.
+	coordinator bool
 }
 
 // AppendResult tells where a batch went.
@@ -39,8 +43,8 @@ type AppendResult struct {
 }
 
 // Append validates one produced batch and writes it at the end of the log. b is rewritten
-// in place and not kept. On return the bytes are in the page cache; with acks=-1 they may
-// be acknowledged when Wait has resolved.
+// in place and not kept. On return the bytes are in the page cache; with acks=-1, and with
+// acks=1 in group mode, they may be acknowledged when Wait has resolved.
 //
 // Errors are kafka errors, wrapped; *batch.Rejection names the records that are to blame.
 // A repeated batch of an idempotent producer is no error: it answers the first one's place.
@@ -73,23 +77,31 @@ func (p *Partition) appendLocked(b []byte, o AppendOptions, leaderEpoch int32) (
 	if err != nil {
 		return a, h, done, err
 	}
-	if h.IsTransactional() {
-		// No coordinator could end the transaction, and read_committed would stand still.
-		return a, h, done, fmt.Errorf("no transaction of producer %d includes %s: %w", h.ProducerID, p.tp, kafka.InvalidTxnState)
+	from := commitlog.Origin{Kind: commitlog.FromClient, Verification: o.Verification}
+	if o.coordinator {
+		from.Kind = commitlog.FromCoordinator
 	}
-	a, err = p.lead.log.Append(b, h, p.lead.epoch)
+	a, err = commitlog.AppendFrom(p.lead.log, b, h, p.lead.epoch, from)
 	if err != nil {
 		return a, h, done, storageError(err)
 	}
+	return a, h, appendedLocked(p, a, h), nil
+}
+
+// appendedLocked does what a batch in the log gives occasion to, and answers the batches that
+// it got acknowledged.
+func appendedLocked(p *Partition, a commitlog.Appended, h batch.Header) acked {
 	size := h.Size()
 	if a.Duplicate {
 		size = 0 // nothing was written
 	}
-	done = p.advanceLocked(size)
+	if p.lead.cfg.Durability == "group" {
+		size = 0 // it shows later, when it is durable
+	}
 	if a.Rolled && p.lead.remote != nil {
 		p.lead.remote.Wake() // a segment was closed: its upload need not wait for the interval
 	}
-	return a, h, done, nil
+	return p.advanceLocked(size)
 }
 
 // minInSyncLocked is how many in-sync replicas acks=-1 asks for: never more than there are
@@ -111,6 +123,8 @@ func rules(cfg *config.Topic, o AppendOptions, nowMs int64) batch.Rules {
 		Level:       level(cfg),
 		ZstdOK:      o.ZstdOK,
 		Full:        cfg.ProduceFull || cfg.CleanupCompact,
+
+		AllowControl: o.coordinator,
 	}
 }
 
@@ -142,8 +156,11 @@ func (p *Partition) placed(a commitlog.Appended, h batch.Header, acks int16) App
 	if a.Duplicate || h.IsLogAppendTime() {
 		res.AppendTimeMs = a.AppendTimeMs
 	}
-	if acks == AllReplicas {
+	switch acks {
+	case AllReplicas:
 		res.Wait = awaitLocked(p, a.LastOffset+1)
+	case 1:
+		res.Wait = awaitDurableLocked(p, a.LastOffset+1)
 	}
 	return res
 }
@@ -156,9 +173,28 @@ func awaitLocked(p *Partition, end int64) *Pending {
 	if end <= p.mu.highWatermark {
 		return nil
 	}
+	return park(p, &p.mu.pending, end)
+}
+
+// awaitDurableLocked is the wait until p's log is durable up to end, nil when it is: outside
+// group mode always. The caller holds p.lead.
+func awaitDurableLocked(p *Partition, end int64) *Pending {
+	if p.lead.cfg.Durability != "group" {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if end <= p.lead.log.Durable() { // who moves it up looks at the list with p.mu held
+		return nil
+	}
+	return park(p, &p.mu.staged, end)
+}
+
+// park puts a wait into a list that is ascending by end. p.mu is held.
+func park(p *Partition, list *[]*Pending, end int64) *Pending {
 	w := &Pending{p: p, end: end}
-	i := sort.Search(len(p.mu.pending), func(i int) bool { return p.mu.pending[i].end > end })
-	p.mu.pending = slices.Insert(p.mu.pending, i, w)
+	i := sort.Search(len(*list), func(i int) bool { return (*list)[i].end > end })
+	*list = slices.Insert(*list, i, w)
 	return w
 }
 
@@ -217,10 +253,9 @@ func (w *Pending) giveUp() {
 	w.resolve(kafka.RequestTimedOut)
 	w.p.mu.Lock()
 	defer w.p.mu.Unlock()
-	for i, other := range w.p.mu.pending {
-		if other == w {
-			w.p.mu.pending = append(w.p.mu.pending[:i], w.p.mu.pending[i+1:]...)
-			return
+	for _, list := range []*[]*Pending{&w.p.mu.pending, &w.p.mu.staged} {
+		if i := slices.Index(*list, w); i >= 0 {
+			*list = slices.Delete(*list, i, i+1)
 		}
 	}
 }

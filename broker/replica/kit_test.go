@@ -13,10 +13,12 @@ import (
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/commitlog/logdir"
+	"github.com/varve-io/varve/broker/commitlog/wal"
 	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/vfs"
+	"github.com/varve-io/varve/broker/vfs/errorfs"
 	"github.com/varve-io/varve/broker/vfs/memfs"
 	"github.com/varve-io/varve/tiered"
 	"github.com/varve-io/varve/tiered/manifest"
@@ -31,6 +33,7 @@ type kit struct {
 	fs    *memfs.FS
 	dirs  *logdir.Manager
 	nowMs int64
+	fate  errorfs.Inject // of what the log directories do on disk, nil for nothing
 }
 
 func newKit(t testing.TB) *kit {
@@ -81,7 +84,7 @@ func (k *kit) restart(between func(), topics ...*metadata.Topic) []*Partition {
 func (k *kit) openDirs() {
 	k.t.Helper()
 	dirs, err := logdir.Open(logdir.Options{
-		FS: k.fs, Dirs: []string{"/data"}, Marks: commitlog.Watermarks{EvictPercent: 85, ThrottlePercent: 90, RefusePercent: 95}, ClusterID: "c", NodeID: testNode, Now: k.now,
+		FS: errorfs.Wrap(k.fs, k.step), Dirs: []string{"/data"}, Marks: commitlog.Watermarks{EvictPercent: 85, ThrottlePercent: 90, RefusePercent: 95}, WALBytes: int64(wal.MinBytes), ClusterID: "c", NodeID: testNode, Now: k.now,
 		Logger: slog.New(slog.DiscardHandler), ProducerIDExpirationMs: 86_400_000, BootID: "boot",
 		Config: func(kafka.TopicPartition, kafka.UUID) commitlog.Config { return commitlog.DefaultConfig() },
 	})
@@ -89,6 +92,13 @@ func (k *kit) openDirs() {
 		k.t.Fatal(err)
 	}
 	k.dirs = dirs
+}
+
+func (k *kit) step(op errorfs.Op, name string) error {
+	if k.fate == nil {
+		return nil
+	}
+	return k.fate(op, name)
 }
 
 func (k *kit) now() time.Time { return time.UnixMilli(k.nowMs) }

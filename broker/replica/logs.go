@@ -70,23 +70,42 @@ func (m *Manager) removeOldTopic(tp kafka.TopicPartition, topicID kafka.UUID) er
 	return nil
 }
 
-// reportStrays names the logs whose topic the image does not have. They are kept: a topic
-// that is absent is no proof that it was deleted.
-func (m *Manager) reportStrays(img *metadata.Image) {
-	for _, log := range m.dirs.Logs() {
-		if img.TopicByID(log.TopicID()) == nil {
-			m.logger.Warn("a log belongs to no topic of this cluster; it is left alone",
-				"partition", log.TopicPartition().String(), "topicID", log.TopicID().String(), "dir", log.Dir())
-		}
+// settleStrays looks at the logs whose topic the image does not have: a crash may have come
+// between the record of a deletion and the deletion. The log of a topic that the image
+// names as deleted goes. Others are kept and named: a topic that is absent is no proof that
+// it was deleted.
+func (m *Manager) settleStrays(img *metadata.Image) {
+	deleted := map[kafka.UUID]bool{}
+	for t := range img.Purging() {
+		deleted[t.ID] = true
 	}
+	strays := 0
+	for _, log := range m.dirs.Logs() {
+		tp, id := log.TopicPartition(), log.TopicID()
+		if img.TopicByID(id) != nil {
+			continue
+		}
+		if deleted[id] {
+			m.logger.Info("delete the log of a topic that was deleted", "partition", tp.String(), "topicID", id.String())
+			if err := m.dirs.Delete(tp, id); err != nil {
+				m.logger.Error("could not delete the log of a topic that was deleted", "partition", tp.String(), "error", err)
+			}
+			continue
+		}
+		strays++
+		m.logger.Warn("a log belongs to no topic of this cluster; it is left alone. If the topic was deleted, stop the broker and run 'varve log drop'",
+			"partition", tp.String(), "topicID", id.String(), "dir", log.Dir())
+	}
+	m.strays.Store(int64(strays))
 }
 
-// dirFailed has the fetches that wait for partitions in a failed directory look again: they
-// are to hear of it. It is called with a log locked.
+// dirFailed answers the produces that wait for partitions in a failed directory, and has the
+// fetches look again: they are to hear of it. It is called with a log locked.
 func (m *Manager) dirFailed(d logdir.DirInfo) {
 	m.wakers.submit(func() {
 		for _, p := range m.all() {
 			if log := p.Log(); log != nil && log.Dir() == d.Path {
+				p.failPending(kafka.KafkaStorageError) // what is not durable now will not be
 				p.wakeAll()
 			}
 		}

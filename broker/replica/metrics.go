@@ -47,6 +47,14 @@ func newMetrics(m *Manager, reg prometheus.Registerer) *metrics {
 			Help: "Partitions whose log is offline, damaged or waits for its manifest: they refuse appends.",
 		}, func() float64 { return float64(m.offline()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "varve_replica_damaged_ranges",
+			Help: "Ranges of offsets whose local records are damaged and whose loss nobody has accepted; those that the object store holds are read from there.",
+		}, func() float64 { return float64(m.holes()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "varve_replica_stray_logs",
+			Help: "Logs found at the start that belong to no topic of the cluster; they are left alone.",
+		}, func() float64 { return float64(m.strays.Load()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "varve_replica_partitions",
 			Help: "Partitions that this broker holds a replica of.",
 		}, func() float64 { return float64(len(m.all())) }),

@@ -49,13 +49,28 @@ func (l *OwnLog) MaxBatchBytes() int { return int(l.p.Config().MaxMessageBytes) 
 
 // Append validates and writes a batch as Partition.Append does with acks=-1, and answers the
 // offset behind it.
-func (l *OwnLog) Append(b []byte) (end int64, err error) {
+func (l *OwnLog) Append(b []byte) (end int64, err error) { return l.AppendVerified(b, nil) }
+
+// AppendVerified is Append for what belongs to a client's transaction; v is Verify's.
+func (l *OwnLog) AppendVerified(b []byte, v *commitlog.Verification) (end int64, err error) {
 	l.p.lead.RLock()
-	a, _, acked, err := l.p.appendLocked(b, AppendOptions{Acks: AllReplicas, ZstdOK: true}, l.epoch)
+	a, _, acked, err := l.p.appendLocked(b, AppendOptions{Acks: AllReplicas, ZstdOK: true, Verification: v, coordinator: true}, l.epoch)
 	l.p.lead.RUnlock()
 	acked.resolve()
 	return a.LastOffset + 1, err
 }
+
+// WriteMarker ends a transaction in the partition and answers the offset behind the marker.
+func (l *OwnLog) WriteMarker(m Marker) (end int64, err error) {
+	l.p.lead.RLock()
+	a, acked, err := writeMarkerLocked(l.p, m, l.epoch)
+	l.p.lead.RUnlock()
+	acked.resolve()
+	return a.LastOffset + 1, err
+}
+
+// Epoch is the leader epoch that the log is written in.
+func (l *OwnLog) Epoch() int32 { return l.epoch }
 
 // WhenCommitted calls f once, when the high watermark has reached end or when it is clear
 // that it will not in this leader epoch; f must not block. True: it is there already, and f

@@ -36,6 +36,8 @@ type Partition struct {
 
 	// heal is healed, unhealed or healing.
 	heal atomic.Int32
+	// checking says that a segment is being checked for damage.
+	checking atomic.Bool
 
 	mu struct {
 		sync.Mutex
@@ -46,6 +48,8 @@ type Partition struct {
 		ends map[int32]int64
 		// pending is the acks=-1 batches above the high watermark, ascending by end.
 		pending []*Pending
+		// staged is the acks=1 batches of group mode that are not durable here yet, likewise.
+		staged []*Pending
 		// watchers is who waits for something to happen here: parked fetches, and members of
 		// fetch sessions.
 		watchers map[watcher]struct{}
@@ -168,6 +172,7 @@ func (p *Partition) openLocked(part *metadata.Partition, cfg *config.Topic) erro
 		p.m.logger.Error("a log came back with less than it had on disk; it takes no appends before that is settled", "partition", p.tp.String(), "dir", log.Dir(), "error", err)
 	}
 	p.lead.log, p.lead.room, p.lead.refused = log, p.m.dirs.Room(log.Dir()), nil
+	commitlog.OnDurable(log, p.advance)
 	p.mu.Lock()
 	p.mu.highWatermark = log.LocalStart()
 	p.mu.Unlock()
@@ -263,11 +268,15 @@ func (p *Partition) advance() {
 type acked struct {
 	batches []*Pending
 	err     error
+	durable []*Pending // those that wait for this broker only
 }
 
 func (a acked) resolve() {
 	for _, w := range a.batches {
 		w.resolve(a.err)
+	}
+	for _, w := range a.durable {
+		w.resolve(nil)
 	}
 }
 
@@ -279,25 +288,31 @@ func (p *Partition) advanceLocked(bytes int64) acked {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	old := p.mu.highWatermark
-	hw := committedEnd(old, p.m.nodeID, p.lead.log.Durable(), p.lead.isr, p.mu.ends)
+	old, durable := p.mu.highWatermark, p.lead.log.Durable()
+	hw := committedEnd(old, p.m.nodeID, durable, p.lead.isr, p.mu.ends)
 	p.mu.highWatermark = hw
 	// With followers the watermark moves by other steps than the appends: the sizes are
 	// not known, and a fetch that is woken looks for itself.
 	unsized := hw > old && (bytes == 0 || len(p.lead.isr) > 1)
 	p.notifyLocked(bytes, unsized)
-	n := 0
-	for n < len(p.mu.pending) && p.mu.pending[n].end <= hw {
-		n++
-	}
-	a := acked{batches: p.mu.pending[:n:n]}
+	a := acked{batches: reached(&p.mu.pending, hw), durable: reached(&p.mu.staged, durable)}
 	if len(p.lead.isr) < p.minInSyncLocked() {
 		a.err = kafka.NotEnoughReplicasAfterAppend
 	}
-	if p.mu.pending = p.mu.pending[n:]; len(p.mu.pending) == 0 {
-		p.mu.pending = nil
-	}
 	return a
+}
+
+// reached takes the batches that end at or below end off a list.
+func reached(list *[]*Pending, end int64) []*Pending {
+	n := 0
+	for n < len(*list) && (*list)[n].end <= end {
+		n++
+	}
+	out := (*list)[:n:n]
+	if *list = (*list)[n:]; len(*list) == 0 {
+		*list = nil
+	}
+	return out
 }
 
 // wakeAll makes every parked fetch of the partition look again.
@@ -307,11 +322,11 @@ func (p *Partition) wakeAll() {
 	p.notifyLocked(0, true)
 }
 
-// failPending answers the batches that wait for the in-sync set.
+// failPending answers the batches that wait for the in-sync set, or for a disk.
 func (p *Partition) failPending(err error) {
 	p.mu.Lock()
-	pending := p.mu.pending
-	p.mu.pending = nil
+	pending := slices.Concat(p.mu.pending, p.mu.staged)
+	p.mu.pending, p.mu.staged = nil, nil
 	p.mu.Unlock()
 	acked{batches: pending, err: err}.resolve()
 }

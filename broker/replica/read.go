@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/varve-io/varve/broker/commitlog"
@@ -24,6 +25,7 @@ type readOutcome struct {
 	asks  bool // the store has to be asked
 	store RemoteLog
 	log   *commitlog.Log
+	local error // why the local log does not have what it should have
 }
 
 // read reads the local log, or says that the object store has to be asked.
@@ -41,6 +43,12 @@ func (p *Partition) read(r readRequest) readOutcome {
 	switch {
 	case kafka.Code(err) == kafka.OffsetOutOfRange && r.fp.Offset < out.log.LocalStart():
 		out.askStore() // evicted since it was looked at
+	case errors.Is(err, kafka.ErrCorrupt):
+		p.m.damaged(p, out.log, r.fp.Offset, err)
+		if out.asks = out.store != nil; !out.asks {
+			out.res.Err = err
+		}
+		out.local = err // what clients get when the store does not have the range either
 	case err != nil:
 		out.res.Err = storageError(err)
 	default:

@@ -157,7 +157,8 @@ type want struct {
 	off      int64
 	maxBytes int64
 	minOne   bool
-	aborted  bool // read_committed: the aborted transactions are wanted too
+	aborted  bool  // read_committed: the aborted transactions are wanted too
+	local    error // the damage for which the local log cannot answer, nil = it does not reach down
 }
 
 // flight is a remote read that is under way. Of reads of one offset only one asks the
@@ -226,6 +227,9 @@ func (w want) read(ctx context.Context) FetchResult {
 		}
 	}
 	if v.Segments == 0 || w.off < v.Start || w.off >= v.Next {
+		if w.local != nil {
+			return FetchResult{Err: w.local}
+		}
 		return FetchResult{Err: kafka.OffsetOutOfRange}
 	}
 	r, err := w.remote.Read(ctx, w.off, w.maxBytes, w.minOne)

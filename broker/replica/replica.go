@@ -25,6 +25,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -74,7 +75,8 @@ type Manager struct {
 	remote *pool
 	disk   *pool
 
-	applied bool // Apply was called
+	applied bool         // Apply was called
+	strays  atomic.Int64 // logs found at the start that belong to no topic
 
 	// ctx ends with Close, and with it all work on the object store.
 	ctx    context.Context
@@ -213,7 +215,7 @@ func (m *Manager) Held() iter.Seq[*Partition] {
 func (m *Manager) Apply(img *metadata.Image, d *metadata.Delta) error {
 	if !m.applied {
 		m.applied = true
-		m.reportStrays(img)
+		m.settleStrays(img)
 	}
 	var errs []error
 	for _, t := range d.Deleted {

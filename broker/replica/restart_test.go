@@ -170,3 +170,28 @@ func TestPartitionsOfAnImage(t *testing.T) {
 		}
 	}
 }
+
+// TestStraysOfDeletedTopics: at a start, the log of a topic that the image names as deleted
+// goes; one of which the image knows nothing stays and is counted.
+func TestStraysOfDeletedTopics(t *testing.T) {
+	k := newKit(t)
+	deleted, unknown := newTopic("deleted"), newTopic("unknown")
+	k.produce(k.create(deleted), 3)
+	k.produce(k.create(unknown), 3)
+	k.restart(nil)
+	img, d, err := new(metadata.Image).Apply(1, []metadata.Record{
+		metadata.ClusterRecord{ClusterID: "c"}, metadata.PurgeRecord{TopicID: deleted.ID, Name: "deleted"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Apply(img, d); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := k.dirs.Log(kafka.TopicPartition{Topic: "deleted"}, deleted.ID); ok {
+		t.Error("the deleted topic's log is still there")
+	}
+	if l, ok := k.dirs.Log(kafka.TopicPartition{Topic: "unknown"}, unknown.ID); !ok || l.End() != 3 || k.strays.Load() != 1 {
+		t.Errorf("a log of which nothing is known: found %v, %d strays", ok, k.strays.Load())
+	}
+}

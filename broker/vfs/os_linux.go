@@ -25,3 +25,8 @@ func lock(f *os.File) error {
 	}
 	return err
 }
+
+// openDirect implements directOpener.
+func (o osFS) openDirect(name string, flag int) (File, error) {
+	return o.OpenFile(name, flag|unix.O_DIRECT, 0)
+}

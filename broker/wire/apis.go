@@ -23,6 +23,11 @@ const (
 	KeyDeleteRecords               int16 = 21
 	KeyInitProducerID              int16 = 22
 	KeyOffsetForLeaderEpoch        int16 = 23
+	KeyAddPartitionsToTxn          int16 = 24
+	KeyAddOffsetsToTxn             int16 = 25
+	KeyEndTxn                      int16 = 26
+	KeyWriteTxnMarkers             int16 = 27
+	KeyTxnOffsetCommit             int16 = 28
 	KeyDescribeConfigs             int16 = 32
 	KeyAlterConfigs                int16 = 33
 	KeyDescribeLogDirs             int16 = 35
@@ -38,6 +43,8 @@ const (
 	KeyDescribeCluster             int16 = 60
 	KeyDescribeProducers           int16 = 61
 	KeyUnregisterBroker            int16 = 64
+	KeyDescribeTransactions        int16 = 65
+	KeyListTransactions            int16 = 66
 	KeyConsumerGroupHeartbeat      int16 = 68
 	KeyConsumerGroupDescribe       int16 = 69
 	KeyGetTelemetrySubscriptions   int16 = 71
@@ -67,6 +74,11 @@ var apis = [...]API{
 	{Key: KeyDeleteRecords, Name: "DeleteRecords", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 2},
 	{Key: KeyInitProducerID, Name: "InitProducerID", MinVersion: 0, MaxVersion: 5, AdvertisedMin: 0, FlexibleFrom: 2},
 	{Key: KeyOffsetForLeaderEpoch, Name: "OffsetForLeaderEpoch", MinVersion: 2, MaxVersion: 4, AdvertisedMin: 2, FlexibleFrom: 4},
+	{Key: KeyAddPartitionsToTxn, Name: "AddPartitionsToTxn", MinVersion: 0, MaxVersion: 5, AdvertisedMin: 0, FlexibleFrom: 3},
+	{Key: KeyAddOffsetsToTxn, Name: "AddOffsetsToTxn", MinVersion: 0, MaxVersion: 4, AdvertisedMin: 0, FlexibleFrom: 3},
+	{Key: KeyEndTxn, Name: "EndTxn", MinVersion: 0, MaxVersion: 5, AdvertisedMin: 0, FlexibleFrom: 3},
+	{Key: KeyWriteTxnMarkers, Name: "WriteTxnMarkers", MinVersion: 1, MaxVersion: 2, AdvertisedMin: 1, FlexibleFrom: 1},
+	{Key: KeyTxnOffsetCommit, Name: "TxnOffsetCommit", MinVersion: 0, MaxVersion: 6, AdvertisedMin: 0, FlexibleFrom: 3},
 	{Key: KeyDescribeConfigs, Name: "DescribeConfigs", MinVersion: 1, MaxVersion: 4, AdvertisedMin: 1, FlexibleFrom: 4},
 	{Key: KeyAlterConfigs, Name: "AlterConfigs", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 2},
 	{Key: KeyDescribeLogDirs, Name: "DescribeLogDirs", MinVersion: 1, MaxVersion: 5, AdvertisedMin: 1, FlexibleFrom: 2},
@@ -82,6 +94,8 @@ var apis = [...]API{
 	{Key: KeyDescribeCluster, Name: "DescribeCluster", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyDescribeProducers, Name: "DescribeProducers", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyUnregisterBroker, Name: "UnregisterBroker", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
+	{Key: KeyDescribeTransactions, Name: "DescribeTransactions", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
+	{Key: KeyListTransactions, Name: "ListTransactions", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyConsumerGroupHeartbeat, Name: "ConsumerGroupHeartbeat", MinVersion: 0, MaxVersion: 1, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyConsumerGroupDescribe, Name: "ConsumerGroupDescribe", MinVersion: 0, MaxVersion: 1, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyGetTelemetrySubscriptions, Name: "GetTelemetrySubscriptions", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
@@ -131,6 +145,16 @@ func NewRequest(key int16) Message {
 		return new(InitProducerIDRequest)
 	case KeyOffsetForLeaderEpoch:
 		return new(OffsetForLeaderEpochRequest)
+	case KeyAddPartitionsToTxn:
+		return new(AddPartitionsToTxnRequest)
+	case KeyAddOffsetsToTxn:
+		return new(AddOffsetsToTxnRequest)
+	case KeyEndTxn:
+		return new(EndTxnRequest)
+	case KeyWriteTxnMarkers:
+		return new(WriteTxnMarkersRequest)
+	case KeyTxnOffsetCommit:
+		return new(TxnOffsetCommitRequest)
 	case KeyDescribeConfigs:
 		return new(DescribeConfigsRequest)
 	case KeyAlterConfigs:
@@ -161,6 +185,10 @@ func NewRequest(key int16) Message {
 		return new(DescribeProducersRequest)
 	case KeyUnregisterBroker:
 		return new(UnregisterBrokerRequest)
+	case KeyDescribeTransactions:
+		return new(DescribeTransactionsRequest)
+	case KeyListTransactions:
+		return new(ListTransactionsRequest)
 	case KeyConsumerGroupHeartbeat:
 		return new(ConsumerGroupHeartbeatRequest)
 	case KeyConsumerGroupDescribe:
@@ -218,6 +246,16 @@ func NewResponse(key int16) Message {
 		return new(InitProducerIDResponse)
 	case KeyOffsetForLeaderEpoch:
 		return new(OffsetForLeaderEpochResponse)
+	case KeyAddPartitionsToTxn:
+		return new(AddPartitionsToTxnResponse)
+	case KeyAddOffsetsToTxn:
+		return new(AddOffsetsToTxnResponse)
+	case KeyEndTxn:
+		return new(EndTxnResponse)
+	case KeyWriteTxnMarkers:
+		return new(WriteTxnMarkersResponse)
+	case KeyTxnOffsetCommit:
+		return new(TxnOffsetCommitResponse)
 	case KeyDescribeConfigs:
 		return new(DescribeConfigsResponse)
 	case KeyAlterConfigs:
@@ -248,6 +286,10 @@ func NewResponse(key int16) Message {
 		return new(DescribeProducersResponse)
 	case KeyUnregisterBroker:
 		return new(UnregisterBrokerResponse)
+	case KeyDescribeTransactions:
+		return new(DescribeTransactionsResponse)
+	case KeyListTransactions:
+		return new(ListTransactionsResponse)
 	case KeyConsumerGroupHeartbeat:
 		return new(ConsumerGroupHeartbeatResponse)
 	case KeyConsumerGroupDescribe:

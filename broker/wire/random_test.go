@@ -158,7 +158,7 @@ func clearTags(v reflect.Value) {
 // names maps the names of kmsg's fields to the protocol's, where they differ.
 var names = map[string][]string{
 	"ThrottleMillis":           {"ThrottleTimeMs"},
-	"TimeoutMillis":            {"TimeoutMs"},
+	"TimeoutMillis":            {"TimeoutMs", "TransactionTimeoutMs"},
 	"MaxWaitMillis":            {"MaxWaitMs"},
 	"TransactionTimeoutMillis": {"TransactionTimeoutMs"},
 	"TransactionID":            {"TransactionalID"},
@@ -181,12 +181,12 @@ var names = map[string][]string{
 	"ProtocolMetadata":         {"Metadata", "MemberMetadata"},
 	"GroupAssignment":          {"Assignments"},
 	"MemberAssignment":         {"MemberAssignment", "Assignment"},
-	"State":                    {"GroupState"},
+	"State":                    {"GroupState", "TransactionState", "TransactionStatus"},
 	"Groups":                   {"Groups", "GroupsNames", "GroupIDs", "Results"},
-	"Topics":                   {"Topics", "TopicData", "Responses", "TopicPartitions", "ReplicaElectionResults", "Results"},
+	"Topics":                   {"Topics", "TopicData", "Responses", "TopicPartitions", "ReplicaElectionResults", "Results", "ResultsByTopic", "TopicResults", "TransactionPartitions"},
 	"ForgottenTopics":          {"ForgottenTopicsData"},
 	"Partition":                {"Partition", "PartitionIndex", "Index", "PartitionID"},
-	"Partitions":               {"Partitions", "PartitionData", "PartitionResponses", "PartitionIndexes", "PartitionResult"},
+	"Partitions":               {"Partitions", "PartitionData", "PartitionResponses", "PartitionIndexes", "PartitionResult", "PartitionIDs", "ResultsByPartition"},
 	"ID":                       {"ReplicaID"},
 	"Epoch":                    {"Epoch", "ReplicaEpoch", "GroupEpoch"},
 	"Rack":                     {"Rack", "RackID"},
@@ -214,6 +214,13 @@ var names = map[string][]string{
 	"Assignment":               {"Assignment", "Assignments"},
 	"Op":                       {"ConfigOperation"},
 	"PushIntervalMillis":       {"PushIntervalMs"},
+	"Commit":                   {"Committed"},
+	"ErrorCode":                {"ErrorCode", "PartitionErrorCode"},
+	"Committed":                {"TransactionResult"},
+	"StartTimestamp":           {"TransactionStartTimeMs", "TransactionStartTimestampMs"},
+	"LastUpdateTimestamp":      {"TransactionLastUpdateTimestampMs"},
+	"DurationFilterMillis":     {"DurationFilter"},
+	"Transactions":             {"Transactions", "ResultsByTransaction"},
 }
 
 // notOurs are kmsg's fields that no version in the table has, and its own book-keeping.

@@ -37,6 +37,10 @@ var storedRecords = []stored{
 		func(v int16) storedOracle { return &kmsg.GroupMetadataKey{Version: v} }},
 	{"GroupMetadataValue", 0, 4, func() wire.Message { return new(wire.GroupMetadataValue) },
 		func(v int16) storedOracle { return &kmsg.GroupMetadataValue{Version: v} }},
+	{"TransactionLogKey", 0, 0, func() wire.Message { return new(wire.TransactionLogKey) },
+		func(v int16) storedOracle { return &kmsg.TxnMetadataKey{Version: v} }},
+	{"TransactionLogValue", 0, 1, func() wire.Message { return new(wire.TransactionLogValue) },
+		func(v int16) storedOracle { return &kmsg.TxnMetadataValue{Version: v} }},
 }
 
 // What kmsg stores, ours reads and writes again byte for byte, at every version.

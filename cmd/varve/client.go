@@ -108,6 +108,8 @@ func explain(what string, err error, message string) error {
 		next = "it has members: stop its consumers first, see them with 'varve group describe'"
 	case errors.Is(err, kerr.PolicyViolation) && message == "":
 		next = "its cleanup.policy has no delete"
+	case errors.Is(err, kerr.TransactionalIDNotFound):
+		next = "list the transactional ids with 'varve txn list'"
 	case errors.Is(err, kerr.InvalidReplicationFactor):
 		next = "there are fewer brokers than replicas; use --replication-factor 1"
 	}

@@ -9,8 +9,8 @@ import (
 )
 
 func logCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "log", Short: "See the brokers' log directories"}
-	cmd.AddCommand(logDirsCommand())
+	cmd := &cobra.Command{Use: "log", Short: "See the brokers' log directories; read, check and mend the files in them"}
+	cmd.AddCommand(logDirsCommand(), logDumpCommand(), logVerifyCommand(), logRepairCommand(), logImportCommand(), logDropCommand())
 	return cmd
 }
 

@@ -16,6 +16,8 @@ type clientLoad struct {
 	id, name   string
 	partitions int32
 	idempotent bool
+	// configs of the topic, by peer.
+	configs map[string]map[string]string
 }
 
 // clientSample is one measurement: of the broker, and of the client beside it.
@@ -56,7 +58,7 @@ func (l clientLoad) run(s *session) ([]result, error) {
 }
 
 func (l clientLoad) sample(o options, p *peer) (clientSample, error) {
-	topic, remove, err := newTopic(p.addr, l.partitions, nil)
+	topic, remove, err := newTopic(p.addr, l.partitions, l.configs[p.name])
 	if err != nil {
 		return clientSample{}, err
 	}

@@ -23,6 +23,7 @@ var sections = []section{
 		"Varve ÷ Kafka MB/s", "Varve ÷ Kafka CPU", "A/A"}},
 	{"latency", []string{"open loop, 1 KiB records", "Varve p50 · p99 · p99.9, ms", "Kafka p50 · p99 · p99.9, ms",
 		"Varve ÷ Kafka p50", "Varve ÷ Kafka p99", "A/A p50"}},
+	{"transactions", []string{"10 partitions, 20 MB/s, a commit every 100 ms", "broker CPU-s/GB, with", "without", "with ÷ without", "A/A"}},
 }
 
 // row is one line of the report. Its id begins with the workload's letter and number.
@@ -57,10 +58,11 @@ func rows() []row {
 		list = append(list, row{w.id, "throughput", quick, w.run})
 	}
 	for _, c := range []clientLoad{
-		{"P4-1p", "produce, 1 partition, not idempotent", 1, false},
-		{"P5-1p", "produce, 1 partition, idempotent", 1, true},
-		{"P4-16p", "produce, 16 partitions, not idempotent", 16, false},
-		{"P5-16p", "produce, 16 partitions, idempotent", 16, true},
+		{"P4-1p", "produce, 1 partition, not idempotent", 1, false, nil},
+		{"P5-1p", "produce, 1 partition, idempotent", 1, true, nil},
+		{"P4-16p", "produce, 16 partitions, not idempotent", 16, false, nil},
+		{"P5-16p", "produce, 16 partitions, idempotent", 16, true, nil},
+		{"L2-max", "produce, 64 partitions, every batch durable", 64, true, durable},
 	} {
 		list = append(list, row{c.id, "client", false, c.run})
 	}
@@ -68,11 +70,16 @@ func rows() []row {
 		{id: "L1-100", name: "produce to fetch, 100/s", rate: 100, partitions: 1, connections: 1},
 		{id: "L1-1000", name: "produce to fetch, 1,000/s", rate: 1000, partitions: 1, connections: 1},
 		{id: "L1-10000", name: "produce to fetch, 10,000/s", rate: 10000, partitions: 1, connections: 1},
+		{id: "L2-1p", name: "durable acknowledgement, 1,000/s, 1 partition", rate: 1000, partitions: 1, connections: 1, acks: true, configs: durable},
+		{id: "L2-64p", name: "durable acknowledgement, 1,000/s, 64 partitions", rate: 1000, partitions: 64, connections: 16, acks: true, configs: durable},
 	} {
-		list = append(list, row{l.id, "latency", l.rate == 1000, l.run})
+		list = append(list, row{l.id, "latency", l.id == "L1-1000", l.run})
 	}
-	return list
+	return append(list, row{"P5-txn", "transactions", false, transactions})
 }
+
+// durable is what each broker calls an acknowledgement that waits for the disk.
+var durable = map[string]map[string]string{"varve": {"varve.durability": "group"}, "kafka": {"flush.messages": "1"}}
 
 // chosen is the rows that a list of beginnings names.
 func chosen(names string) ([]row, error) {

@@ -20,6 +20,7 @@ import (
 
 // history is one simulated cluster: a store that stays, a disk and processes that do not.
 type history struct {
+	set     []string // settings beyond those of every start
 	t       *testing.T
 	rng     *rand.Rand
 	store   *mem.Bucket
@@ -27,7 +28,8 @@ type history struct {
 	disk    *memfs.FS
 	l       *life
 	cluster string
-	synced  bool // flush.messages=1: nothing acknowledged is ever lost
+	synced  bool // nothing acknowledged is ever lost: flush.messages=1, or group durability
+	group   bool
 	parts   []*flat
 	pids    map[int64]bool
 	lives   int
@@ -54,7 +56,7 @@ func TestHistories(t *testing.T) {
 func play(t *testing.T, s uint64) {
 	h := &history{t: t, rng: rand.New(rand.NewPCG(s, 2)), store: mem.New(), disk: memfs.New(), pids: map[int64]bool{}}
 	h.faulty = fault.Wrap(h.store)
-	h.synced = h.rng.IntN(4) == 0
+	h.synced, h.group = h.rng.IntN(2) == 0, h.rng.IntN(2) == 0
 	h.begin(0)
 	h.cluster = h.l.node.ClusterID()
 	for i := range 1 + h.rng.IntN(2) {
@@ -160,7 +162,7 @@ func (h *history) begin(steps int64) {
 	if steps > 0 {
 		h.l.arm(h.rng, steps)
 	}
-	if err := h.l.start(h.faulty, "log.flush.offset.checkpoint.interval.ms=1000"); err != nil && !h.l.isDark() {
+	if err := h.l.start(h.faulty, append([]string{"log.flush.offset.checkpoint.interval.ms=1000", "varve.wal.bytes=16777216"}, h.set...)...); err != nil && !h.l.isDark() {
 		h.t.Fatalf("start: %v", err)
 	}
 }
@@ -177,13 +179,17 @@ func (h *history) create(name string) {
 // createWith is create with retention.bytes and local.retention.bytes.
 func (h *history) createWith(name, retention, local string) {
 	flush := "9223372036854775807"
-	if h.synced {
+	durability := "pagecache"
+	switch {
+	case h.synced && h.group:
+		durability = "group"
+	case h.synced:
 		flush = "1"
 	}
 	configs := map[string]string{
 		"remote.storage.enable": "true", "retention.bytes": retention, "retention.ms": "-1", "local.retention.bytes": local, "local.retention.ms": "-2",
 		"segment.index.bytes": fmt.Sprint(8 * (2 + h.rng.IntN(12))), "index.interval.bytes": "1", "segment.ms": fmt.Sprint(200 + h.rng.IntN(5000)),
-		"file.delete.delay.ms": "0", "varve.tier.delete.grace.ms": "300", "flush.messages": flush,
+		"file.delete.delay.ms": "0", "varve.tier.delete.grace.ms": "300", "flush.messages": flush, "varve.durability": durability,
 	}
 	req := kmsg.NewPtrCreateTopicsRequest()
 	topic := kmsg.NewCreateTopicsRequestTopic()

@@ -98,7 +98,7 @@ func TestLostPartitionFiles(t *testing.T) {
 }
 
 // TestLostDisk: an empty directory in place of a known one is refused and left alone, with
-// the next step; a directory of that identity brings back what the store holds.
+// the next step; varve.log.dirs.lost gives it the lost one's place, and what the store holds is back.
 func TestLostDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, f := scene(t)
@@ -121,7 +121,7 @@ func TestLostDisk(t *testing.T) {
 				id = v
 			}
 		}
-		for _, want := range []string{"/node/logs", id, "mount the disk", "meta.properties", h.cluster} {
+		for _, want := range []string{"/node/logs", id, "mount the disk", "varve.log.dirs.lost=" + id} {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Fatalf("start on an empty disk: %v; it does not name %q", err, want)
 			}
@@ -129,9 +129,7 @@ func TestLostDisk(t *testing.T) {
 		if left, err := h.disk.ReadDir("/node/logs"); err != nil || len(left) > 0 {
 			t.Fatalf("the refused directory holds %v, %v", left, err)
 		}
-		if err := vfs.WriteFileAtomic(h.disk, "/node/logs/meta.properties", identity); err != nil {
-			t.Fatal(err)
-		}
+		h.set = []string{"varve.log.dirs.lost=" + id}
 		h.begin(0)
 		f.reconcile(h.l, true)
 		if f.end != f.heldNext {
@@ -221,8 +219,8 @@ func used(t *testing.T, disk *memfs.FS) int64 {
 }
 
 // TestFlippedBit: a bit in the middle of a closed local segment has changed. After a crash the
-// partition says which file and where, is offline, and the file stays as it is; once the bit
-// is right again, everything is there, also what the store never had.
+// log says which file and where, and the file is set aside as it was. The partition goes on:
+// what is damaged is read from the store, what the store never had is where it was.
 func TestFlippedBit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, f := scene(t)
@@ -239,21 +237,29 @@ func TestFlippedBit(t *testing.T) {
 		const name = "/node/logs/local-0/00000000000000000000.log"
 		hurt := flip(t, h.disk, name)
 		h.begin(0)
-		if code := h.appendOnce(g, 10); code != kafka.KafkaStorageError {
-			t.Errorf("append to a damaged log: %v", code)
-		}
-		f.reconcile(h.l, false) // the other partition does not suffer
-		_ = h.l.cl.nc.Close()
-		if err := h.l.node.Stop(t.Context()); !errors.Is(err, kafka.ErrCorrupt) {
-			t.Errorf("the stop does not tell of the damage: %v", err)
-		}
+		f.reconcile(h.l, false)
+		g.reconcile(h.l, false)
 		if said := h.l.logs.String(); !strings.Contains(said, name) || !strings.Contains(said, "damaged at byte ") || !strings.Contains(said, "offset ") {
 			t.Errorf("the log does not say where the damage is: %s", said)
 		}
-		if now, err := vfs.ReadFile(h.disk, name); err != nil || string(now) != hurt {
-			t.Errorf("the damaged file was changed, %v", err)
+		aside := ""
+		entries, err := h.disk.ReadDir("/node/logs/local-0")
+		if err != nil {
+			t.Fatal(err)
 		}
-		flip(t, h.disk, name)
+		for _, e := range entries {
+			if strings.Contains(e.Name(), ".log.quarantine-") {
+				b, err := vfs.ReadFile(h.disk, "/node/logs/local-0/"+e.Name())
+				if err != nil {
+					t.Fatal(err)
+				}
+				aside = string(b)
+			}
+		}
+		if aside != hurt {
+			t.Error("the damaged file is not kept as it was")
+		}
+		h.disk = h.l.end()
 		h.begin(0)
 		g.reconcile(h.l, false)
 		f.reconcile(h.l, false)

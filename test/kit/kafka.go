@@ -24,51 +24,83 @@ log.dirs=%[3]s
 offsets.topic.replication.factor=1
 `
 
+// Kafka is an Apache Kafka that can be stopped and started again on its data.
+type Kafka struct {
+	Addr string // of its listener, HOST:PORT
+	Dir  string // its log directory
+
+	t      *testing.T
+	props  string // its server.properties
+	out    *os.File
+	cmd    *exec.Cmd
+	exited chan struct{}
+}
+
 // StartKafka runs Apache Kafka from its published jars for the length of the test: one
 // node that is broker and controller, with a small heap and stock settings; extra are
 // further lines of its server.properties. It returns the address of its listener.
 func StartKafka(t *testing.T, extra ...string) string {
 	t.Helper()
-	dir, addr, controller := t.TempDir(), freeAddr(t), freeAddr(t)
-	props := fmt.Sprintf(kafkaProperties, addr, controller, filepath.Join(dir, "data"))
+	return NewKafka(t, extra...).Addr
+}
+
+// NewKafka is StartKafka for tests that need more of it than its address.
+func NewKafka(t *testing.T, extra ...string) *Kafka {
+	t.Helper()
+	dir, controller := t.TempDir(), freeAddr(t)
+	k := &Kafka{t: t, Addr: freeAddr(t), Dir: filepath.Join(dir, "data"), props: filepath.Join(dir, "server.properties")}
+	props := fmt.Sprintf(kafkaProperties, k.Addr, controller, k.Dir)
 	for _, line := range extra {
 		props += line + "\n"
 	}
-	file := filepath.Join(dir, "server.properties")
-	if err := os.WriteFile(file, []byte(props), 0o600); err != nil {
+	if err := os.WriteFile(k.props, []byte(props), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	id := base64.RawURLEncoding.EncodeToString([]byte("varve-judge-0001"))
-	Run(t, nil, "java", append(JavaArgs(t, "kafka.tools.StorageTool"), "format", "-t", id, "-c", file)...)
-
-	log, err := os.Create(filepath.Join(dir, "kafka.out"))
-	if err != nil {
+	Run(t, nil, "java", append(JavaArgs(t, "kafka.tools.StorageTool"), "format", "-t", id, "-c", k.props)...)
+	var err error
+	if k.out, err = os.Create(filepath.Join(dir, "kafka.out")); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("java", append(JavaArgs(t, "kafka.Kafka"), file)...)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(exited) }()
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGKILL) // nobody needs its data
-		<-exited
-		if out, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
+		_ = k.cmd.Process.Signal(syscall.SIGKILL) // nobody needs its data
+		<-k.exited
+		if out, err := os.ReadFile(k.out.Name()); t.Failed() && err == nil {
 			t.Logf("Kafka's log ends with:\n%s", tail(string(out), 20))
 		}
-		log.Close()
+		k.out.Close()
 	})
-	Eventually(t, time.Minute, "Kafka answers", func() error {
+	k.Start()
+	return k
+}
+
+// Start runs the process and waits until it answers; after a Stop it is a restart.
+func (k *Kafka) Start() {
+	k.t.Helper()
+	cmd := exec.Command("java", append(JavaArgs(k.t, "kafka.Kafka"), k.props)...)
+	cmd.Stdout, cmd.Stderr = k.out, k.out
+	if err := cmd.Start(); err != nil {
+		k.t.Fatal(err)
+	}
+	k.cmd, k.exited = cmd, make(chan struct{})
+	go func(exited chan struct{}) { _ = cmd.Wait(); close(exited) }(k.exited)
+	Eventually(k.t, time.Minute, "Kafka answers", func() error {
 		select {
-		case <-exited:
-			t.Fatal("Kafka ended before it was ready")
+		case <-k.exited:
+			k.t.Fatal("Kafka ended before it was ready")
 		default:
 		}
-		return answers(addr)
+		return answers(k.Addr)
 	})
-	return addr
+}
+
+// Stop ends Kafka in order.
+func (k *Kafka) Stop() {
+	k.t.Helper()
+	if err := k.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		k.t.Fatal(err)
+	}
+	<-k.exited
 }
 
 // answers asks ApiVersions v0: a port that is open proves nothing.

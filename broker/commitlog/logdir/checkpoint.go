@@ -8,11 +8,13 @@ import (
 
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/vfs"
 )
 
 // Names of our own files in a log dir; format page docs/formats/log-dir-checkpoint.md.
 const (
-	checkpointName = "varve-log-dir-checkpoint"
+	// CheckpointName is the file in which a log dir keeps what it knows of its partitions.
+	CheckpointName = "varve-log-dir-checkpoint"
 	cleanName      = "varve-clean-shutdown"
 )
 
@@ -42,6 +44,36 @@ type checkpoint struct {
 type checkpointEntry struct {
 	commitlog.State
 	closed bool // closed in order, with this state
+}
+
+// Entry is what a checkpoint says of a partition, for people to read.
+type Entry struct {
+	commitlog.State
+	Closed bool // closed in order, with this state
+}
+
+// String is the entry as a line of text.
+func (e Entry) String() string {
+	return fmt.Sprintf("%s topicID %s recoveryPoint %d logStart %d localStart %d highestRemote %d end %d epoch %d suspect %v damaged %v closed %v",
+		e.TP, e.TopicID, e.RecoveryPoint, e.LogStart, e.LocalStart, e.HighestRemote, e.End, e.LatestEpoch, e.Suspect, e.Damaged, e.Closed)
+}
+
+// ReadCheckpoint reads a checkpoint file, a broker's that is running too. Errors wrap
+// kafka.ErrCorrupt.
+func ReadCheckpoint(fsys vfs.FS, path string) ([]Entry, error) {
+	b, err := vfs.ReadFile(fsys, path)
+	if err != nil {
+		return nil, err
+	}
+	c, err := parseCheckpoint(b)
+	if err != nil {
+		return nil, err
+	}
+	var out []Entry
+	for _, e := range c.entries {
+		out = append(out, Entry{e.State, e.closed})
+	}
+	return out, nil
 }
 
 // append encodes the checkpoint; integers are big-endian.
@@ -91,13 +123,13 @@ func parseCheckpoint(b []byte) (*checkpoint, error) {
 	r := reader{b: b}
 	magic, version := string(r.take(4)), r.u16()
 	if r.short || magic != checkpointMagic {
-		return nil, fmt.Errorf("%s: no magic: %w", checkpointName, kafka.ErrCorrupt)
+		return nil, fmt.Errorf("%s: no magic: %w", CheckpointName, kafka.ErrCorrupt)
 	}
 	if len(b) < 12 || crc32.Checksum(b[:len(b)-4], castagnoli) != binary.BigEndian.Uint32(b[len(b)-4:]) {
-		return nil, fmt.Errorf("%s fails its CRC: %w", checkpointName, kafka.ErrCorrupt)
+		return nil, fmt.Errorf("%s fails its CRC: %w", CheckpointName, kafka.ErrCorrupt)
 	}
 	if flags := r.u16(); version != checkpointVersion || flags != 0 {
-		return nil, fmt.Errorf("%s has version %d and flags %#x, this program knows %d and none: %w", checkpointName, version, flags, checkpointVersion, errNewer)
+		return nil, fmt.Errorf("%s has version %d and flags %#x, this program knows %d and none: %w", CheckpointName, version, flags, checkpointVersion, errNewer)
 	}
 	r.b = r.b[:len(r.b)-4]
 	c := &checkpoint{}
@@ -105,14 +137,14 @@ func parseCheckpoint(b []byte) (*checkpoint, error) {
 	c.sequence, c.bootID = r.u64(), string(r.take(int(r.u16())))
 	n := int64(r.u32())
 	if r.short || n*entryFixedSize > int64(len(r.b)) {
-		return nil, fmt.Errorf("%s: %d entries in %d bytes: %w", checkpointName, n, len(r.b), kafka.ErrCorrupt)
+		return nil, fmt.Errorf("%s: %d entries in %d bytes: %w", CheckpointName, n, len(r.b), kafka.ErrCorrupt)
 	}
 	c.entries = make([]checkpointEntry, n)
 	for i := range c.entries {
 		r.entry(&c.entries[i])
 	}
 	if r.short || len(r.b) > 0 {
-		return nil, fmt.Errorf("%s: its entries do not fill it: %w", checkpointName, kafka.ErrCorrupt)
+		return nil, fmt.Errorf("%s: its entries do not fill it: %w", CheckpointName, kafka.ErrCorrupt)
 	}
 	return c, nil
 }

@@ -174,7 +174,7 @@ func TestEvictionDuringACheckpoint(t *testing.T) {
 	var l *commitlog.Log
 	evict := false
 	fsys := errorfs.Wrap(mem, func(op errorfs.Op, name string) error {
-		if op == errorfs.Rename && strings.HasPrefix(filepath.Base(name), checkpointName) && evict {
+		if op == errorfs.Rename && strings.HasPrefix(filepath.Base(name), CheckpointName) && evict {
 			evict = false
 			if n, err := l.EvictBelow(l.End()); n == 0 || err != nil {
 				t.Errorf("evicted %d: %v", n, err)
@@ -250,7 +250,7 @@ func TestCrashRecoversEverything(t *testing.T) {
 		appendTo(t, l, 7)
 		late := create(t, m, tp("late", 0), id(2))
 		appendTo(t, late, 3)
-		path := "/a/" + checkpointName
+		path := "/a/" + CheckpointName
 		switch lost {
 		case "checkpoint":
 			if err := fsys.Remove(path); err != nil {
@@ -397,11 +397,14 @@ func TestEmptyDirInPlaceOfAKnownOne(t *testing.T) {
 	if _, err := fsys.Stat("/b"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("an offline directory was touched: %v", err)
 	}
-	o.AcceptLost = true
+	o.Lost = known // the first one is not missing
 	m = mustOpen(t, o)
 	ids := m.DirectoryIDs()
-	if len(ids) != 3 || ids[0] != known[0] || ids[1] == known[1] {
+	if len(ids) != 3 || ids[0] != known[0] || ids[1] != known[1] || ids[2].IsZero() {
 		t.Errorf("ids %v after accepting the loss of %v", ids, known)
+	}
+	if l, err := m.Create(tp("u", 0), id(2), testConfig(), Placement{Dir: known[1]}); err != nil || !l.Suspect() {
+		t.Errorf("a partition of the lost directory: suspect %v, %v", err == nil && l.Suspect(), err)
 	}
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
@@ -496,7 +499,7 @@ func TestFilesOfALaterVersionAreRefused(t *testing.T) {
 	b := (&checkpoint{directoryID: m.DirectoryIDs()[0]}).append(nil)
 	b[5] = 2
 	b = sum(b[:len(b)-4])
-	if err := vfs.WriteFileAtomic(fsys, "/a/"+checkpointName, b); err != nil {
+	if err := vfs.WriteFileAtomic(fsys, "/a/"+CheckpointName, b); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(options(fsys, "/a")); !errors.Is(err, errNewer) {

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/varve-io/varve/broker/commitlog"
+	"github.com/varve-io/varve/broker/commitlog/wal"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/vfs"
 )
@@ -36,9 +37,10 @@ type Options struct {
 	// its first start. An empty directory in place of a known one is offline, because
 	// "no data yet" would be a lie about a disk that is not mounted or was replaced.
 	KnownDirs []kafka.UUID
-	// AcceptLost says that the operator knows that known directories are gone for good:
-	// empty ones in their place are formatted, and their partitions start as suspect.
-	AcceptLost bool
+	// Lost are ids in KnownDirs of directories that the operator knows to be gone for good:
+	// empty ones take their places and ids, and their partitions start as suspect. An id
+	// that is not missing is passed over.
+	Lost []kafka.UUID
 	// Config answers a partition's settings for the logs found at start.
 	Config func(tp kafka.TopicPartition, topicID kafka.UUID) commitlog.Config
 
@@ -46,10 +48,17 @@ type Options struct {
 	Logger                 *slog.Logger
 	ProducerIDExpirationMs int64
 	OpenFiles              int // bound of the open-file cache, 0 = commitlog.DefaultOpenFiles
-	RecoveryThreads        int // logs recovered at once, 0 = 4
+	RecoveryThreads        int // logs recovered at once in each directory, 0 = 4
+	// Stats and Progress are told of what happens; either may be nil.
+	Stats    *commitlog.Stats
+	Progress *Progress
 	// BootID names the machine's run; a start in another run may have lost un-synced
 	// writes. "" asks the operating system.
 	BootID string
+	// WALBytes is the size of the write-ahead file of a directory with group durability, 0 =
+	// wal.DefaultBytes; WALMetrics counts what it does, nil for nothing.
+	WALBytes   int64
+	WALMetrics *wal.Metrics
 	// Marks are the watermarks of each directory's disk.
 	Marks commitlog.Watermarks
 	// Pressed is told when the pressure on a disk grows. It must not block, nor call the Manager. May be nil.
@@ -100,9 +109,14 @@ type dir struct {
 	sequence uint64     // of the last one; guarded by writeMu
 	sealed   bool       // the last one was written at the close; guarded by writeMu
 
+	replay *wal.Replay // while the logs are opened
+
+	walMu sync.Mutex // one opener of the write-ahead file; taken before mu and Manager.mu
+
 	mu struct {
 		sync.Mutex
 		offline error
+		wal     *wal.WAL // nil before the first append in group mode
 	}
 }
 
@@ -225,10 +239,11 @@ func (m *Manager) count() map[*dir]int {
 
 func (m *Manager) logOptions(d *dir, tp kafka.TopicPartition, topicID kafka.UUID, c commitlog.Config) commitlog.Options {
 	return commitlog.Options{
-		FS: m.opts.FS, Dir: d.path, TP: tp, TopicID: topicID, Config: c, Files: m.files, Room: d.room, Own: kafka.InternalTopic(tp.Topic),
+		FS: m.opts.FS, Dir: d.path, TP: tp, TopicID: topicID, Config: c, Files: m.files, Room: d.room, Own: kafka.InternalTopic(tp.Topic), Stats: m.opts.Stats,
 		Now: m.opts.Now, Logger: m.opts.Logger, ProducerIDExpirationMs: m.expiration.Load(),
 		Checkpoint: func() error { return m.writeCheckpoint(d, nil) },
 		Failed:     func(err error) { m.fence(d, err) },
+		WAL:        func() (*wal.WAL, error) { return m.wal(d) },
 	}
 }
 
@@ -252,7 +267,7 @@ func (m *Manager) Delete(tp kafka.TopicPartition, topicID kafka.UUID) error {
 // can't be trusted any more, and its logs refuse all work.
 func (m *Manager) fence(d *dir, err error) {
 	d.mu.Lock()
-	first := d.mu.offline == nil
+	first, w := d.mu.offline == nil, d.mu.wal
 	if first {
 		d.mu.offline = err
 	}
@@ -261,6 +276,9 @@ func (m *Manager) fence(d *dir, err error) {
 		return
 	}
 	m.opts.Logger.Error("log dir goes offline", "dir", d.path, "error", err)
+	if w != nil {
+		w.Fail(err)
+	}
 	for _, l := range m.logsIn(d) {
 		l.Fail(err)
 	}
@@ -401,7 +419,7 @@ func (m *Manager) writeCheckpoint(d *dir, closed map[kafka.TopicPartition]bool) 
 		}
 		return int(a.TP.Partition) - int(b.TP.Partition)
 	})
-	if err := vfs.WriteFileAtomic(m.opts.FS, filepath.Join(d.path, checkpointName), c.append(nil)); err != nil {
+	if err := vfs.WriteFileAtomic(m.opts.FS, filepath.Join(d.path, CheckpointName), c.append(nil)); err != nil {
 		err = fmt.Errorf("checkpoint of %s: %w: %w", d.path, kafka.KafkaStorageError, err)
 		if !full(err) {
 			m.fence(d, err)
@@ -447,9 +465,12 @@ func (m *Manager) closeDir(d *dir) error {
 		errs = append(errs, err)
 	})
 	if d.offline() != nil {
-		return errors.Join(errs...)
+		return errors.Join(append(errs, d.closeWAL(false))...)
 	}
 	if err := m.writeCheckpoint(d, closed); err != nil {
+		return errors.Join(append(errs, err, d.closeWAL(false))...)
+	}
+	if err := d.closeWAL(errors.Join(errs...) == nil); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
 	marker := strconv.AppendUint([]byte("1 "), d.sequence, 10)

@@ -51,7 +51,7 @@ func Open(o Options) (*Manager, error) {
 	if m.boot == "" {
 		m.boot = machineBootID(o.FS)
 	}
-	found, err := inspect(&o)
+	found, err := lookAll(&o)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func Open(o Options) (*Manager, error) {
 		m.unlock()
 		return nil, err
 	}
-	if err := m.openAll(found); err != nil {
+	if err := m.openAll(); err != nil {
 		m.unlock()
 		return nil, err
 	}
@@ -83,8 +83,8 @@ type inspected struct {
 	offline error
 }
 
-// inspect looks at all directories and changes nothing.
-func inspect(o *Options) ([]inspected, error) {
+// lookAll looks at all directories and changes nothing.
+func lookAll(o *Options) ([]inspected, error) {
 	var out []inspected
 	seen := map[kafka.UUID]string{}
 	paths := map[string]bool{}
@@ -107,21 +107,49 @@ func inspect(o *Options) ([]inspected, error) {
 		}
 		out = append(out, d)
 	}
-	var missing []string
-	for _, id := range o.KnownDirs {
-		if _, ok := seen[id]; !ok {
-			missing = append(missing, id.String())
-		}
-	}
-	for i := range out {
-		if d := &out[i]; !d.ours && d.offline == nil && len(missing) > 0 && !o.AcceptLost {
-			d.offline = fmt.Errorf("%s is empty, but the cluster knows log dir %s of this node, which no configured directory is: "+
-				"mount the disk that is missing; if it is lost for good, put a %s with that directory.id, version=1, cluster.id=%s and node.id=%d here, "+
-				"and what the object store holds comes back: %w",
-				d.path, strings.Join(missing, ", "), metaName, o.ClusterID, o.NodeID, kafka.KafkaStorageError)
-		}
-	}
+	o.replaceLost(out, seen)
 	return out, nil
+}
+
+// replaceLost gives the identities of lost directories to empty ones, as far as the operator
+// said so; the other empty ones are offline while a known directory is missing.
+func (o *Options) replaceLost(found []inspected, seen map[kafka.UUID]string) {
+	var missing, lost []kafka.UUID
+	for _, id := range o.KnownDirs {
+		if _, ok := seen[id]; ok {
+			continue
+		}
+		if slices.Contains(o.Lost, id) {
+			lost = append(lost, id)
+		} else {
+			missing = append(missing, id)
+		}
+	}
+	for i := range found {
+		d := &found[i]
+		switch {
+		case d.ours || d.offline != nil:
+		case len(lost) > 0:
+			d.meta.directoryID, lost = lost[0], lost[1:]
+			o.Logger.Warn("an empty log dir takes the place of a lost one; what the object store does not hold of its partitions is gone",
+				"dir", d.path, "directory.id", d.meta.directoryID.String())
+		case len(missing) > 0:
+			d.offline = fmt.Errorf("%s is empty, but the cluster knows log dir %s of this node, which no configured directory is: "+
+				"mount the disk that is missing; if it is lost for good, set varve.log.dirs.lost=%s, and what the object store holds comes back: %w",
+				d.path, join(missing), missing[0], kafka.KafkaStorageError)
+		}
+	}
+	if len(lost) > 0 {
+		o.Logger.Warn("no directory of log.dirs is empty and could take the place of a lost one; its partitions stay offline", "directory.id", join(lost))
+	}
+}
+
+func join(ids []kafka.UUID) string {
+	var out []string
+	for _, id := range ids {
+		out = append(out, id.String())
+	}
+	return strings.Join(out, ", ")
 }
 
 // look reads whose a directory is.
@@ -163,7 +191,7 @@ func lookEmpty(o *Options, d *inspected) error {
 	d.exists = true
 	for _, e := range entries {
 		switch e.Name() {
-		case lockName, "lost+found", metaName + vfs.TempSuffix, checkpointName, checkpointName + vfs.TempSuffix:
+		case lockName, "lost+found", metaName + vfs.TempSuffix, CheckpointName, CheckpointName + vfs.TempSuffix:
 			// what a mount point has, or a crash while formatting leaves
 		default:
 			return fmt.Errorf("%s holds files (%s) but no %s: it is no log dir; name an empty directory: %w",
@@ -233,7 +261,9 @@ func (m *Manager) format(d *dir) error {
 	if _, err := m.opts.FS.Stat(filepath.Join(d.path, metaName)); err == nil {
 		return fmt.Errorf("%s was taken meanwhile: %w", d.path, ErrInUse)
 	}
-	d.id = kafka.NewUUID()
+	if d.id.IsZero() {
+		d.id = kafka.NewUUID()
+	}
 	if err := m.writeCheckpoint(d, nil); err != nil {
 		return err
 	}
@@ -251,16 +281,16 @@ type job struct {
 	opts commitlog.Options
 }
 
-// openAll opens the logs of all directories.
-func (m *Manager) openAll(found []inspected) error {
-	var jobs []job
+// openAll opens the logs of all directories. Nothing is changed in any before it is known
+// that no partition is in two of them.
+func (m *Manager) openAll() error {
 	at := map[kafka.TopicPartition]*dir{}
-	dirty := map[*dir]bool{}
+	plans := map[*dir]*plan{}
 	for _, d := range m.dirs {
 		if d.offline() != nil {
 			continue
 		}
-		more, clean, err := m.readDir(d)
+		p, err := m.readDir(d)
 		if errors.Is(err, kafka.KafkaStorageError) {
 			m.fence(d, err)
 			continue
@@ -268,21 +298,42 @@ func (m *Manager) openAll(found []inspected) error {
 		if err != nil {
 			return err
 		}
-		dirty[d] = !clean
-		for _, j := range more {
-			if other := at[j.opts.TP]; other != nil {
-				return fmt.Errorf("%s and %s both hold partition %s; move one away: %w", other.path, d.path, j.opts.TP, ErrForeign)
+		plans[d] = p
+		for tp := range p.holds {
+			if other := at[tp]; other != nil {
+				return fmt.Errorf("%s and %s both hold partition %s; move one away: %w", other.path, d.path, tp, ErrForeign)
 			}
-			at[j.opts.TP] = d
+			at[tp] = d
+		}
+	}
+	var jobs []job
+	for _, d := range m.dirs {
+		p := plans[d]
+		if p == nil {
+			continue
+		}
+		more, err := m.begin(d, p)
+		if errors.Is(err, kafka.KafkaStorageError) {
+			m.fence(d, err)
+			delete(plans, d)
+			continue
+		}
+		if err != nil {
+			return err
 		}
 		jobs = append(jobs, more...)
 	}
 	if err := m.openLogs(jobs); err != nil {
 		return err
 	}
-	for _, d := range m.dirs {
-		if dirty[d] && d.offline() == nil {
+	for d, p := range plans {
+		if !p.clean && d.offline() == nil {
 			if err := m.writeCheckpoint(d, nil); err != nil && d.offline() == nil {
+				return err
+			}
+		}
+		if d.replay != nil {
+			if err := m.endReplay(d); err != nil {
 				return err
 			}
 		}
@@ -293,56 +344,116 @@ func (m *Manager) openAll(found []inspected) error {
 	return nil
 }
 
-// openLogs opens, and where needed recovers, several logs at once.
+// openLogs opens, and where needed recovers, several logs at once of each directory: disks
+// do not wait for each other.
 func (m *Manager) openLogs(jobs []job) error {
+	byDir := map[*dir][]job{}
+	var scans int64
+	for _, j := range jobs {
+		byDir[j.dir] = append(byDir[j.dir], j)
+		if !j.opts.Clean {
+			scans++
+		}
+	}
+	m.opts.Progress.begin(int64(len(jobs)), scans)
 	var mu sync.Mutex
 	var errs []error
-	each(m.opts.RecoveryThreads, jobs, func(j job) {
-		l, err := commitlog.Open(j.opts)
-		if err != nil {
-			mu.Lock()
-			defer mu.Unlock()
-			errs = append(errs, fmt.Errorf("open log %s in %s: %w", j.opts.TP, j.dir.path, err))
-			return
-		}
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.mu.logs[j.opts.TP] = placed{log: l, dir: j.dir}
-	})
+	var wg sync.WaitGroup
+	for d, jobs := range byDir {
+		wg.Go(func() {
+			began := m.opts.Now()
+			each(m.opts.RecoveryThreads, jobs, func(j job) {
+				if err := m.openLog(j); err != nil {
+					mu.Lock()
+					defer mu.Unlock()
+					errs = append(errs, err)
+				}
+			})
+			m.opts.Logger.Info("opened the logs of a log dir", "dir", d.path, "logs", len(jobs), "took", m.opts.Now().Sub(began))
+		})
+	}
+	wg.Wait()
 	return errors.Join(errs...)
 }
 
-// readDir reads a directory's checkpoint and listing, takes its clean-shutdown marker
-// away, and answers the logs to open. clean is false when the checkpoint is to be
-// written anew before the node goes on.
-func (m *Manager) readDir(d *dir) (jobs []job, clean bool, err error) {
+func (m *Manager) openLog(j job) error {
+	l, err := commitlog.Open(j.opts)
+	if err != nil {
+		return fmt.Errorf("open log %s in %s: %w", j.opts.TP, j.dir.path, err)
+	}
+	m.mu.Lock()
+	m.mu.logs[j.opts.TP] = placed{log: l, dir: j.dir}
+	m.mu.Unlock()
+	if m.opts.Progress.opened(!j.opts.Clean) {
+		m.opts.Logger.Info("recovering logs", "progress", m.opts.Progress.String())
+	}
+	return nil
+}
+
+// plan is what a directory's checkpoint and listing say.
+type plan struct {
+	cp         *checkpoint                         // nil when there is none to be trusted
+	partitions map[kafka.TopicPartition]kafka.UUID // directories with their topic ids, zero where that can't be read
+	holds      map[kafka.TopicPartition]bool       // what there is a log to open of
+	deleted    []string                            // directories on their way out
+	clean      bool                                // the checkpoint may stay as it is
+}
+
+// readDir reads a directory's checkpoint and listing, and changes nothing.
+func (m *Manager) readDir(d *dir) (*plan, error) {
 	cp, err := m.readCheckpoint(d)
 	if err != nil {
-		return nil, false, err
+		return nil, err
+	}
+	p := &plan{cp: cp, partitions: map[kafka.TopicPartition]kafka.UUID{}, holds: map[kafka.TopicPartition]bool{}}
+	if err := m.listPartitions(d, p); err != nil {
+		return nil, err
+	}
+	if cp != nil {
+		for i := range cp.entries {
+			p.holds[cp.entries[i].TP] = true
+		}
+	}
+	for tp, id := range p.partitions {
+		if !id.IsZero() {
+			p.holds[tp] = true
+		}
+	}
+	return p, nil
+}
+
+// begin takes the clean-shutdown marker away, finishes deletions that a crash interrupted,
+// and answers the logs to open.
+func (m *Manager) begin(d *dir, p *plan) (jobs []job, err error) {
+	cp := p.cp
+	if err := m.readWAL(d); err != nil {
+		return nil, err
 	}
 	marked, err := m.takeMarker(d, cp)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	partitions, err := m.listPartitions(d)
-	if err != nil {
-		return nil, false, err
+	for _, path := range p.deleted {
+		if err := m.opts.FS.RemoveAll(path); err != nil {
+			m.opts.Logger.Warn("could not remove a deleted partition", "dir", path, "error", err)
+		}
 	}
 	powerLost := cp == nil || m.boot == "" || cp.bootID != m.boot
+	p.clean = marked && !powerLost && d.replay == nil
 	known := map[kafka.TopicPartition]bool{}
 	if cp != nil {
 		d.sequence = cp.sequence
 		for i := range cp.entries {
 			e := &cp.entries[i]
 			known[e.TP] = true
-			jobs = append(jobs, m.knownLog(d, e, partitions, marked, powerLost))
+			jobs = append(jobs, m.knownLog(d, e, p.partitions, marked, powerLost))
 		}
 	}
-	for _, tp := range slices.SortedFunc(maps.Keys(partitions), func(a, b kafka.TopicPartition) int { return strings.Compare(a.String(), b.String()) }) {
+	for _, tp := range slices.SortedFunc(maps.Keys(p.partitions), func(a, b kafka.TopicPartition) int { return strings.Compare(a.String(), b.String()) }) {
 		if known[tp] {
 			continue
 		}
-		id := partitions[tp]
+		id := p.partitions[tp]
 		if id.IsZero() {
 			m.opts.Logger.Warn("partition directory has no readable partition.metadata and no checkpoint entry; left alone",
 				"dir", filepath.Join(d.path, tp.String()))
@@ -350,9 +461,10 @@ func (m *Manager) readDir(d *dir) (jobs []job, clean bool, err error) {
 		}
 		o := m.logOptions(d, tp, id, m.opts.Config(tp, id))
 		o.Younger, o.PowerLost = cp != nil, powerLost
+		d.redo(&o)
 		jobs = append(jobs, job{dir: d, opts: o})
 	}
-	return jobs, marked && !powerLost, nil
+	return jobs, nil
 }
 
 // knownLog prepares a log that the checkpoint names. Its directory may hold another topic
@@ -362,18 +474,20 @@ func (m *Manager) knownLog(d *dir, e *checkpointEntry, partitions map[kafka.Topi
 	if there && !id.IsZero() && id != e.TopicID {
 		o := m.logOptions(d, e.TP, id, m.opts.Config(e.TP, id))
 		o.Younger, o.PowerLost = true, powerLost
+		d.redo(&o)
 		return job{dir: d, opts: o}
 	}
 	o := m.logOptions(d, e.TP, e.TopicID, m.opts.Config(e.TP, e.TopicID))
 	st := e.State
 	o.State, o.PowerLost = &st, powerLost
 	o.Clean = marked && e.closed && (there || e.End == 0)
+	d.redo(&o)
 	return job{dir: d, opts: o}
 }
 
 // readCheckpoint answers nil when there is none to be trusted: then every log is scanned.
 func (m *Manager) readCheckpoint(d *dir) (*checkpoint, error) {
-	path := filepath.Join(d.path, checkpointName)
+	path := filepath.Join(d.path, CheckpointName)
 	b, err := vfs.ReadFile(m.opts.FS, path)
 	if err == nil {
 		var cp *checkpoint
@@ -411,36 +525,30 @@ func (m *Manager) takeMarker(d *dir, cp *checkpoint) (bool, error) {
 	return cp != nil && string(b) == fmt.Sprintf("1 %d\n", cp.sequence), nil
 }
 
-// listPartitions answers the partitions' directories with their topic ids, the zero id
-// where that can't be read, and finishes deletions that a crash interrupted.
-func (m *Manager) listPartitions(d *dir) (map[kafka.TopicPartition]kafka.UUID, error) {
+// listPartitions notes the partitions' directories, and those on their way out.
+func (m *Manager) listPartitions(d *dir, p *plan) error {
 	entries, err := m.opts.FS.ReadDir(d.path)
 	if err != nil {
-		return nil, fmt.Errorf("list %s: %w: %w", d.path, kafka.KafkaStorageError, err)
+		return fmt.Errorf("list %s: %w: %w", d.path, kafka.KafkaStorageError, err)
 	}
-	out := map[kafka.TopicPartition]kafka.UUID{}
 	for _, e := range entries {
 		if !e.IsDir() {
 			continue
 		}
 		path := filepath.Join(d.path, e.Name())
 		if strings.HasSuffix(e.Name(), commitlog.DeletedDirSuffix) {
-			if err := m.opts.FS.RemoveAll(path); err != nil {
-				m.opts.Logger.Warn("could not remove a deleted partition", "dir", path, "error", err)
-			}
+			p.deleted = append(p.deleted, path)
 			continue
 		}
 		tp, ok := commitlog.ParseDirName(e.Name())
 		if !ok {
 			continue
 		}
-		id, err := m.topicID(path)
-		if err != nil {
-			return nil, err
+		if p.partitions[tp], err = m.topicID(path); err != nil {
+			return err
 		}
-		out[tp] = id
 	}
-	return out, nil
+	return nil
 }
 
 func (m *Manager) topicID(path string) (kafka.UUID, error) {

@@ -20,7 +20,7 @@ func TestACheckpointThatDoesNotFitFencesNothing(t *testing.T) {
 			var full atomic.Bool
 			fsys := memfs.New()
 			o := options(errorfs.Wrap(fsys, func(at errorfs.Op, name string) error {
-				if full.Load() && at == op && strings.Contains(name, checkpointName) {
+				if full.Load() && at == op && strings.Contains(name, CheckpointName) {
 					return errorfs.Short(5, syscall.ENOSPC)
 				}
 				return nil

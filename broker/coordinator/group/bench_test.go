@@ -7,9 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/coordinator"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
+	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/wire"
 )
 
@@ -66,11 +68,16 @@ func newCrowd(b *testing.B, topics, partitions int) *crowd {
 // silentLog is a log that keeps nothing.
 type silentLog struct{ end int64 }
 
-func (l *silentLog) Bounds() (int64, int64)                { return l.end, l.end }
-func (l *silentLog) Read(int64, int64) ([]byte, error)     { return nil, nil }
-func (l *silentLog) MaxBatchBytes() int                    { return 1 << 20 }
-func (l *silentLog) Append([]byte) (int64, error)          { l.end++; return l.end, nil }
-func (l *silentLog) WhenCommitted(int64, func(error)) bool { return true }
+func (l *silentLog) Bounds() (int64, int64)                    { return l.end, l.end }
+func (l *silentLog) Read(int64, int64) ([]byte, error)         { return nil, nil }
+func (l *silentLog) Epoch() int32                              { return 0 }
+func (l *silentLog) MaxBatchBytes() int                        { return 1 << 20 }
+func (l *silentLog) Append([]byte) (int64, error)              { l.end++; return l.end, nil }
+func (l *silentLog) WhenCommitted(int64, func(error)) bool     { return true }
+func (l *silentLog) WriteMarker(replica.Marker) (int64, error) { return l.Append(nil) }
+func (l *silentLog) AppendVerified(b []byte, _ *commitlog.Verification) (int64, error) {
+	return l.Append(b)
+}
 func (w *crowd) do(f func(s *Shard, nowMs int64) coordinator.Step) {
 	w.c.rt.Do(0, f, func(err error) { w.b.Fatal(err) })
 }

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf16"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -66,7 +65,7 @@ func New(o Options) *Coordinator {
 	}
 	c.rt = coordinator.New(coordinator.Options[*Shard]{
 		Name: "group", CommitTimeout: o.CommitTimeout, Now: o.Now, Logger: o.Logger, Registerer: o.Registerer,
-		New: func(_ int32, v *coordinator.Versions) *Shard { return NewShard(v, env) },
+		New: func(_, _ int32, v *coordinator.Versions) *Shard { return NewShard(v, env) },
 	})
 	c.follower = coordinator.Follower[*Shard]{Runtime: c.rt, Topic: OffsetsTopic, NodeID: o.NodeID, Replicas: o.Replicas}
 	return c
@@ -108,14 +107,7 @@ func (c *Coordinator) Partition(groupID string) (int32, bool) {
 	if n == 0 {
 		return 0, false
 	}
-	var h int32
-	for _, unit := range utf16.Encode([]rune(groupID)) {
-		h = 31*h + int32(unit)
-	}
-	if h < 0 {
-		h = max(0, -h) // the least int32 has no counterpart: 0 then, as in Kafka
-	}
-	return h % n, true
+	return coordinator.PartitionOf(groupID, n), true
 }
 
 // do hands an event to the shard of a group.

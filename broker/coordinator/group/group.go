@@ -59,6 +59,7 @@ const classicType = "classic"
 type group struct {
 	id      string
 	offsets *coordinator.Map[kafka.TopicPartition, offset]
+	pending *coordinator.Map[kafka.TopicPartition, []pendingOffset] // of open transactions
 
 	state, previous State
 	stateSinceMs    int64 // -1: not known
@@ -99,7 +100,8 @@ type member struct {
 
 func newGroup(v *coordinator.Versions, id string, nowMs int64) *group {
 	return &group{
-		id: id, offsets: coordinator.NewMap[kafka.TopicPartition, offset](v), state: Empty, stateSinceMs: nowMs,
+		id: id, offsets: coordinator.NewMap[kafka.TopicPartition, offset](v),
+		pending: coordinator.NewMap[kafka.TopicPartition, []pendingOffset](v), state: Empty, stateSinceMs: nowMs,
 		byID: map[string]*member{}, instances: map[string]*member{}, supported: map[string]int{},
 		pendingJoin: map[string]bool{}, pendingSync: map[string]bool{},
 	}

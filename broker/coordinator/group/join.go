@@ -26,7 +26,8 @@ type joining struct {
 	reply joinReply
 }
 
-func (e *event) refuseJoin(j joining, memberID string, code kafka.Error) {
+// refuse answers with an error.
+func (j joining) refuse(e *event, memberID string, code kafka.Error) {
 	e.reply(func() { j.reply(joinError(memberID, code)) })
 }
 
@@ -49,10 +50,10 @@ func (s *Shard) Join(nowMs int64, c Client, req *wire.JoinGroupRequest, reply fu
 	}
 	switch {
 	case !exists && req.MemberID != "":
-		e.refuseJoin(j, req.MemberID, kafka.UnknownMemberID)
+		j.refuse(e, req.MemberID, kafka.UnknownMemberID)
 		return e.done()
 	case !exists && (req.ProtocolType == "" || len(req.Protocols) == 0):
-		e.refuseJoin(j, "", kafka.InconsistentGroupProtocol)
+		j.refuse(e, "", kafka.InconsistentGroupProtocol)
 		return e.done()
 	case !exists:
 		g = e.create(req.GroupID)
@@ -61,9 +62,9 @@ func (s *Shard) Join(nowMs int64, c Client, req *wire.JoinGroupRequest, reply fu
 	switch {
 	case !g.accepts(req.MemberID, s.env.Config().MaxSize):
 		g.remove(req.MemberID)
-		e.refuseJoin(j, "", kafka.GroupMaxSizeReached)
+		j.refuse(e, "", kafka.GroupMaxSizeReached)
 	case !g.supports(req.ProtocolType, req.Protocols):
-		e.refuseJoin(j, req.MemberID, kafka.InconsistentGroupProtocol)
+		j.refuse(e, req.MemberID, kafka.InconsistentGroupProtocol)
 	case req.MemberID == "":
 		e.joinNew(g, j)
 	default:
@@ -105,21 +106,21 @@ func (e *event) joinNew(g *group, j joining) {
 	// (KIP-394).
 	g.pendingJoin[id] = true
 	e.timer(g, memberTimer+id, int64(j.SessionTimeoutMs), func(e *event, g *group) { e.sessionEnded(g, id) })
-	e.refuseJoin(j, id, kafka.MemberIDRequired)
+	j.refuse(e, id, kafka.MemberIDRequired)
 }
 
 // joinAgain has a member join that has an id.
 func (e *event) joinAgain(g *group, j joining) {
 	if g.pendingJoin[j.MemberID] {
 		if j.GroupInstanceID != nil { // static members are given no id beforehand
-			e.refuseJoin(j, j.MemberID, kafka.UnknownMemberID)
+			j.refuse(e, j.MemberID, kafka.UnknownMemberID)
 			return
 		}
 		e.addMember(g, j.MemberID, j)
 		return
 	}
 	if code := g.validate(j.MemberID, j.GroupInstanceID); code != kafka.NoError {
-		e.refuseJoin(j, j.MemberID, code)
+		j.refuse(e, j.MemberID, code)
 		return
 	}
 	m := g.byID[j.MemberID]
@@ -131,7 +132,7 @@ func (e *event) joinAgain(g *group, j joining) {
 		resp := g.joined(m)
 		e.reply(func() { j.reply(resp) })
 	case g.state == Empty: // can't be: it has a member
-		e.refuseJoin(j, j.MemberID, kafka.UnknownMemberID)
+		j.refuse(e, j.MemberID, kafka.UnknownMemberID)
 	default:
 		e.updateMember(g, m, j)
 		e.rebalanceOrComplete(g)

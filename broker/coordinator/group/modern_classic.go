@@ -15,25 +15,25 @@ import (
 func (e *turn) joinModern(j joining) {
 	code := e.mayJoinModern(j)
 	if code != kafka.NoError {
-		e.refuseJoin(j, j.MemberID, code)
+		j.refuse(e.event, j.MemberID, code)
 		return
 	}
 	id := j.MemberID
 	if id == "" {
 		id = e.s.env.NewID()
 		if j.GroupInstanceID == nil && j.Version >= 4 {
-			e.refuseJoin(j, id, kafka.MemberIDRequired)
+			j.refuse(e.event, id, kafka.MemberIDRequired)
 			return
 		}
 	}
 	_, sub, err := parseSubscription(j.Protocols[0].Metadata)
 	if err != nil {
-		e.refuseJoin(j, id, kafka.UnknownServerError)
+		j.refuse(e.event, id, kafka.UnknownServerError)
 		return
 	}
 	old, code := e.g.modern.joiner(j, id)
 	if code != kafka.NoError {
-		e.refuseJoin(j, id, code)
+		j.refuse(e.event, id, code)
 		return
 	}
 	down := j.GroupInstanceID != nil && e.g.modern.static(*j.GroupInstanceID) != nil && e.mayReplaceDown(e.g.modern.static(*j.GroupInstanceID))

@@ -10,6 +10,8 @@ type Offset struct {
 	At          int64
 	LeaderEpoch int32 // of the last record that was read; kafka.NoEpoch when it is not known
 	Metadata    string
+	// Unstable says, of an offset that is read, that an open transaction is about to change it.
+	Unstable bool
 }
 
 // NoOffset is what a group has that has committed nothing.
@@ -21,6 +23,7 @@ type offset struct {
 	commitMs int64
 	expireMs int64 // -1: by the broker's setting
 	topicID  kafka.UUID
+	order    int64 // of its record among those of the shard
 }
 
 // PartitionOffset is an offset of a partition.
@@ -51,7 +54,11 @@ type CommitResult struct {
 // Commit commits offsets. It is answered when the records are committed.
 func (s *Shard) Commit(nowMs int64, c Commit, reply func(CommitResult)) coordinator.Step {
 	e := s.event(nowMs)
-	g, code := e.committer(c)
+	absent := kafka.GroupIDNotFound
+	if c.Old {
+		absent = kafka.IllegalGeneration
+	}
+	g, code := e.committer(c, absent, (*group).mayCommit)
 	if code != kafka.NoError {
 		e.after(func(*event, error) { reply(CommitResult{Err: code}) })
 		return e.done()
@@ -81,19 +88,17 @@ func (s *Shard) Commit(nowMs int64, c Commit, reply func(CommitResult)) coordina
 	return e.done()
 }
 
-// committer finds the group of a commit, or makes it: a commit from outside of group
-// management needs no group.
-func (e *event) committer(c Commit) (*group, kafka.Error) {
+// committer finds the group of a commit, if it may, or makes it: a commit from outside of group
+// management needs no group. One from inside of a group that is not there gets the error absent.
+func (e *event) committer(c Commit, absent kafka.Error, may func(*group, Commit) kafka.Error) (*group, kafka.Error) {
 	g, ok := e.s.groups.Get(c.GroupID)
 	switch {
 	case ok:
-		return g, g.mayCommit(c)
+		return g, may(g, c)
 	case c.Generation < 0:
 		return e.create(c.GroupID), kafka.NoError
-	case c.Old:
-		return nil, kafka.IllegalGeneration
 	}
-	return nil, kafka.GroupIDNotFound
+	return nil, absent
 }
 
 // mayCommit says whether the group takes a commit.
@@ -126,6 +131,8 @@ func (e *event) putOffset(g *group, tp kafka.TopicPartition, o *offset) {
 	if o == nil {
 		g.offsets.Delete(tp)
 	} else {
+		e.s.order++
+		o.order = e.s.order
 		g.offsets.Set(tp, *o)
 	}
 	e.record(offsetRecord(g.id, tp, o))
@@ -148,6 +155,18 @@ func (s *Shard) mayFetch(groupID string, who Reader) kafka.Error {
 	return kafka.NoError
 }
 
+// deleteOffset deletes an offset, and what open transactions are about to make of it.
+func (e *event) deleteOffset(g *group, tp kafka.TopicPartition) {
+	_, committed := g.offsets.Get(tp)
+	_, pending := g.pending.Get(tp)
+	if pending {
+		g.dropPending(tp, kafka.NoProducerID)
+	}
+	if committed || pending {
+		e.putOffset(g, tp, nil)
+	}
+}
+
 // Fetch reads committed offsets, in the order of partitions; NoOffset where there is none.
 func (s *Shard) Fetch(groupID string, who Reader, partitions []kafka.TopicPartition) ([]Offset, kafka.Error) {
 	if code := s.mayFetch(groupID, who); code != kafka.NoError {
@@ -163,6 +182,7 @@ func (s *Shard) Fetch(groupID string, who Reader, partitions []kafka.TopicPartit
 		if o, ok := g.offsets.Committed(tp); ok {
 			out[i] = o.Offset
 		}
+		out[i].Unstable = g.unstable(tp)
 	}
 	return out, kafka.NoError
 }
@@ -178,6 +198,7 @@ func (s *Shard) FetchAll(groupID string, who Reader) ([]PartitionOffset, kafka.E
 	}
 	var out []PartitionOffset
 	for tp, o := range g.offsets.AllCommitted() {
+		o.Unstable = g.unstable(tp)
 		out = append(out, PartitionOffset{TopicPartition: tp, TopicID: o.topicID, Offset: o.Offset})
 	}
 	return out, kafka.NoError
@@ -202,8 +223,8 @@ func (s *Shard) DeleteOffsets(nowMs int64, groupID string, partitions []kafka.To
 	for i, tp := range partitions {
 		if g.reads(tp.Topic) {
 			res.Errors[i] = kafka.GroupSubscribedToTopic
-		} else if _, ok := g.offsets.Get(tp); ok {
-			e.putOffset(g, tp, nil)
+		} else {
+			e.deleteOffset(g, tp)
 		}
 	}
 	e.after(func(_ *event, err error) {
@@ -222,7 +243,12 @@ func (s *Shard) TopicsDeleted(nowMs int64, topics map[string]bool) coordinator.S
 	for _, g := range s.groups.All() {
 		for tp := range g.offsets.All() {
 			if topics[tp.Topic] {
-				e.putOffset(g, tp, nil)
+				e.deleteOffset(g, tp)
+			}
+		}
+		for tp := range g.pending.All() {
+			if topics[tp.Topic] {
+				e.deleteOffset(g, tp)
 			}
 		}
 	}
@@ -246,7 +272,7 @@ func (e *event) expire() {
 // Source: Kafka's ClassicGroup.offsetExpirationCondition; KIP-211.
 func (e *event) expireOffsets(g *group) (none bool) {
 	if g.offsets.Len() == 0 {
-		return true
+		return g.pending.Len() == 0
 	}
 	var since func(offset) int64
 	byCommit := func(o offset) int64 { return o.commitMs }
@@ -266,9 +292,9 @@ func (e *event) expireOffsets(g *group) (none bool) {
 		if o.expireMs >= 0 {
 			over = e.nowMs >= o.expireMs
 		}
-		if over && !g.reads(tp.Topic) {
+		if _, pending := g.pending.Get(tp); over && !pending && !g.reads(tp.Topic) {
 			e.putOffset(g, tp, nil)
 		}
 	}
-	return g.offsets.Len() == 0
+	return g.offsets.Len() == 0 && g.pending.Len() == 0
 }

@@ -87,43 +87,62 @@ func (s *Shard) Replay(r coordinator.Record) error {
 	}
 	switch kind {
 	case legacyOffsetKey, offsetKey:
-		return s.replayOffset(kind, key, r.Value)
+		return s.replayOffset(r)
 	case groupKey:
 		return s.replayGroup(key, r.Value)
 	}
 	return s.replayModern(kind, key, r.Value)
 }
 
-func (s *Shard) replayOffset(kind int16, key, value []byte) error {
-	var k wire.OffsetCommitKey
-	if err := read(&k, kind, key); err != nil {
-		return err
-	}
-	g, ok := s.groups.Get(k.Group)
-	tp := kafka.TopicPartition{Topic: k.Topic, Partition: k.Partition}
-	if value == nil {
-		if ok {
-			g.offsets.Delete(tp)
-		}
-		return nil
-	}
-	version, rest, err := open(value)
+func (s *Shard) replayOffset(r coordinator.Record) error {
+	k, v, _, err := parseOffset(r)
 	if err != nil {
 		return err
 	}
-	var v wire.OffsetCommitValue
-	if err := read(&v, version, rest); err != nil {
-		return err
+	g, ok := s.groups.Get(k.group)
+	if v == nil {
+		if ok {
+			g.offsets.Delete(k.tp)
+			g.dropPending(k.tp, kafka.NoProducerID)
+		}
+		return nil
 	}
 	if !ok { // committed without being a member
-		g = newGroup(s.versions, k.Group, -1)
-		s.groups.Set(k.Group, g)
+		g = newGroup(s.versions, k.group, -1)
+		s.groups.Set(k.group, g)
 	}
-	g.offsets.Set(tp, offset{
+	s.order++
+	v.order = s.order
+	g.offsets.Set(k.tp, *v)
+	return nil
+}
+
+// parseOffset reads the record of an offset; without a value it is nil. False: it is another record.
+func parseOffset(r coordinator.Record) (at groupPartition, o *offset, ok bool, err error) {
+	kind, key, err := open(r.Key)
+	if err != nil || kind != legacyOffsetKey && kind != offsetKey {
+		return at, nil, false, err
+	}
+	var k wire.OffsetCommitKey
+	if err := read(&k, kind, key); err != nil {
+		return at, nil, false, err
+	}
+	at = groupPartition{k.Group, kafka.TopicPartition{Topic: k.Topic, Partition: k.Partition}}
+	if r.Value == nil {
+		return at, nil, true, nil
+	}
+	version, rest, err := open(r.Value)
+	if err != nil {
+		return at, nil, false, err
+	}
+	var v wire.OffsetCommitValue
+	if err := read(&v, version, rest); err != nil {
+		return at, nil, false, err
+	}
+	return at, &offset{
 		Offset:   Offset{At: v.Offset, LeaderEpoch: v.LeaderEpoch, Metadata: v.Metadata},
 		commitMs: v.CommitTimestamp, expireMs: v.ExpireTimestamp, topicID: v.TopicID,
-	})
-	return nil
+	}, true, nil
 }
 
 func (s *Shard) replayGroup(key, value []byte) error {
@@ -147,7 +166,7 @@ func (s *Shard) replayGroup(key, value []byte) error {
 	}
 	g := newGroup(s.versions, k.Group, v.CurrentStateTimestamp)
 	if old, ok := s.groups.Get(k.Group); ok {
-		g.offsets = old.offsets
+		g.offsets, g.pending = old.offsets, old.pending
 	}
 	g.restore(&v)
 	s.groups.Set(k.Group, g)

@@ -17,9 +17,11 @@ import (
 	"time"
 
 	"github.com/varve-io/varve/broker/batch"
+	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/coordinator"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
+	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/wire"
 )
 
@@ -243,6 +245,8 @@ func (s *stage) playAdmin(verb, group string, w words) {
 			slices.Sort(lines)
 			s.say("<- %s", strings.Join(append([]string{code.Name()}, lines...), ", "))
 		})
+	case "txn-commit", "end":
+		s.playTxn(verb, group, w)
 	case "delete":
 		s.c.Delete(group, func(code kafka.Error) { s.say("<- %s", code.Name()) })
 	case "delete-offset":
@@ -334,7 +338,9 @@ func (s *stage) leave(group string, w words) {
 }
 
 // commit: offsets=TOPIC-PARTITION:OFFSET:METADATA,…
-func (s *stage) commit(group string, w words) {
+func (s *stage) commit(group string, w words) { s.c.Commit(s.commitOf(group, w), s.sayCommit) }
+
+func (s *stage) commitOf(group string, w words) Commit {
 	c := Commit{
 		GroupID: group, MemberID: w["member"], Instance: w.optional("instance"), Generation: int32(w.int("generation", -1)),
 		RetentionTimeMs: int64(w.int("retention-ms", -1)), Old: w["version"] == "8",
@@ -344,7 +350,17 @@ func (s *stage) commit(group string, w words) {
 		at, _ := strconv.Atoi(f[1])
 		c.Offsets = append(c.Offsets, PartitionOffset{TopicPartition: partition(f[0]), TopicID: s.topicID(f[0]), Offset: Offset{At: int64(at), LeaderEpoch: 3, Metadata: f[2]}})
 	}
-	s.c.Commit(c, s.sayCommit)
+	return c
+}
+
+// playTxn: txn-commit is commit with a transaction of producer=, end ends it: end producer=7 commit.
+func (s *stage) playTxn(verb, group string, w words) {
+	producer := int64(w.int("producer", 0))
+	if verb == "end" {
+		s.c.EndTxn(0, replica.Marker{ProducerID: producer, Commit: w[""] == "commit"}, func(err error) { s.say("<- %s", kafka.Code(err).Name()) })
+		return
+	}
+	s.c.CommitTxn(TxnCommit{Commit: s.commitOf(group, w), Txn: coordinator.Txn{ProducerID: producer}}, s.sayCommit)
 }
 
 func (s *stage) sayCommit(r CommitResult) {
@@ -356,7 +372,11 @@ func (s *stage) sayCommit(r CommitResult) {
 }
 
 func (o Offset) text() string {
-	return strings.TrimSpace(fmt.Sprintf("%d epoch %d %s", o.At, o.LeaderEpoch, o.Metadata))
+	text := strings.TrimSpace(fmt.Sprintf("%d epoch %d %s", o.At, o.LeaderEpoch, o.Metadata))
+	if o.Unstable {
+		text += " unstable"
+	}
+	return text
 }
 
 func partition(s string) kafka.TopicPartition {
@@ -453,16 +473,36 @@ func (l *memoryLog) Append(b []byte) (int64, error) {
 		return 0, err
 	}
 	batch.SetBaseOffset(b, l.end)
+	h, err := batch.ParseHeader(b)
+	if err != nil {
+		panic(err)
+	}
 	for rec, err := range batch.Records(b, batch.Limits{}) {
 		if err != nil {
 			panic(err)
 		}
-		l.fresh = append(l.fresh, recordText(rec))
 		l.end = rec.Offset + 1
+		kind, _, _ := batch.ParseControl(rec)
+		switch {
+		case h.IsControl():
+			l.fresh = append(l.fresh, fmt.Sprintf("+ marker producer=%d %s", h.ProducerID, map[batch.ControlKind]string{batch.Commit: "commit", batch.Abort: "abort"}[kind]))
+		case h.IsTransactional():
+			l.fresh = append(l.fresh, fmt.Sprintf("%s producer=%d", recordText(rec), h.ProducerID))
+		default:
+			l.fresh = append(l.fresh, recordText(rec))
+		}
 	}
 	l.batches = append(l.batches, b)
 	return l.end, nil
 }
+
+func (l *memoryLog) AppendVerified(b []byte, _ *commitlog.Verification) (int64, error) {
+	return l.Append(b)
+}
+
+func (l *memoryLog) WriteMarker(m replica.Marker) (int64, error) { return l.Append(m.Batch(0)) }
+
+func (l *memoryLog) Epoch() int32 { return 0 }
 
 func (l *memoryLog) WhenCommitted(_ int64, f func(error)) bool {
 	l.Lock()

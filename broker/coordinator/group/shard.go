@@ -14,7 +14,10 @@ type Shard struct {
 	versions *coordinator.Versions
 	env      Env
 	groups   *coordinator.Map[string, *group]
-	expiring bool // the timer of the expiry is set
+	// open is the offsets of each producer's open transaction; some may be gone since.
+	open     *coordinator.Map[int64, []groupPartition]
+	order    int64 // the number of offsets that were committed, with a transaction or without
+	expiring bool  // the timer of the expiry is set
 }
 
 // Env is what a Shard knows of the world. Its functions may be called from any goroutine.
@@ -34,7 +37,10 @@ type Env struct {
 
 // NewShard makes a Shard without groups.
 func NewShard(v *coordinator.Versions, env Env) *Shard {
-	return &Shard{versions: v, env: env, groups: coordinator.NewMap[string, *group](v)}
+	return &Shard{
+		versions: v, env: env,
+		groups: coordinator.NewMap[string, *group](v), open: coordinator.NewMap[int64, []groupPartition](v),
+	}
 }
 
 // event is one step in the making.
@@ -108,7 +114,10 @@ func (e *event) create(id string) *group {
 // deleteGroup deletes a group without members, and its offsets.
 func (e *event) deleteGroup(g *group) {
 	for tp := range g.offsets.All() {
-		e.putOffset(g, tp, nil)
+		e.deleteOffset(g, tp)
+	}
+	for tp := range g.pending.All() {
+		e.deleteOffset(g, tp)
 	}
 	e.s.groups.Delete(g.id)
 	if g.modern != nil {
@@ -176,17 +185,5 @@ func (s *Shard) Unloaded(err error) (replies []func()) {
 }
 
 // codeOf is the error that members are told when a record could not be written, or the shard
-// can't be asked. Errors of the log become errors of the coordinator, which clients know how
-// to handle. Source: Kafka's CoordinatorOperationExceptionHelper.
-func codeOf(err error) kafka.Error {
-	switch code := kafka.Code(err); code {
-	case kafka.UnknownTopicOrPartition, kafka.NotEnoughReplicas, kafka.NotEnoughReplicasAfterAppend, kafka.RequestTimedOut:
-		return kafka.CoordinatorNotAvailable
-	case kafka.NotLeaderOrFollower, kafka.FencedLeaderEpoch, kafka.UnknownLeaderEpoch, kafka.KafkaStorageError:
-		return kafka.NotCoordinator
-	case kafka.MessageTooLarge, kafka.RecordListTooLarge, kafka.InvalidFetchSize:
-		return kafka.UnknownServerError
-	default:
-		return code
-	}
-}
+// can't be asked.
+func codeOf(err error) kafka.Error { return coordinator.Code(err) }

@@ -26,9 +26,10 @@ var expected = []row{
 	{"* / * / ApiKeys[72]", absent, "element", "Kafka serves it only with a plugin that receives metrics"},
 	{"* / * / ApiKeys[18].MaxVersion", "4", "5", "The basis is Apache Kafka 4.4."},
 	{"* / * / ApiKeys[42].MaxVersion", "2", "3", "The basis is Apache Kafka 4.4."},
-	{"versions / * / FinalizedFeatures[*]", "element", absent, "`group.version` is the only feature"},
-	{"versions / v3 * / SupportedFeatures", "list", "null", "`group.version` is the only feature"},
-	{"versions / v4 * / SupportedFeatures[*]", "element", absent, "`group.version` is the only feature"},
+	{"* / * / ApiKeys[28].MaxVersion", "5", "6", "The basis is Apache Kafka 4.4."},
+	{"versions / * / SupportedFeatures", "list", "null", "of Kafka's features"},
+	{"versions / * / FinalizedFeatures[*]", "element", absent, "of Kafka's features"},
+	{"versions / * / SupportedFeatures[*]", "element", absent, "of Kafka's features"},
 
 	// settings
 	{"* / * / *Configs[*]", "element", absent, "The broker's list holds the settings that have an effect"},
@@ -47,6 +48,7 @@ var expected = []row{
 	{"brokerconfigs / * / *Configs[log.dirs].ConfigSynonyms[log.dirs#2]", absent, "element", "`log.dirs` and `node.id` have defaults"},
 	{"brokerconfigs / * / *Configs[node.id].ConfigSynonyms[node.id#2]", absent, "element", "`log.dirs` and `node.id` have defaults"},
 	{"brokerconfigs / * / *Configs[offsets.topic.replication.factor].*", "3", "1", "`offsets.topic.replication.factor` is 1 by default"},
+	{"brokerconfigs / * / *Configs[transaction.state.log.replication.factor].*", "3", "1", "`transaction.state.log.replication.factor` is 1 by default"},
 	{"brokerconfigs / * / *Configs[socket.receive.buffer.bytes].*Value", "102400", "-1", "`socket.receive.buffer.bytes` is -1"},
 
 	{"topicconfigs / * one topic twice / Resources[topicconfigs.set#2].ErrorCode", "0", "42 INVALID_REQUEST", "a resource that is named again"},

@@ -7,6 +7,7 @@ import (
 	"net"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -106,6 +107,11 @@ func (f *fields) list(path string, v reflect.Value) {
 		return
 	}
 	f.put(path, "list")
+	if list, ok := v.Interface().([]int32); ok && strings.HasSuffix(path, ".Partitions") { // a set
+		sorted := slices.Clone(list)
+		slices.Sort(sorted)
+		v = reflect.ValueOf(sorted)
+	}
 	seen := map[string]int{}
 	for i := range v.Len() {
 		e := v.Index(i)
@@ -136,7 +142,7 @@ func (f *fields) key(e reflect.Value) string {
 	if r, ok := e.Interface().(kmsg.ListConfigResourcesResponseConfigResource); ok {
 		return fmt.Sprintf("%s of type %d", r.Name, r.Type)
 	}
-	for _, name := range []string{"Topic", "Name", "Group", "MemberID", "ResourceName", "ApiKey", "NodeID", "Partition", "TopicID"} {
+	for _, name := range []string{"Topic", "Name", "Group", "TransactionalID", "MemberID", "ResourceName", "ApiKey", "NodeID", "Partition", "TopicID"} {
 		k := e.FieldByName(name)
 		if !k.IsValid() {
 			continue
@@ -178,6 +184,8 @@ func (f *fields) foreign(e reflect.Value) bool {
 		field = "Group"
 	case kmsg.ListConfigResourcesResponseConfigResource:
 		field = "Name"
+	case kmsg.ListTransactionsResponseTransactionState:
+		field = "TransactionalID"
 	case kmsg.MetadataResponseTopic:
 	default:
 		return false
@@ -229,6 +237,8 @@ func (f *fields) scalar(name string, v reflect.Value) string {
 		return "an offset"
 	case name == "FinalizedFeaturesEpoch" && n > 0:
 		return "an epoch"
+	case name == "StartTimestamp" && n > 0:
+		return "a time"
 	case name == "SessionID" && n > 0:
 		return "a session"
 	case strings.HasPrefix(name, "Timestamp") || strings.HasSuffix(name, "Timestamp") || strings.HasPrefix(name, "LogAppendTime"):

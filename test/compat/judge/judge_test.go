@@ -70,6 +70,9 @@ func scripts() []script {
 		{"cstatic", consumerStaticScript},
 		{"expressions", expressionsScript},
 		{"migration", migrationScript},
+		{"txn", txnScript},
+		{"txnoffsets", txnOffsetsScript},
+		{"txntools", txnToolsScript},
 		{"versions", versionsScript},
 		{"connections", connectionsScript},
 	}
@@ -95,10 +98,12 @@ const absent = "(absent)"
 // TestAgainstKafka runs every script on both brokers.
 func TestAgainstKafka(t *testing.T) {
 	settings := []string{"--set", "group.initial.rebalance.delay.ms=200",
-		"--set", "group.consumer.assignment.interval.ms=0", "--set", "offsets.topic.replication.factor=1"}
+		"--set", "group.consumer.assignment.interval.ms=0", "--set", "offsets.topic.replication.factor=1",
+		"--set", "transaction.state.log.replication.factor=1", "--set", "transaction.state.log.min.isr=1"}
 	header := kit.Start(t, filepath.Join(t.TempDir(), "header"), settings...)
 	varve := kit.Start(t, filepath.Join(t.TempDir(), "varve"), append(settings, "--set", "varve.produce.validation=full")...)
-	kafka := kit.StartKafka(t, "group.initial.rebalance.delay.ms=200", "group.consumer.assignment.interval.ms=0")
+	kafka := kit.StartKafka(t, "group.initial.rebalance.delay.ms=200", "group.consumer.assignment.interval.ms=0",
+		"transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1")
 	base := time.Now().Add(-time.Hour).Truncate(time.Minute).UnixMilli()
 
 	scripts := scripts()
