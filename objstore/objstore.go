@@ -241,6 +241,22 @@ type LifecycleReader interface {
 	LifecycleRules(ctx context.Context) ([]LifecycleRule, error)
 }
 
+// BucketSettings are what a bucket does behind the backs of its users.
+type BucketSettings struct {
+	// Versioning keeps what is overwritten and deleted, and its price.
+	Versioning bool
+	// Locked says in words what keeps objects from being deleted: object lock, a retention
+	// policy, a legal hold; "" is nothing.
+	Locked string
+	// Hierarchical name spaces have directories, which other rules hold for.
+	Hierarchical bool
+}
+
+// Inspector is a Bucket whose settings can be read.
+type Inspector interface {
+	Settings(ctx context.Context) (BucketSettings, error)
+}
+
 // All lists every object below prefix that comes after the key after, page by page. It
 // ends after the first error.
 func All(ctx context.Context, b Bucket, prefix, after string) iter.Seq2[Attrs, error] {

@@ -43,6 +43,8 @@ type Config struct {
 	PathStyle bool
 	// NoChecksum leaves out CRC64, for servers that don't know it.
 	NoChecksum bool
+	// EncryptionScope names the keys that encrypt new objects; "" is the container's own.
+	EncryptionScope string
 	// Limits and policies; zero values are the defaults.
 	Limits      retry.Limits
 	Read, Write retry.Policy

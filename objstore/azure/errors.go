@@ -82,7 +82,9 @@ func classify(ctx context.Context, op, key string, err error) error {
 		opErr    *net.OpError
 		at       *url.Error
 	)
-	switch {
+	switch cert := retry.Untrusted(err, "SSL_CERT_FILE"); {
+	case cert != nil:
+		e.Kind, e.Err = objstore.ErrInvalid, cert
 	case errors.As(err, &failed), isUnavailable(err):
 		e.Kind, e.Err = objstore.ErrAccessDenied, fmt.Errorf("no usable Azure credentials (set AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN, or give the machine an identity): %w", err)
 	case errors.As(err, &response):

@@ -18,9 +18,9 @@ func TestFaults(t *testing.T) {
 	}
 	conformance.RunFaults(t, conformance.Target{
 		Server: conformance.Named(t, os.Getenv("VARVE_TEST_AZURE_SERVER")), Endpoint: conf.Endpoint, Checked: true,
-		Open: func(t testing.TB, endpoint string, l retry.Limits, p retry.Policy) objstore.Bucket {
+		Open: func(t testing.TB, endpoint, prefix string, l retry.Limits, p retry.Policy) objstore.Bucket {
 			c := conf
-			c.Prefix, c.Endpoint, c.Limits, c.Read, c.Write = "faults/"+objstore.NewToken(), endpoint, l, p, p
+			c.Prefix, c.Endpoint, c.Limits, c.Read, c.Write = prefix, endpoint, l, p, p
 			b, err := Open(c)
 			if err != nil {
 				t.Fatal(err)

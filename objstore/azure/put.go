@@ -121,7 +121,7 @@ func (b *Bucket) putWhole(ctx context.Context, key string, src objstore.Source, 
 		body := retry.NewBody(key, src)
 		out, err := b.blob(key).Upload(ctx, body, &blockblob.UploadOptions{
 			Metadata: metadata(o.Meta, sum), Tags: o.Tags, Tier: tier(o.Class),
-			TransactionalValidation: check, AccessConditions: conditions(o),
+			TransactionalValidation: check, AccessConditions: conditions(o), CPKScopeInfo: b.scope(),
 		})
 		if err != nil {
 			return body.Blame(err)
@@ -157,7 +157,7 @@ func (b *Bucket) putBlocks(ctx context.Context, key string, src objstore.Source,
 		crcs[i] = sum
 		return b.do(ctx, "put part", key, b.conf.Write, func(ctx context.Context) error {
 			body := retry.NewBody(key, part)
-			_, err := b.blob(key).StageBlock(ctx, ids[i], body, &blockblob.StageBlockOptions{TransactionalValidation: check})
+			_, err := b.blob(key).StageBlock(ctx, ids[i], body, &blockblob.StageBlockOptions{TransactionalValidation: check, CPKScopeInfo: b.scope()})
 			if err != nil {
 				return body.Blame(err)
 			}
@@ -178,7 +178,7 @@ func (b *Bucket) putBlocks(ctx context.Context, key string, src objstore.Source,
 	var a objstore.Attrs
 	err = b.do(ctx, "put", key, b.conf.Write, func(ctx context.Context) error {
 		out, err := b.blob(key).CommitBlockList(ctx, ids, &blockblob.CommitBlockListOptions{
-			Metadata: metadata(o.Meta, sum), Tags: o.Tags, Tier: tier(o.Class), AccessConditions: conditions(o),
+			Metadata: metadata(o.Meta, sum), Tags: o.Tags, Tier: tier(o.Class), AccessConditions: conditions(o), CPKScopeInfo: b.scope(),
 		})
 		if err == nil {
 			a = b.putAttrs(key, src, o, out.ETag, sum)
@@ -211,6 +211,14 @@ func plain(meta map[string]*string) (out map[string]string, sum uint32, ok bool)
 	v, err := strconv.ParseUint(out[sumMeta], 16, 32)
 	delete(out, sumMeta)
 	return out, uint32(v), err == nil
+}
+
+// scope is what new bytes are encrypted by; nil is the container's own.
+func (b *Bucket) scope() *blob.CPKScopeInfo {
+	if b.conf.EncryptionScope == "" {
+		return nil
+	}
+	return &blob.CPKScopeInfo{EncryptionScope: to.Ptr(b.conf.EncryptionScope)}
 }
 
 func tier(class objstore.Class) *blob.AccessTier {

@@ -67,7 +67,7 @@ func (b *Bucket) GetRange(ctx context.Context, key string, off int64, p []byte, 
 	if err := b.checkKey("get", key); err != nil {
 		return objstore.Attrs{}, err
 	}
-	return retry.Fill(ctx, key, off, p, ifv, b.conf.Read, b.ask("get", key))
+	return b.retry.Fill(ctx, key, off, p, ifv, b.conf.Read, b.ask("get", key))
 }
 
 // Open implements objstore.Bucket. The reader goes on where a connection broke, as long as the

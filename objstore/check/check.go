@@ -94,6 +94,7 @@ func Run(ctx context.Context, b objstore.Bucket, o Options) Report {
 	if o.Large {
 		r.trial("create only once, in parts", true, func() (string, error) { return r.createOnce(2*partSize + 1) })
 		r.trial("compare and swap, in parts", true, func() (string, error) { return r.swap(2*partSize + 1) })
+		r.trial("swap race in parts, 4 writers", true, r.swapRace)
 	} else {
 		r.skip("conditions in parts", "not asked for: --large")
 	}
@@ -101,6 +102,8 @@ func Run(ctx context.Context, b objstore.Bucket, o Options) Report {
 	r.trial("checksum on write", false, r.checksum)
 	r.trial("clock", false, r.clock)
 	r.trial("latency", false, r.latency)
+	r.settings()
+	r.lifecycle()
 	switch {
 	case !o.Classes:
 		r.skip("storage classes", "not asked for: --classes; the provider has "+names(caps.Classes))
@@ -140,7 +143,7 @@ func (r *run) trial(name string, needed bool, try func() (detail string, err err
 	detail, err := try()
 	l := Line{Trial: name, Verdict: OK, Detail: detail, Millis: float64(time.Since(begun).Microseconds()) / 1000}
 	if err != nil {
-		l.Verdict, l.Detail, l.Advice = Missing, err.Error(), advice(err)
+		l.Verdict, l.Detail, l.Advice = Missing, err.Error(), advice(name, err)
 		if needed {
 			l.Verdict, r.report.Usable = Broken, false
 		}
@@ -155,29 +158,6 @@ func (r *run) note(l Line) {
 	if r.o.Progress != nil {
 		r.o.Progress(l)
 	}
-}
-
-// advice is the next step after a failure.
-func advice(err error) string {
-	var not errNot
-	if errors.As(err, &not) {
-		return "this store breaks a promise that keeps two brokers from overwriting each other's data; take another one, or a newer version of it"
-	}
-	switch objstore.KindOf(err) {
-	case objstore.ErrNoBucket:
-		return "create the bucket or container first, or correct its name and region; Varve creates none"
-	case objstore.ErrAccessDenied:
-		return "give these credentials the rights to list, read, write and delete below the prefix, and look at the clock of this machine"
-	case objstore.ErrUnsupported:
-		return "the store does not know this; see docs/object-stores.md for what each can do"
-	case objstore.ErrTransient, objstore.ErrAmbiguous, objstore.ErrThrottled:
-		return "the store did not answer in time: look at the endpoint, the network and the store's own status"
-	case objstore.ErrInvalid:
-		return "correct the store's URL: a wrong region or endpoint looks like this"
-	case objstore.ErrCorrupt:
-		return "bytes changed on the way: a proxy or the store damages data; do not use it"
-	}
-	return ""
 }
 
 func (r *run) key(what string) string {
@@ -381,7 +361,10 @@ func (r *run) deleteIf() (string, error) {
 	if err := d.DeleteIf(r.ctx, key, first.Version); !errors.Is(err, objstore.ErrPrecondition) {
 		return "", errNot(fmt.Sprintf("a delete of an old version is answered with %v", err))
 	}
-	return "", d.DeleteIf(r.ctx, key, second.Version)
+	if err := d.DeleteIf(r.ctx, key, second.Version); err != nil {
+		return "", err
+	}
+	return "", r.deleteRace(d)
 }
 
 func (r *run) checksum() (string, error) {

@@ -21,8 +21,9 @@ type Target struct {
 	Server
 	// Endpoint of the server, without a path.
 	Endpoint string
-	// Open is an empty bucket, reached by another endpoint and with these limits and policies.
-	Open func(t testing.TB, endpoint string, l retry.Limits, p retry.Policy) objstore.Bucket
+	// Open is the bucket below a prefix, reached by another endpoint and with these limits and
+	// policies.
+	Open func(t testing.TB, endpoint, prefix string, l retry.Limits, p retry.Policy) objstore.Bucket
 	// Part and Complete choose the requests that send a part and that put parts together.
 	Part, Complete func(*http.Request) bool
 	// Checked: the server compares checksums of what it is sent.
@@ -44,6 +45,8 @@ type row struct {
 	// requests at most; 0 is any number.
 	requests int
 }
+
+func newPrefix() string { return "faults/" + objstore.NewToken() }
 
 func method(m string) func(*http.Request) bool {
 	return func(r *http.Request) bool { return r.Method == m }
@@ -227,7 +230,7 @@ func RunFaults(t *testing.T, target Target) {
 			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errors.New("it hangs"))
 			defer cancel()
 			p.Set()
-			e := &env{Bucket: target.Open(t, p.URL, faultLimits, faultPolicy), ctx: ctx}
+			e := &env{Bucket: target.Open(t, p.URL, newPrefix(), faultLimits, faultPolicy), ctx: ctx}
 			defer e.Close()
 			e.put(t, faultKey, content(), objstore.PutOpts{})
 			p.Set(r.rules(p)...)

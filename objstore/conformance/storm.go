@@ -97,7 +97,8 @@ func (target Target) storm(t *testing.T, p *proxy.Proxy) {
 	t.Logf("seed %d", seed)
 	p.Set()
 	limits := retry.Limits{ReadFirstByte: 500 * time.Millisecond, WriteFirstByte: time.Second, Stall: 500 * time.Millisecond}
-	b := target.Open(t, p.URL, limits, faultPolicy)
+	prefix := newPrefix()
+	b := target.Open(t, p.URL, prefix, limits, faultPolicy)
 	defer b.Close()
 	const counter, writers, uploaders = "storm/counter", 4, 2
 	if _, err := b.Put(t.Context(), counter, objstore.Bytes(seal(nil)), objstore.PutOpts{IfAbsent: true}); err != nil {
@@ -123,6 +124,11 @@ func (target Target) storm(t *testing.T, p *proxy.Proxy) {
 	}
 	requests := p.Seen()
 	p.Set()
+	// In calm weather, with time to find connections that work.
+	calm := faultPolicy
+	calm.Attempts, calm.Base, calm.Cap = 10, 100*time.Millisecond, time.Second
+	b = target.Open(t, p.URL, prefix, faultLimits, calm)
+	defer b.Close()
 	final, _, err := whole(t.Context(), b, counter)
 	if err != nil {
 		t.Fatal(err)

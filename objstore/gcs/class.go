@@ -23,10 +23,28 @@ func (b *Bucket) SetClass(ctx context.Context, key string, class objstore.Class)
 	return b.do(ctx, op, key, b.conf.Write, func(ctx context.Context) error {
 		at := b.at(key, a.Version)
 		rewrite := at.CopierFrom(at)
-		rewrite.StorageClass, rewrite.Metadata = string(class), a.Meta
+		rewrite.StorageClass, rewrite.Metadata, rewrite.DestinationKMSKeyName = string(class), a.Meta, b.conf.KMSKey
 		_, err := rewrite.Run(ctx)
 		return err
 	})
+}
+
+// Settings implements objstore.Inspector.
+func (b *Bucket) Settings(ctx context.Context) (objstore.BucketSettings, error) {
+	var s objstore.BucketSettings
+	err := b.do(ctx, "settings", "", b.conf.Read, func(ctx context.Context) error {
+		a, err := b.bucket.Attrs(ctx)
+		if err != nil {
+			return err
+		}
+		s.Versioning = a.VersioningEnabled
+		s.Hierarchical = a.HierarchicalNamespace != nil && a.HierarchicalNamespace.Enabled
+		if a.RetentionPolicy != nil {
+			s.Locked = fmt.Sprintf("a retention policy of %v", a.RetentionPolicy.RetentionPeriod)
+		}
+		return nil
+	})
+	return s, err
 }
 
 // LifecycleRules implements objstore.LifecycleReader.

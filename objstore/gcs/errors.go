@@ -40,7 +40,9 @@ func classify(ctx context.Context, op, key string, err error) error {
 		opErr *net.OpError
 		at    *url.Error
 	)
-	switch {
+	switch cert := retry.Untrusted(err, "SSL_CERT_FILE"); {
+	case cert != nil:
+		e.Kind, e.Err = objstore.ErrInvalid, cert
 	case errors.As(err, &api):
 		e.HTTP = api.Code
 		if len(api.Errors) > 0 {

@@ -20,9 +20,9 @@ func TestFaults(t *testing.T) {
 	last := func(r *http.Request) bool { return chunk(r) && !strings.HasSuffix(r.Header.Get("Content-Range"), "/*") }
 	conformance.RunFaults(t, conformance.Target{
 		Server: conformance.Named(t, os.Getenv("VARVE_TEST_GCS_SERVER")), Endpoint: conf.Endpoint, Checked: true,
-		Open: func(t testing.TB, endpoint string, l retry.Limits, p retry.Policy) objstore.Bucket {
+		Open: func(t testing.TB, endpoint, prefix string, l retry.Limits, p retry.Policy) objstore.Bucket {
 			c := conf
-			c.Prefix, c.Endpoint, c.Limits, c.Read, c.Write = "faults/"+objstore.NewToken(), endpoint, l, p, p
+			c.Prefix, c.Endpoint, c.Limits, c.Read, c.Write = prefix, endpoint, l, p, p
 			b, err := Open(t.Context(), c)
 			if err != nil {
 				t.Fatal(err)

@@ -37,6 +37,11 @@ type Config struct {
 	// Endpoint is the URL of another server than Google's, an emulator; "" is Google's. One
 	// without TLS is given no credentials.
 	Endpoint string
+	// KMSKey encrypts new objects, "projects/P/locations/L/keyRings/R/cryptoKeys/K"; "" is the
+	// bucket's own.
+	KMSKey string
+	// UserProject pays for the requests, where the bucket asks that of its readers.
+	UserProject string
 	// Limits and policies; zero values are the defaults.
 	Limits      retry.Limits
 	Read, Write retry.Policy
@@ -84,6 +89,9 @@ func Open(ctx context.Context, conf Config) (*Bucket, error) {
 	}
 	b.client.SetRetry(storage.WithPolicy(storage.RetryNever))
 	b.bucket = b.client.Bucket(conf.Bucket)
+	if conf.UserProject != "" {
+		b.bucket = b.bucket.UserProject(conf.UserProject)
+	}
 	if conf.Prefix != "" {
 		b.prefix = conf.Prefix + "/"
 	}

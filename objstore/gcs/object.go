@@ -65,6 +65,7 @@ func (b *Bucket) put(ctx context.Context, key string, src objstore.Source, sum u
 	}
 	w := object.NewWriter(ctx)
 	w.StorageClass, w.Metadata = string(o.Class), o.Meta
+	w.KMSKeyName = b.conf.KMSKey
 	w.ContentType = "application/octet-stream"
 	w.CRC32C, w.SendCRC32C, w.DisableAutoChecksum = sum, true, true
 	w.ChunkSize = chunkSize(src.Size, o.PartSize)
@@ -174,7 +175,7 @@ func (b *Bucket) GetRange(ctx context.Context, key string, off int64, p []byte, 
 	if err := b.checkKey("get", key); err != nil {
 		return objstore.Attrs{}, err
 	}
-	return retry.Fill(ctx, key, off, p, ifv, b.conf.Read, b.ask("get", key))
+	return b.retry.Fill(ctx, key, off, p, ifv, b.conf.Read, b.ask("get", key))
 }
 
 // Open implements objstore.Bucket. The reader goes on where a connection broke, as long as the

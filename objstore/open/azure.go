@@ -19,7 +19,7 @@ func openAzure(_ context.Context, u *url.URL) (objstore.Bucket, error) {
 	q := u.Query()
 	name, prefix, _ := strings.Cut(strings.Trim(u.Path, "/"), "/")
 	conf := azure.Config{
-		Account: u.Host, Container: name, Prefix: prefix, Endpoint: q.Get("endpoint"),
+		Account: u.Host, Container: name, Prefix: prefix, Endpoint: q.Get("endpoint"), EncryptionScope: q.Get("encryptionScope"),
 		// An emulator is mostly one host without a name per account.
 		PathStyle: q.Get("endpoint") != "",
 	}

@@ -14,5 +14,8 @@ import (
 var gcsProvider = provider{scheme: "gs", params: gcsParams, open: openGCS}
 
 func openGCS(ctx context.Context, u *url.URL) (objstore.Bucket, error) {
-	return gcs.Open(ctx, gcs.Config{Bucket: u.Host, Prefix: strings.Trim(u.Path, "/"), Endpoint: u.Query().Get("endpoint")})
+	q := u.Query()
+	return gcs.Open(ctx, gcs.Config{
+		Bucket: u.Host, Prefix: strings.Trim(u.Path, "/"), Endpoint: q.Get("endpoint"), KMSKey: q.Get("kmsKey"), UserProject: q.Get("userProject"),
+	})
 }

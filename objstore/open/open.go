@@ -8,12 +8,15 @@
 //	mem://name                        objects in this process, shared by name
 //	s3://bucket/prefix?region=…       S3; endpoint=http://host:port names another store that
 //	                                  speaks it, pathStyle=true|false (true with an endpoint),
-//	                                  checksum=none is for one that refuses CRC32C
+//	                                  checksum=none is for one that refuses CRC32C;
+//	                                  encryption=AES256|aws:kms, kmsKey=ID,
+//	                                  customerKeyEnv=VARIABLE (32 bytes in base64), requesterPays=true
 //	azblob://account/container/prefix Azure Blob Storage; endpoint=http://host:port names an
 //	                                  emulator, pathStyle=true|false (true with an endpoint),
-//	                                  checksum=none is for one that refuses CRC64
+//	                                  checksum=none is for one that refuses CRC64,
+//	                                  encryptionScope=NAME
 //	gs://bucket/prefix                Google Cloud Storage; endpoint=http://host:port names an
-//	                                  emulator
+//	                                  emulator; kmsKey=NAME, userProject=PROJECT pays
 //
 // Credentials never stand in a URL, and a URL that holds some is not repeated in a message.
 // Open may be called from any goroutine.
@@ -38,13 +41,13 @@ type provider struct {
 }
 
 // s3Params are the parameters of s3://, with the provider or without.
-var s3Params = []string{"region", "endpoint", "pathStyle", "checksum"}
+var s3Params = []string{"region", "endpoint", "pathStyle", "checksum", "encryption", "kmsKey", "customerKeyEnv", "requesterPays"}
 
 // azureParams are the parameters of azblob://.
-var azureParams = []string{"endpoint", "pathStyle", "checksum"}
+var azureParams = []string{"endpoint", "pathStyle", "checksum", "encryptionScope"}
 
 // gcsParams are the parameters of gs://.
-var gcsParams = []string{"endpoint"}
+var gcsParams = []string{"endpoint", "kmsKey", "userProject"}
 
 // providers in the order that messages list them.
 var providers = []provider{fileProvider, memProvider, s3Provider, azureProvider, gcsProvider}

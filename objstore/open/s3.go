@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 
@@ -27,6 +28,18 @@ func openS3(ctx context.Context, u *url.URL) (objstore.Bucket, error) {
 		var err error
 		if conf.PathStyle, err = strconv.ParseBool(v); err != nil {
 			return nil, fmt.Errorf("pathStyle is true or false, not %q", v)
+		}
+	}
+	conf.Encryption = s3.Encryption{Mode: q.Get("encryption"), KMSKey: q.Get("kmsKey")}
+	if name := q.Get("customerKeyEnv"); name != "" {
+		if conf.Encryption.CustomerKey = os.Getenv(name); conf.Encryption.CustomerKey == "" {
+			return nil, fmt.Errorf("customerKeyEnv names the variable %s, which is not set", name)
+		}
+	}
+	if v := q.Get("requesterPays"); v != "" {
+		var err error
+		if conf.RequesterPays, err = strconv.ParseBool(v); err != nil {
+			return nil, fmt.Errorf("requesterPays is true or false, not %q", v)
 		}
 	}
 	switch v := q.Get("checksum"); v {

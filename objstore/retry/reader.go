@@ -68,8 +68,8 @@ func Open(ctx context.Context, op, key string, off, n int64, ifv objstore.Versio
 	return r, nil
 }
 
-// Fill is the GetRange of an objstore.Bucket for a p that isn't empty.
-func Fill(ctx context.Context, key string, off int64, p []byte, ifv objstore.Version, policy Policy, ask Ask) (objstore.Attrs, error) {
+// fill reads all of p, which isn't empty.
+func fill(ctx context.Context, key string, off int64, p []byte, ifv objstore.Version, policy Policy, ask Ask) (objstore.Attrs, error) {
 	n := int64(len(p))
 	r, err := Open(ctx, "get", key, off, n, ifv, policy, ask)
 	if err != nil {

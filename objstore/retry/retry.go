@@ -2,9 +2,9 @@
 // retries are off: they differ in attempts, in what they repeat and in whether they listen to
 // Retry-After, and none knows which writes may be repeated.
 //
-// It owns when to try again and how long to wait (Retrier), how long a request may be silent
-// (Watch), reads that go on where they broke off (Open, Fill), and the source of a write as a
-// transport reads it (Body); what a failure means is the provider's to say, by the Kind of the
+// It owns when to try again and how long to wait, how many requests are under way at once and
+// which reads are asked for twice (Retrier), how long a request may be silent (Watch), reads that
+// go on where they broke off (Open), and the source of a write as a transport reads it (Body); what a failure means is the provider's to say, by the Kind of the
 // *objstore.Error. A Retrier and a Client may be used from any goroutine.
 package retry
 
@@ -46,17 +46,20 @@ const (
 	budgetShare = 0.1
 )
 
-// Retrier repeats operations within a budget that they share.
+// Retrier repeats operations within a budget that they share, bounds how many are under way at
+// once, and asks twice for reads that are slow. It is one bucket's.
 type Retrier struct {
-	mu struct {
+	limit *limiter
+	hedge hedger
+	mu    struct {
 		sync.Mutex
 		budget float64
 	}
 }
 
-// New is a Retrier with a full budget.
+// New is the Retrier of one bucket, with a full budget.
 func New() *Retrier {
-	r := &Retrier{}
+	r := &Retrier{limit: newLimiter()}
 	r.mu.budget = budgetMax
 	return r
 }
@@ -96,7 +99,7 @@ func (r *Retrier) Do(ctx context.Context, op, key string, p Policy, try func(con
 	var last *objstore.Error
 	lost := false
 	for attempt := 1; ; attempt++ {
-		err := try(ctx)
+		err := r.attempt(ctx, op, key, try)
 		if err == nil {
 			return nil
 		}
@@ -104,6 +107,8 @@ func (r *Retrier) Do(ctx context.Context, op, key string, p Policy, try func(con
 		switch {
 		case caller.Err() != nil:
 			return canceled(op, key, caller.Err(), attempt, last)
+		case errors.Is(e.Err, errCrowded):
+			// Our own deadline, before anything was sent.
 		case e.Kind == objstore.ErrCanceled:
 			// Our own deadline, in the middle of an attempt: a write may have landed.
 			e.Kind = objstore.ErrTransient
@@ -128,6 +133,21 @@ func (r *Retrier) Do(ctx context.Context, op, key string, p Policy, try func(con
 		last.Kind = objstore.ErrAmbiguous
 	}
 	return last
+}
+
+// errCrowded is the end of a wait for a turn.
+var errCrowded = errors.New("the store bears no more requests at once")
+
+// attempt makes one, when it is its turn.
+func (r *Retrier) attempt(ctx context.Context, op, key string, try func(context.Context) error) error {
+	if err := r.limit.enter(ctx); err != nil {
+		return objstore.NewError(objstore.ErrThrottled, op, key, errCrowded)
+	}
+	throttled, answered, begun := false, false, time.Now()
+	defer func() { r.limit.leave(begun, throttled, answered) }()
+	err := try(ctx)
+	throttled, answered = errors.Is(err, objstore.ErrThrottled), err == nil
+	return err
 }
 
 // asError is err as an *objstore.Error that is ours to change.

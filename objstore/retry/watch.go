@@ -2,15 +2,21 @@ package retry
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"sync"
 	"time"
 )
 
-// errStalled is what a request meets that was silent for too long.
-var errStalled = errors.New("no bytes for too long")
+// errStalled is what a request meets that was silent for too long, errSlow one whose body left
+// too slowly.
+var (
+	errStalled = errors.New("no bytes for too long")
+	errSlow    = errors.New("the upload is slower than the least rate")
+)
 
 // Limits bound how long a request may be silent. A request that makes progress is never cut.
 type Limits struct {
@@ -19,10 +25,19 @@ type Limits struct {
 	ReadFirstByte, WriteFirstByte time.Duration
 	// Stall: between two pieces of a body, either way.
 	Stall time.Duration
+	// MinRate, in bytes per second over each RateWindow, is how fast the body of a request must
+	// leave; a slower one is given up, and sent again over another connection.
+	MinRate int64
 }
+
+// RateWindow is the time over which an upload's rate is taken.
+const RateWindow = 30 * time.Second
 
 // Fill gives every limit that is 0 its default.
 func (l *Limits) Fill() {
+	if l.MinRate == 0 {
+		l.MinRate = 16 << 10
+	}
 	for _, d := range []struct {
 		of  *time.Duration
 		def time.Duration
@@ -63,7 +78,7 @@ func (w *Client) Do(req *http.Request) (*http.Response, error) {
 	dog := newDog(func() { cancel(errStalled) })
 	dog.feed(firstByte)
 	req = req.WithContext(ctx)
-	sent := &sentBody{dog: dog, stall: w.limits.Stall, firstByte: firstByte}
+	sent := &sentBody{dog: dog, stall: w.limits.Stall, firstByte: firstByte, since: time.Now(), least: w.limits.MinRate, slow: func() { cancel(errSlow) }}
 	if req.Body != nil && req.Body != http.NoBody {
 		dog.feed(w.limits.Stall)
 		sent.body = req.Body
@@ -81,11 +96,21 @@ func (w *Client) Do(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// Untrusted says what to do about a certificate that nobody here vouches for, with the setting
+// that names another authority; nil is another error than that.
+func Untrusted(err error, setting string) error {
+	var cert *tls.CertificateVerificationError
+	if !errors.As(err, &cert) {
+		return nil
+	}
+	return fmt.Errorf("the store's certificate is not trusted (%w): put the certificate of its authority into a file and set %s to it", cert.Err, setting)
+}
+
 // stalled names the cause of an error that the watch dog made; what the transport says then
 // is that the context was canceled, as if the caller had done it.
 func stalled(ctx context.Context, err error) error {
-	if errors.Is(context.Cause(ctx), errStalled) {
-		return errStalled
+	if cause := context.Cause(ctx); errors.Is(cause, errStalled) || errors.Is(cause, errSlow) {
+		return cause
 	}
 	return err
 }
@@ -128,6 +153,10 @@ func (d *dog) leave() {
 type sentBody struct {
 	dog              *dog
 	stall, firstByte time.Duration
+	least            int64 // bytes per second
+	slow             func()
+	since            time.Time // of the window under way
+	sent             int64     // in this window
 	mu               sync.Mutex
 	body             io.ReadCloser // nil after the end, and without a body
 }
@@ -138,7 +167,15 @@ func (b *sentBody) Read(p []byte) (int, error) {
 	if b.body == nil {
 		return 0, errors.New("the request is over")
 	}
+	if d := time.Since(b.since); d >= RateWindow {
+		if float64(b.sent) < float64(b.least)*d.Seconds() {
+			b.slow()
+			return 0, errSlow
+		}
+		b.since, b.sent = time.Now(), 0
+	}
 	n, err := b.body.Read(p)
+	b.sent += int64(n)
 	if err != nil {
 		b.dog.feed(b.firstByte)
 	} else {

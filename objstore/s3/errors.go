@@ -3,6 +3,7 @@ package s3
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -82,7 +83,9 @@ func classify(ctx context.Context, op, key string, err error) error {
 		api      smithy.APIError
 		opErr    *net.OpError
 	)
-	switch {
+	switch cert := retry.Untrusted(err, "AWS_CA_BUNDLE"); {
+	case cert != nil:
+		e.Kind, e.Err = objstore.ErrInvalid, cert
 	case errors.As(err, &creds):
 		e.Kind, e.Err = objstore.ErrAccessDenied, creds
 	// The SDK wraps these two in a response of status 0.
@@ -104,6 +107,9 @@ func classify(ctx context.Context, op, key string, err error) error {
 			e.Err = response.Err
 		}
 		e.Kind = kindOf(e.HTTP, e.Code, unknown)
+		if region := regionOf(response); region != "" && e.Kind == objstore.ErrInvalid {
+			e.Err = fmt.Errorf("the bucket is in another region: say region=%s in the store's URL", region)
+		}
 	default:
 		// The SDK refused to build the request, or could not read the answer.
 		e.Kind = objstore.ErrUnknown
@@ -113,6 +119,14 @@ func classify(ctx context.Context, op, key string, err error) error {
 		}
 	}
 	return e
+}
+
+// regionOf is the region that an answer names.
+func regionOf(r *awshttp.ResponseError) string {
+	if r.Response == nil || r.Response.Response == nil {
+		return ""
+	}
+	return r.Response.Header.Get("X-Amz-Bucket-Region")
 }
 
 // kindOf decides by the code, else by the status.

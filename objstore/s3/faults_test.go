@@ -20,9 +20,9 @@ func TestFaults(t *testing.T) {
 	}
 	conformance.RunFaults(t, conformance.Target{
 		Server: conformance.Named(t, os.Getenv("VARVE_TEST_S3_SERVER")), Endpoint: q.Get("endpoint"), Checked: q.Get("checksum") != "none",
-		Open: func(t testing.TB, endpoint string, l retry.Limits, p retry.Policy) objstore.Bucket {
+		Open: func(t testing.TB, endpoint, prefix string, l retry.Limits, p retry.Policy) objstore.Bucket {
 			b, err := s3.Open(t.Context(), s3.Config{
-				Bucket: u.Host, Prefix: "faults/" + objstore.NewToken(), Region: q.Get("region"), Endpoint: endpoint, PathStyle: true,
+				Bucket: u.Host, Prefix: prefix, Region: q.Get("region"), Endpoint: endpoint, PathStyle: true,
 				NoChecksum: q.Get("checksum") == "none", Limits: l, Read: p, Write: p,
 			})
 			if err != nil {

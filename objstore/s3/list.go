@@ -3,6 +3,7 @@ package s3
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -20,7 +21,8 @@ func (b *Bucket) List(ctx context.Context, prefix, after string, limit int) (obj
 	if limit <= 0 || limit > pageLimit {
 		limit = pageLimit
 	}
-	in := &s3.ListObjectsV2Input{Bucket: &b.conf.Bucket, Prefix: b.name(prefix), MaxKeys: aws.Int32(int32(limit))}
+	// Never one: MinIO then takes an object that is named as the prefix for the whole answer.
+	in := &s3.ListObjectsV2Input{Bucket: &b.conf.Bucket, Prefix: b.name(prefix), MaxKeys: aws.Int32(int32(max(limit, 2)))}
 	if after != "" {
 		in.StartAfter = b.name(after)
 	}
@@ -30,18 +32,26 @@ func (b *Bucket) List(ctx context.Context, prefix, after string, limit int) (obj
 		if err != nil {
 			return err
 		}
-		page = b.page(out, prefix, after)
+		if !slices.IsSortedFunc(out.Contents, func(a, b types.Object) int { return strings.Compare(aws.ToString(a.Key), aws.ToString(b.Key)) }) {
+			return objstore.NewError(objstore.ErrUnsupported, "list", prefix,
+				errors.New("the store lists keys in no order, as directory buckets (S3 Express) do: use a general purpose bucket"))
+		}
+		page = b.page(out, prefix, after, limit)
 		return nil
 	})
 	return page, err
 }
 
-func (b *Bucket) page(out *s3.ListObjectsV2Output, prefix, after string) objstore.Page {
+func (b *Bucket) page(out *s3.ListObjectsV2Output, prefix, after string, limit int) objstore.Page {
 	var page objstore.Page
 	for _, o := range out.Contents {
 		key, ours := strings.CutPrefix(aws.ToString(o.Key), b.prefix)
 		if !ours || !strings.HasPrefix(key, prefix) || key <= after {
 			continue // a store with an idea of its own about StartAfter
+		}
+		if len(page.Objects) == limit {
+			page.Next = page.Objects[limit-1].Key
+			return page
 		}
 		page.Objects = append(page.Objects, objstore.Attrs{
 			Key: key, Size: aws.ToInt64(o.Size), Version: objstore.Version(aws.ToString(o.ETag)), Modified: aws.ToTime(o.LastModified),

@@ -41,6 +41,10 @@ type Config struct {
 	PathStyle bool
 	// NoChecksum leaves out CRC32C, for stores that refuse it.
 	NoChecksum bool
+	// Encryption at rest; the zero value is the bucket's own.
+	Encryption Encryption
+	// RequesterPays owns up to paying for the requests, which some buckets ask of their readers.
+	RequesterPays bool
 	// Limits and policies; zero values are the defaults.
 	Limits      retry.Limits
 	Read, Write retry.Policy
@@ -70,6 +74,10 @@ func Open(ctx context.Context, conf Config) (*Bucket, error) {
 		return nil, objstore.NewError(objstore.ErrInvalid, "open", "", err)
 	}
 	conf.fill()
+	added, err := newHeaders(conf.Encryption, conf.RequesterPays)
+	if err != nil {
+		return nil, objstore.NewError(objstore.ErrInvalid, "open", "", err)
+	}
 	// A BuildableClient, since the SDK must be able to add the certificates of AWS_CA_BUNDLE.
 	base := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.MaxIdleConns, t.MaxIdleConnsPerHost = 2*idleConns, idleConns
@@ -100,6 +108,7 @@ func Open(ctx context.Context, conf Config) (*Bucket, error) {
 	b.client = s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.HTTPClient = watched
 		o.UsePathStyle = conf.PathStyle
+		o.APIOptions = append(o.APIOptions, added.middleware)
 		if conf.Endpoint != "" {
 			o.BaseEndpoint = aws.String(conf.Endpoint)
 		}

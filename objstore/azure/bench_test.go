@@ -1,0 +1,20 @@
+package azure
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/varve-io/varve/objstore"
+	"github.com/varve-io/varve/objstore/conformance"
+)
+
+func BenchmarkClient(b *testing.B) {
+	b.Setenv("AZURE_STORAGE_KEY", "a2V5")
+	put := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("ETag", `"e1"`)
+		w.WriteHeader(http.StatusCreated)
+	}
+	conformance.RunClient(b, put, func(at string) (objstore.Bucket, error) {
+		return Open(Config{Account: "account", Container: "container", Endpoint: at, PathStyle: true})
+	})
+}
