@@ -130,9 +130,7 @@ func TestALogDirectoryIsLost(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.RemoveAll(second); err != nil {
-		t.Fatal(err)
-	}
+	lose(t, second)
 	var good, bad []int32
 	kit.Eventually(t, 30*time.Second, "the lost directory's partitions are offline", func() error {
 		topics, err := adm.ListTopics(t.Context(), topic)
@@ -168,14 +166,18 @@ func TestALogDirectoryIsLost(t *testing.T) {
 			t.Errorf("%s: %v", d.Dir, d.Err)
 		}
 	}
-	if err := os.RemoveAll(first); err != nil {
-		t.Fatal(err)
-	}
+	lose(t, first)
 	select {
 	case <-b.Exited():
 	case <-time.After(30 * time.Second):
 		t.Error("the broker goes on without any log directory")
 	}
+}
+
+// lose removes a directory that a broker is at work in: it may put a file back meanwhile.
+func lose(t *testing.T, dir string) {
+	t.Helper()
+	kit.Eventually(t, 10*time.Second, "the directory is gone", func() error { return os.RemoveAll(dir) })
 }
 
 // clientOf is a client that gives up soon.
