@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/varve-io/varve/broker/batch"
@@ -86,7 +87,7 @@ func chosen(names string) ([]row, error) {
 	var out []row
 	for _, r := range rows() {
 		for name := range strings.SplitSeq(names, ",") {
-			if name == "all" || name == "quick" && r.quick || name != "" && strings.HasPrefix(r.id, name) {
+			if name == "all" || name == "quick" && r.quick || name == r.id || name != "" && !isRow(name) && strings.HasPrefix(r.id, name) {
 				out = append(out, r)
 				break
 			}
@@ -100,4 +101,9 @@ func chosen(names string) ([]row, error) {
 		return nil, fmt.Errorf("no row begins with %q; there are %s", names, strings.Join(ids, ", "))
 	}
 	return out, nil
+}
+
+// isRow says whether a row has this very name, which then means it alone.
+func isRow(name string) bool {
+	return slices.ContainsFunc(rows(), func(r row) bool { return r.id == name })
 }
