@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/varve-io/varve/broker/coordinator"
+	"github.com/varve-io/varve/broker/coordinator/scenario"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/wire"
@@ -16,10 +17,10 @@ import (
 // T:0+1,U:0; "none" is the empty one.
 
 // playConsumer does one line.
-func (s *stage) playConsumer(verb, group string, w words) {
+func (s *stage) playConsumer(verb, group string, w scenario.Words) {
 	switch verb {
 	case "topic": // create a topic, or give it more partitions: topic NAME partitions=N
-		s.changeTopics(func(at int64) []metadata.Record { return s.topicRecords(at, w[""], w.int("partitions", 1)) })
+		s.changeTopics(func(at int64) []metadata.Record { return s.topicRecords(at, w[""], w.Int("partitions", 1)) })
 	case "delete-topic":
 		id := s.img.Topic(w[""]).ID
 		s.changeTopics(func(int64) []metadata.Record { return []metadata.Record{metadata.RemoveTopicRecord{TopicID: id}} })
@@ -28,8 +29,8 @@ func (s *stage) playConsumer(verb, group string, w words) {
 	case "describe-consumer":
 		s.c.DescribeConsumer(group, s.sayConsumerGroup)
 	case "fetch-as": // OffsetFetch of a member
-		epoch := int32(w.int("epoch", -1))
-		s.c.FetchAll(group, Reader{MemberID: w.optional("member"), Epoch: epoch}, func(offsets []PartitionOffset, code kafka.Error) {
+		epoch := int32(w.Int("epoch", -1))
+		s.c.FetchAll(group, Reader{MemberID: w.Optional("member"), Epoch: epoch}, func(offsets []PartitionOffset, code kafka.Error) {
 			s.say("<- %s %d offsets", code.Name(), len(offsets))
 		})
 	default:
@@ -77,12 +78,12 @@ func (s *stage) topicRecords(at int64, name string, partitions int) []metadata.R
 
 // beat: topics=A,B regex=TEXT owns=T:0+1 assignor= rebalance= version=; without rebalance and
 // owns it is not a full request, but one that joins is.
-func (s *stage) beat(group string, w words) {
+func (s *stage) beat(group string, w scenario.Words) {
 	req := new(wire.ConsumerGroupHeartbeatRequest)
 	req.Default()
-	req.GroupID, req.MemberID, req.MemberEpoch = group, w["member"], int32(w.int("epoch", 0))
-	req.InstanceID, req.RackID, req.SubscribedTopicRegex = w.optional("instance"), w.optional("rack"), w.optional("regex")
-	req.ServerAssignor = w.optional("assignor")
+	req.GroupID, req.MemberID, req.MemberEpoch = group, w["member"], int32(w.Int("epoch", 0))
+	req.InstanceID, req.RackID, req.SubscribedTopicRegex = w.Optional("instance"), w.Optional("rack"), w.Optional("regex")
+	req.ServerAssignor = w.Optional("assignor")
 	if v, ok := w["topics"]; ok {
 		req.SubscribedTopicNames = []string{}
 		if v != "" {
@@ -100,8 +101,8 @@ func (s *stage) beat(group string, w words) {
 	if req.MemberEpoch == 0 {
 		req.RebalanceTimeoutMs = 60_000
 	}
-	req.RebalanceTimeoutMs = int32(w.int("rebalance", int(req.RebalanceTimeoutMs)))
-	client := Client{ID: w.or("client", "c"), Host: "/h", Version: int16(w.int("version", 1))}
+	req.RebalanceTimeoutMs = int32(w.Int("rebalance", int(req.RebalanceTimeoutMs)))
+	client := Client{ID: w.Or("client", "c"), Host: "/h", Version: int16(w.Int("version", 1))}
 	s.c.ConsumerHeartbeat(client, req, func(r *wire.ConsumerGroupHeartbeatResponse) {
 		line := "<- " + kafka.Error(r.ErrorCode).Name()
 		if r.ErrorCode == 0 {

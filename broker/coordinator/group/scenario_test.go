@@ -1,13 +1,10 @@
 package group
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +16,7 @@ import (
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/coordinator"
+	"github.com/varve-io/varve/broker/coordinator/scenario"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/replica"
@@ -30,41 +28,7 @@ var update = flag.Bool("update", false, "write what the scenarios come to into t
 // TestScenarios plays the files of testdata. A line is something that happens, with words
 // NAME=VALUE; the indented lines behind it are all that comes of it: answers (<-), records (+)
 // and tombstones (-) in the log. See play for the words.
-func TestScenarios(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no scenarios", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got string
-			synctest.Test(t, func(t *testing.T) { got = playAll(t, string(text)) })
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if got != string(text) {
-				t.Errorf("%s (with -update the file takes the new text):\n%s", file, diff(string(text), got))
-			}
-		})
-	}
-}
-
-// diff shows the first lines that differ.
-func diff(want, got string) string {
-	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
-	i := 0
-	for i < len(w) && i < len(g) && w[i] == g[i] {
-		i++
-	}
-	show := func(lines []string) string { return strings.Join(lines[max(0, i-3):min(len(lines), i+6)], "\n") }
-	return fmt.Sprintf("at line %d want:\n%s\n\ngot:\n%s", i+1, show(w), show(g))
-}
+func TestScenarios(t *testing.T) { scenario.Files(t, *update, playAll) }
 
 // stage is a coordinator with one shard, on a log in memory.
 type stage struct {
@@ -83,7 +47,7 @@ type stage struct {
 }
 
 func playAll(t *testing.T, text string) string {
-	s := &stage{t: t, log: &memoryLog{}, cfg: Config{
+	s := &stage{t: t, log: newMemoryLog(), cfg: Config{
 		MinSessionTimeoutMs: 6000, MaxSessionTimeoutMs: 1_800_000, MaxSize: 1000, OffsetsRetentionMs: 7 * 24 * 3600_000,
 		RetentionCheckIntervalMs: 600_000, OffsetMetadataMaxBytes: 20, NewMemberJoinTimeoutMs: 300_000,
 	}}
@@ -94,26 +58,13 @@ func playAll(t *testing.T, text string) string {
 	s.img = &metadata.Image{}
 	s.start()
 	defer func() { s.c.Close() }()
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		line = strings.TrimSuffix(line, "\n")
-		if strings.HasPrefix(line, "  ") {
-			continue // the outcome of the last time
-		}
-		b.WriteString(line + "\n")
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		s.play(strings.Fields(line))
-		synctest.Wait()
+	return scenario.Lines(text, s.play, func() []string {
 		s.mu.Lock()
-		for _, o := range append(s.mu.out, s.log.take()...) {
-			b.WriteString("  " + o + "\n")
-		}
+		defer s.mu.Unlock()
+		out := append(s.mu.out, s.log.Take()...)
 		s.mu.out = nil
-		s.mu.Unlock()
-	}
-	return b.String()
+		return out
+	})
 }
 
 // start starts a coordinator on what is in the log.
@@ -134,45 +85,9 @@ func (s *stage) say(format string, args ...any) {
 	s.mu.out = append(s.mu.out, fmt.Sprintf(format, args...))
 }
 
-// words are the NAME=VALUE of a line.
-type words map[string]string
-
-func (w words) int(name string, fallback int) int {
-	if v, ok := w[name]; ok {
-		n, err := strconv.Atoi(v)
-		if err != nil {
-			panic(err)
-		}
-		return n
-	}
-	return fallback
-}
-
-func (w words) optional(name string) *string {
-	if v, ok := w[name]; ok {
-		return &v
-	}
-	return nil
-}
-
-func (w words) or(name, fallback string) string {
-	if v, ok := w[name]; ok {
-		return v
-	}
-	return fallback
-}
-
 // play does one line. The group is "g" where the line names none.
-func (s *stage) play(f []string) {
-	verb, w := f[0], words{}
-	for _, word := range f[1:] {
-		name, value, ok := strings.Cut(word, "=")
-		if !ok {
-			name, value = "", word
-		}
-		w[name] = value
-	}
-	group := w.or("group", "g")
+func (s *stage) play(verb string, w scenario.Words) {
+	group := w.Or("group", "g")
 	switch verb {
 	case "set": // a setting
 		s.set(w)
@@ -186,17 +101,17 @@ func (s *stage) play(f []string) {
 		s.c.Close()
 		s.start()
 	case "hold": // the high watermark stays where it is
-		s.log.set(func() { s.log.held = true })
+		s.log.Hold()
 	case "release": // and moves on
-		s.log.release()
+		s.log.Release()
 	case "refuse": // the next append fails
-		s.log.set(func() { s.log.refusal = errorNamed(w[""]) })
+		s.log.Refuse(scenario.ErrorNamed(w[""]))
 	case "join":
 		s.join(w)
 	case "sync":
 		s.sync(w)
 	case "heartbeat":
-		req := &wire.HeartbeatRequest{GroupID: group, MemberID: w["member"], GenerationID: int32(w.int("generation", 0)), GroupInstanceID: w.optional("instance")}
+		req := &wire.HeartbeatRequest{GroupID: group, MemberID: w["member"], GenerationID: int32(w.Int("generation", 0)), GroupInstanceID: w.Optional("instance")}
 		s.c.Heartbeat(req, func(code kafka.Error) { s.say("<- %s", code.Name()) })
 	case "leave":
 		s.leave(group, w)
@@ -207,7 +122,7 @@ func (s *stage) play(f []string) {
 	}
 }
 
-func (s *stage) playAdmin(verb, group string, w words) {
+func (s *stage) playAdmin(verb, group string, w scenario.Words) {
 	switch verb {
 	case "fetch": // all offsets of the group
 		s.c.FetchAll(group, Stranger(), func(offsets []PartitionOffset, code kafka.Error) {
@@ -260,30 +175,30 @@ func (s *stage) playAdmin(verb, group string, w words) {
 	}
 }
 
-func (s *stage) set(w words) {
-	s.cfg.InitialRebalanceDelayMs = int64(w.int("initial-delay", int(s.cfg.InitialRebalanceDelayMs)))
-	s.cfg.MaxSize = w.int("max-size", s.cfg.MaxSize)
-	s.consumer.MaxSize = w.int("consumer-max-size", s.consumer.MaxSize)
-	s.consumer.AssignmentIntervalMs = int64(w.int("assignment-interval", int(s.consumer.AssignmentIntervalMs)))
+func (s *stage) set(w scenario.Words) {
+	s.cfg.InitialRebalanceDelayMs = int64(w.Int("initial-delay", int(s.cfg.InitialRebalanceDelayMs)))
+	s.cfg.MaxSize = w.Int("max-size", s.cfg.MaxSize)
+	s.consumer.MaxSize = w.Int("consumer-max-size", s.consumer.MaxSize)
+	s.consumer.AssignmentIntervalMs = int64(w.Int("assignment-interval", int(s.consumer.AssignmentIntervalMs)))
 	if v, ok := w["migration"]; ok {
 		s.consumer.Upgrade, s.consumer.Downgrade = v == "upgrade" || v == "bidirectional", v == "downgrade" || v == "bidirectional"
 	}
-	s.cfg.OffsetsRetentionMs = int64(w.int("retention-minutes", int(s.cfg.OffsetsRetentionMs/60_000))) * 60_000
+	s.cfg.OffsetsRetentionMs = int64(w.Int("retention-minutes", int(s.cfg.OffsetsRetentionMs/60_000))) * 60_000
 }
 
 // join: as= names the answer; protocols=NAME:METADATA,…; a metadata of "topics:A+B" is a
 // consumer's subscription.
-func (s *stage) join(w words) {
+func (s *stage) join(w scenario.Words) {
 	req := &wire.JoinGroupRequest{
-		GroupID: w.or("group", "g"), MemberID: w["member"], GroupInstanceID: w.optional("instance"), ProtocolType: w.or("type", "consumer"),
-		SessionTimeoutMs: int32(w.int("session", 10_000)), RebalanceTimeoutMs: int32(w.int("rebalance", 60_000)),
+		GroupID: w.Or("group", "g"), MemberID: w["member"], GroupInstanceID: w.Optional("instance"), ProtocolType: w.Or("type", "consumer"),
+		SessionTimeoutMs: int32(w.Int("session", 10_000)), RebalanceTimeoutMs: int32(w.Int("rebalance", 60_000)),
 	}
-	for _, p := range strings.Split(w.or("protocols", "range:t"), ",") {
+	for _, p := range strings.Split(w.Or("protocols", "range:t"), ",") {
 		if name, metadata, _ := strings.Cut(p, ":"); name != "none" {
 			req.Protocols = append(req.Protocols, wire.JoinGroupRequestProtocol{Name: name, Metadata: subscription(metadata)})
 		}
 	}
-	client := Client{ID: w.or("client", "c"), Host: "/h", Version: int16(w.int("version", 9))}
+	client := Client{ID: w.Or("client", "c"), Host: "/h", Version: int16(w.Int("version", 9))}
 	s.c.Join(client, req, func(r *wire.JoinGroupResponse) {
 		line := fmt.Sprintf("<- %s %s", w["as"], kafka.Error(r.ErrorCode).Name())
 		if r.MemberID != "" {
@@ -303,10 +218,10 @@ func (s *stage) join(w words) {
 }
 
 // sync: as= names the answer; assign=MEMBER:TEXT,… is the leader's.
-func (s *stage) sync(w words) {
+func (s *stage) sync(w scenario.Words) {
 	req := &wire.SyncGroupRequest{
-		GroupID: w.or("group", "g"), MemberID: w["member"], GenerationID: int32(w.int("generation", 0)),
-		GroupInstanceID: w.optional("instance"), ProtocolType: w.optional("type"), ProtocolName: w.optional("protocol"),
+		GroupID: w.Or("group", "g"), MemberID: w["member"], GenerationID: int32(w.Int("generation", 0)),
+		GroupInstanceID: w.Optional("instance"), ProtocolType: w.Optional("type"), ProtocolName: w.Optional("protocol"),
 	}
 	for _, a := range strings.Split(w["assign"], ",") {
 		if id, text, ok := strings.Cut(a, ":"); ok {
@@ -319,7 +234,7 @@ func (s *stage) sync(w words) {
 }
 
 // leave: members=ID,… ; an id behind @ is an instance's.
-func (s *stage) leave(group string, w words) {
+func (s *stage) leave(group string, w scenario.Words) {
 	var members []wire.LeaveGroupRequestMember
 	for _, id := range strings.Split(w["members"], ",") {
 		m := wire.LeaveGroupRequestMember{MemberID: id}
@@ -338,12 +253,12 @@ func (s *stage) leave(group string, w words) {
 }
 
 // commit: offsets=TOPIC-PARTITION:OFFSET:METADATA,…
-func (s *stage) commit(group string, w words) { s.c.Commit(s.commitOf(group, w), s.sayCommit) }
+func (s *stage) commit(group string, w scenario.Words) { s.c.Commit(s.commitOf(group, w), s.sayCommit) }
 
-func (s *stage) commitOf(group string, w words) Commit {
+func (s *stage) commitOf(group string, w scenario.Words) Commit {
 	c := Commit{
-		GroupID: group, MemberID: w["member"], Instance: w.optional("instance"), Generation: int32(w.int("generation", -1)),
-		RetentionTimeMs: int64(w.int("retention-ms", -1)), Old: w["version"] == "8",
+		GroupID: group, MemberID: w["member"], Instance: w.Optional("instance"), Generation: int32(w.Int("generation", -1)),
+		RetentionTimeMs: int64(w.Int("retention-ms", -1)), Old: w["version"] == "8",
 	}
 	for _, o := range strings.Split(w["offsets"], ",") {
 		f := strings.Split(o+"::", ":")
@@ -354,8 +269,8 @@ func (s *stage) commitOf(group string, w words) Commit {
 }
 
 // playTxn: txn-commit is commit with a transaction of producer=, end ends it: end producer=7 commit.
-func (s *stage) playTxn(verb, group string, w words) {
-	producer := int64(w.int("producer", 0))
+func (s *stage) playTxn(verb, group string, w scenario.Words) {
+	producer := int64(w.Int("producer", 0))
 	if verb == "end" {
 		s.c.EndTxn(0, replica.Marker{ProducerID: producer, Commit: w[""] == "commit"}, func(err error) { s.say("<- %s", kafka.Code(err).Name()) })
 		return
@@ -425,75 +340,20 @@ func plain(b []byte) string {
 	return "topics:" + strings.Join(slices.Sorted(maps.Keys(topics)), "+")
 }
 
-func errorNamed(name string) error {
-	for code := kafka.Error(-1); code < 200; code++ {
-		if code.Name() == name {
-			return code
-		}
-	}
-	panic("no error " + name)
-}
+// memoryLog is the log under the shard. It takes batches of transactions, and their ends.
+type memoryLog struct{ scenario.Log }
 
-// memoryLog is the log under the shard.
-type memoryLog struct {
-	sync.Mutex
-	batches [][]byte
-	end     int64
-	fresh   []string // records since they were last taken, as text
-	refusal error
-	held    bool
-	waiting []func(error)
-}
-
-func (l *memoryLog) Bounds() (int64, int64) {
-	l.Lock()
-	defer l.Unlock()
-	return 0, l.end
-}
-
-func (l *memoryLog) Read(off, _ int64) ([]byte, error) {
-	l.Lock()
-	defer l.Unlock()
-	for _, b := range l.batches {
-		if h, err := batch.ParseHeader(b); err != nil || h.BaseOffset == off {
-			return b, err
-		}
-	}
-	return nil, errors.New("no such offset")
-}
-
-func (l *memoryLog) MaxBatchBytes() int { return 1 << 20 }
-
-func (l *memoryLog) Append(b []byte) (int64, error) {
-	l.Lock()
-	defer l.Unlock()
-	if err := l.refusal; err != nil {
-		l.refusal = nil
-		l.fresh = append(l.fresh, "refused: "+kafka.Code(err).Name())
-		return 0, err
-	}
-	batch.SetBaseOffset(b, l.end)
-	h, err := batch.ParseHeader(b)
-	if err != nil {
-		panic(err)
-	}
-	for rec, err := range batch.Records(b, batch.Limits{}) {
-		if err != nil {
-			panic(err)
-		}
-		l.end = rec.Offset + 1
-		kind, _, _ := batch.ParseControl(rec)
+func newMemoryLog() *memoryLog {
+	return &memoryLog{scenario.Log{Unordered: "- offset", Text: func(h batch.Header, r batch.Record) string {
+		kind, _, _ := batch.ParseControl(r)
 		switch {
 		case h.IsControl():
-			l.fresh = append(l.fresh, fmt.Sprintf("+ marker producer=%d %s", h.ProducerID, map[batch.ControlKind]string{batch.Commit: "commit", batch.Abort: "abort"}[kind]))
+			return fmt.Sprintf("+ marker producer=%d %s", h.ProducerID, map[batch.ControlKind]string{batch.Commit: "commit", batch.Abort: "abort"}[kind])
 		case h.IsTransactional():
-			l.fresh = append(l.fresh, fmt.Sprintf("%s producer=%d", recordText(rec), h.ProducerID))
-		default:
-			l.fresh = append(l.fresh, recordText(rec))
+			return fmt.Sprintf("%s producer=%d", recordText(r), h.ProducerID)
 		}
-	}
-	l.batches = append(l.batches, b)
-	return l.end, nil
+		return recordText(r)
+	}}}
 }
 
 func (l *memoryLog) AppendVerified(b []byte, _ *commitlog.Verification) (int64, error) {
@@ -503,46 +363,6 @@ func (l *memoryLog) AppendVerified(b []byte, _ *commitlog.Verification) (int64, 
 func (l *memoryLog) WriteMarker(m replica.Marker) (int64, error) { return l.Append(m.Batch(0)) }
 
 func (l *memoryLog) Epoch() int32 { return 0 }
-
-func (l *memoryLog) WhenCommitted(_ int64, f func(error)) bool {
-	l.Lock()
-	defer l.Unlock()
-	if l.held {
-		l.waiting = append(l.waiting, f)
-	}
-	return !l.held
-}
-
-func (l *memoryLog) set(f func()) {
-	l.Lock()
-	defer l.Unlock()
-	f()
-}
-
-func (l *memoryLog) release() {
-	var waiting []func(error)
-	l.set(func() { l.held, waiting, l.waiting = false, l.waiting, nil })
-	for _, f := range waiting {
-		f(nil)
-	}
-}
-
-// take answers the new records; tombstones that follow each other are in no order.
-func (l *memoryLog) take() []string {
-	l.Lock()
-	defer l.Unlock()
-	fresh := l.fresh
-	l.fresh = nil
-	for i := 0; i < len(fresh); i++ {
-		j := i
-		for j < len(fresh) && strings.HasPrefix(fresh[j], "- offset") {
-			j++
-		}
-		slices.Sort(fresh[i:max(i, j)])
-		i = max(i, j)
-	}
-	return fresh
-}
 
 // recordText is a record in words.
 func recordText(r batch.Record) string {

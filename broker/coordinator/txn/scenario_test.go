@@ -6,9 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +15,7 @@ import (
 
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/commitlog"
+	"github.com/varve-io/varve/broker/coordinator/scenario"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/wire"
@@ -28,41 +26,7 @@ var update = flag.Bool("update", false, "write what the scenarios come to into t
 // TestScenarios plays the files of testdata. A line is something that happens, with words
 // NAME=VALUE; the indented lines behind it are all that comes of it: answers (<-), records (+)
 // and tombstones (-) in the log, and markers that go out (>). See play for the words.
-func TestScenarios(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no scenarios", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got string
-			synctest.Test(t, func(t *testing.T) { got = playAll(t, string(text)) })
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if got != string(text) {
-				t.Errorf("%s (with -update the file takes the new text):\n%s", file, diff(string(text), got))
-			}
-		})
-	}
-}
-
-// diff shows the first lines that differ.
-func diff(want, got string) string {
-	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
-	i := 0
-	for i < len(w) && i < len(g) && w[i] == g[i] {
-		i++
-	}
-	show := func(lines []string) string { return strings.Join(lines[max(0, i-3):min(len(lines), i+6)], "\n") }
-	return fmt.Sprintf("at line %d want:\n%s\n\ngot:\n%s", i+1, show(w), show(g))
-}
+func TestScenarios(t *testing.T) { scenario.Files(t, *update, playAll) }
 
 // stage is a coordinator with one shard, on a log in memory.
 type stage struct {
@@ -87,7 +51,7 @@ type stage struct {
 }
 
 func playAll(t *testing.T, text string) string {
-	s := &stage{t: t, log: &memoryLog{}, epoch: 4, began: time.Now(), cfg: Config{
+	s := &stage{t: t, log: newMemoryLog(), epoch: 4, began: time.Now(), cfg: Config{
 		MaxTimeoutMs: 900_000, ExpirationMs: 7 * 24 * 3600_000, AbortCheckIntervalMs: 10_000, ExpireCheckIntervalMs: 3600_000,
 	}}
 	s.mu.next, s.mu.fail = 1000, map[string]error{}
@@ -102,26 +66,13 @@ func playAll(t *testing.T, text string) string {
 	})
 	s.start()
 	defer func() { s.c.Close() }()
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		line = strings.TrimSuffix(line, "\n")
-		if strings.HasPrefix(line, "  ") {
-			continue // the outcome of the last time
-		}
-		b.WriteString(line + "\n")
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		s.play(strings.Fields(line))
-		synctest.Wait()
+	return scenario.Lines(text, s.play, func() []string {
 		s.mu.Lock()
-		for _, o := range append(s.mu.out, s.log.take()...) {
-			b.WriteString("  " + o + "\n")
-		}
+		defer s.mu.Unlock()
+		out := append(s.mu.out, s.log.Take()...)
 		s.mu.out = nil
-		s.mu.Unlock()
-	}
-	return b.String()
+		return out
+	})
 }
 
 // start starts a coordinator on what is in the log, in the next leader epoch.
@@ -169,38 +120,16 @@ func (s *stage) say(format string, args ...any) {
 	s.mu.out = append(s.mu.out, fmt.Sprintf(format, args...))
 }
 
-// words are the NAME=VALUE of a line.
-type words map[string]string
-
-func (w words) int(name string, fallback int) int {
-	if v, ok := w[name]; ok {
-		n, err := strconv.Atoi(v)
-		if err != nil {
-			panic(err)
-		}
-		return n
-	}
-	return fallback
-}
-
 // play does one line. The transactional id is "t" where the line names none.
-func (s *stage) play(f []string) {
-	verb, w := f[0], words{}
-	for _, word := range f[1:] {
-		name, value, ok := strings.Cut(word, "=")
-		if !ok {
-			name, value = "", word
-		}
-		w[name] = value
-	}
+func (s *stage) play(verb string, w scenario.Words) {
 	id, ok := w["id"]
 	if !ok {
 		id = "t"
 	}
-	req := Request{TransactionalID: id, ProducerID: int64(w.int("producer", 1000)), Epoch: int16(w.int("epoch", 0)), Version: int8(w.int("version", 2))}
+	req := Request{TransactionalID: id, ProducerID: int64(w.Int("producer", 1000)), Epoch: int16(w.Int("epoch", 0)), Version: int8(w.Int("version", 2))}
 	switch verb {
 	case "init": // producer= and epoch= say what the producer has
-		s.c.Init(InitRequest{id, int32(w.int("timeout", 60_000)), int64(w.int("producer", -1)), int16(w.int("epoch", -1))}, func(r InitResult) {
+		s.c.Init(InitRequest{id, int32(w.Int("timeout", 60_000)), int64(w.Int("producer", -1)), int16(w.Int("epoch", -1))}, func(r InitResult) {
 			s.say("<- %s producer=%d epoch=%d", r.Err.Name(), r.ProducerID, r.Epoch)
 		})
 	case "add": // add t-0,t-1
@@ -231,8 +160,8 @@ func (s *stage) play(f []string) {
 }
 
 // list: states=A,B producers=1,2 duration=MS pattern=RE
-func (s *stage) list(w words) {
-	req := wire.ListTransactionsRequest{DurationFilter: int64(w.int("duration", -1))}
+func (s *stage) list(w scenario.Words) {
+	req := wire.ListTransactionsRequest{DurationFilter: int64(w.Int("duration", -1))}
 	if v := w["states"]; v != "" {
 		req.StateFilters = strings.Split(v, ",")
 	}
@@ -263,7 +192,7 @@ func (s *stage) list(w words) {
 }
 
 // playWorld does a line about what is around the coordinator.
-func (s *stage) playWorld(verb string, w words) {
+func (s *stage) playWorld(verb string, w scenario.Words) {
 	switch verb {
 	case "wait": // let time go by: wait 3s
 		d, err := time.ParseDuration(w[""])
@@ -275,16 +204,16 @@ func (s *stage) playWorld(verb string, w words) {
 		s.c.Close()
 		s.start()
 	case "hold": // the high watermark stays where it is
-		s.log.set(func() { s.log.held = true })
+		s.log.Hold()
 	case "release": // and moves on
-		s.log.release()
+		s.log.Release()
 	case "refuse": // the next append fails
-		s.log.set(func() { s.log.refusal = errorNamed(w[""]) })
+		s.log.Refuse(scenario.ErrorNamed(w[""]))
 	case "fail": // markers of a partition fail: fail t-0 with=CODE, or no longer
 		s.mu.Lock()
 		delete(s.mu.fail, w[""])
 		if name, ok := w["with"]; ok {
-			s.mu.fail[w[""]] = errorNamed(name)
+			s.mu.fail[w[""]] = scenario.ErrorNamed(name)
 		}
 		s.mu.Unlock()
 	case "keep": // markers stay on their way
@@ -311,12 +240,12 @@ func (s *stage) playWorld(verb string, w words) {
 		}
 	case "kafka": // a record as Kafka may have written it: epoch=, state= by number
 		v := wire.TransactionLogValue{
-			ProducerID: int64(w.int("producer", 1000)), PreviousProducerID: -1, NextProducerID: -1, NextProducerEpoch: -1, ProducerEpoch: int16(w.int("epoch", 0)),
-			TransactionTimeoutMs: 60_000, TransactionStatus: int8(w.int("state", 0)), TransactionStartTimestampMs: -1,
+			ProducerID: int64(w.Int("producer", 1000)), PreviousProducerID: -1, NextProducerID: -1, NextProducerEpoch: -1, ProducerEpoch: int16(w.Int("epoch", 0)),
+			TransactionTimeoutMs: 60_000, TransactionStatus: int8(w.Int("state", 0)), TransactionStartTimestampMs: -1,
 			TransactionLastUpdateTimestampMs: time.Now().UnixMilli(),
 		}
 		var b batch.Builder
-		b.Append(message(&wire.TransactionLogKey{TransactionalID: "t"}, 0), message(&v, int16(w.int("version", 1))), nil, 0)
+		b.Append(message(&wire.TransactionLogKey{TransactionalID: "t"}, 0), message(&v, int16(w.Int("version", 1))), nil, 0)
 		if _, err := s.log.Append(b.Bytes()); err != nil {
 			s.t.Fatal(err)
 		}
@@ -338,64 +267,14 @@ func partitions(list string) []kafka.TopicPartition {
 	return out
 }
 
-func errorNamed(name string) error {
-	for code := kafka.Error(-1); code < 200; code++ {
-		if code.Name() == name {
-			return code
-		}
-	}
-	panic("no error " + name)
-}
-
-// memoryLog is the log under the shard.
+// memoryLog is the log under the shard, in a leader epoch. It takes no transactions.
 type memoryLog struct {
-	sync.Mutex
-	batches [][]byte
-	end     int64
-	epoch   int32
-	fresh   []string // records since they were last taken, as text
-	refusal error
-	held    bool
-	waiting []func(error)
+	scenario.Log
+	epoch int32
 }
 
-func (l *memoryLog) Bounds() (int64, int64) {
-	l.Lock()
-	defer l.Unlock()
-	return 0, l.end
-}
-
-func (l *memoryLog) Read(off, _ int64) ([]byte, error) {
-	l.Lock()
-	defer l.Unlock()
-	for _, b := range l.batches {
-		if h, err := batch.ParseHeader(b); err != nil || h.BaseOffset == off {
-			return b, err
-		}
-	}
-	return nil, errors.New("no such offset")
-}
-
-func (l *memoryLog) MaxBatchBytes() int { return 1 << 20 }
-
-func (l *memoryLog) Append(b []byte) (int64, error) {
-	l.Lock()
-	defer l.Unlock()
-	if err := l.refusal; err != nil {
-		l.refusal = nil
-		l.fresh = append(l.fresh, "refused: "+kafka.Code(err).Name())
-		return 0, err
-	}
-	batch.SetBaseOffset(b, l.end)
-	for rec, err := range batch.Records(b, batch.Limits{}) {
-		if err != nil {
-			panic(err)
-		}
-		l.fresh = append(l.fresh, recordText(rec))
-		l.end = rec.Offset + 1
-	}
-	l.batches = append(l.batches, b)
-	return l.end, nil
+func newMemoryLog() *memoryLog {
+	return &memoryLog{Log: scenario.Log{Unordered: "- ", Text: func(_ batch.Header, r batch.Record) string { return recordText(r) }}}
 }
 
 func (l *memoryLog) AppendVerified([]byte, *commitlog.Verification) (int64, error) {
@@ -407,46 +286,6 @@ func (l *memoryLog) WriteMarker(replica.Marker) (int64, error) {
 }
 
 func (l *memoryLog) Epoch() int32 { return l.epoch }
-
-func (l *memoryLog) WhenCommitted(_ int64, f func(error)) bool {
-	l.Lock()
-	defer l.Unlock()
-	if l.held {
-		l.waiting = append(l.waiting, f)
-	}
-	return !l.held
-}
-
-func (l *memoryLog) set(f func()) {
-	l.Lock()
-	defer l.Unlock()
-	f()
-}
-
-func (l *memoryLog) release() {
-	var waiting []func(error)
-	l.set(func() { l.held, waiting, l.waiting = false, l.waiting, nil })
-	for _, f := range waiting {
-		f(nil)
-	}
-}
-
-// take answers the new records; tombstones that follow each other are in no order.
-func (l *memoryLog) take() []string {
-	l.Lock()
-	defer l.Unlock()
-	fresh := l.fresh
-	l.fresh = nil
-	for i := 0; i < len(fresh); i++ {
-		j := i
-		for j < len(fresh) && strings.HasPrefix(fresh[j], "- ") {
-			j++
-		}
-		slices.Sort(fresh[i:j])
-		i = max(i, j-1)
-	}
-	return fresh
-}
 
 // recordText is a record in words.
 func recordText(r batch.Record) string {
