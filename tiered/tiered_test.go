@@ -16,6 +16,7 @@ import (
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/objstore"
 	"github.com/varve-io/varve/objstore/fault"
+	"github.com/varve-io/varve/objstore/mem"
 	"github.com/varve-io/varve/tiered/manifest"
 )
 
@@ -763,4 +764,24 @@ func TestIdleCostsNothing(t *testing.T) {
 	if n := len(r.bucket.Calls()) - calls; n != 0 {
 		t.Fatalf("%d requests: %v", n, r.bucket.Calls()[calls:])
 	}
+}
+
+// TestFetchRate: reads from the store wait for FetchBytesPerSecond.
+func TestFetchRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bucket, id, s := mem.Open(t.Name()), manifest.ID{}, manifest.Segment{SizeBytes: 1000}
+		if _, err := bucket.Put(t.Context(), id.SegmentKey(s), objstore.Bytes(make([]byte, s.SizeBytes)), objstore.PutOpts{}); err != nil {
+			t.Fatal(err)
+		}
+		m := &Manager{o: Options{Bucket: bucket, ChunkBytes: 1000}, fetches: newPacer(100), copies: newPacer(0)}
+		begun := time.Now()
+		for _, want := range []time.Duration{0, 10 * time.Second, 20 * time.Second} {
+			if err := m.chunk(id, s, nil, 0, s.SizeBytes).Fill(t.Context(), make([]byte, s.SizeBytes)); err != nil {
+				t.Fatal(err)
+			}
+			if d := time.Since(begun); d != want {
+				t.Errorf("after %v, want %v", d, want)
+			}
+		}
+	})
 }

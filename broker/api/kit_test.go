@@ -88,6 +88,9 @@ func newKitOn(t *testing.T, cluster Cluster, settings ...string) *kit {
 	groups := group.New(group.Options{
 		NodeID: testNode, Replicas: k.replicas, Config: k.groupConfig, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 		CommitTimeout: func() time.Duration { return time.Second },
+		Consumer: func(string) group.ConsumerConfig {
+			return group.ConsumerConfig{Assignors: []string{"uniform"}, MaxSize: 10}
+		},
 	})
 	clients := telemetry.New(time.Now, nil)
 	ids := txn.NewProducerIDs(cluster.AllocateProducerIDs)

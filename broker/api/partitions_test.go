@@ -221,3 +221,33 @@ func TestDescribeTopicPartitions(t *testing.T) {
 		t.Errorf("a cursor far behind: %+v", resp)
 	}
 }
+
+// TestGroupVersionOff: while the feature is off, groups of the consumer protocol are not served,
+// and ApiVersions no longer calls it finalized.
+func TestGroupVersionOff(t *testing.T) {
+	k := newKit(t)
+	c := k.dial(internalListener)
+	beat := func() kafka.Error {
+		req := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+		req.Group, req.MemberID = "g", "unknown"
+		req.MemberEpoch = 5
+		return kafka.Error(ask[*kmsg.ConsumerGroupHeartbeatResponse](c, 1, req).ErrorCode)
+	}
+	if code := beat(); code == kafka.UnsupportedVersion {
+		t.Errorf("before: %v", code)
+	}
+	req := kmsg.NewPtrUpdateFeaturesRequest()
+	req.TimeoutMillis = 10_000
+	req.FeatureUpdates = append(req.FeatureUpdates, kmsg.UpdateFeaturesRequestFeatureUpdate{Feature: "group.version", MaxVersionLevel: 0, UpgradeType: 2})
+	if resp := ask[*kmsg.UpdateFeaturesResponse](c, 1, req); resp.ErrorCode != 0 {
+		t.Fatalf("%v", kafka.Error(resp.ErrorCode))
+	}
+	if code := beat(); code != kafka.UnsupportedVersion {
+		t.Errorf("with group.version 0: %v", code)
+	}
+	for _, f := range ask[*kmsg.ApiVersionsResponse](c, 4, apiVersions("client", "1")).FinalizedFeatures {
+		if f.Name == "group.version" {
+			t.Errorf("finalized at %d", f.MaxVersionLevel)
+		}
+	}
+}
