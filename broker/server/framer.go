@@ -24,6 +24,10 @@ var (
 	errIdle        = errors.New("connection idle for too long")
 	errDraining    = errors.New("server is shutting down")
 	errConnClosed  = errors.New("connection closed")
+
+	errHandshake    = errors.New("TLS handshake failed")
+	errHandshakes   = errors.New("too many TLS handshakes at once")
+	errLoginTimeout = errors.New("peer has not logged in in time")
 )
 
 // framer cuts the bytes of one connection into frames. It belongs to the goroutine of
