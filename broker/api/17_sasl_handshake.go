@@ -15,7 +15,7 @@ import (
 //   - On a connection that needs no login, or may not renew its own, ILLEGAL_SASL_STATE (KIP-368).
 //
 // Gaps: the mechanisms are PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512.
-func (a *API) saslHandshake(r *server.Request) error {
+func (a logins) saslHandshake(r *server.Request) error {
 	var req wire.SaslHandshakeRequest
 	if err := read(r, &req); err != nil {
 		return err
@@ -46,7 +46,7 @@ func (a *API) saslHandshake(r *server.Request) error {
 }
 
 // rawToken takes a token that came without a header.
-func (a *API) rawToken(r *server.Request, of *security.Logins) {
+func (a logins) rawToken(r *server.Request, of *security.Logins) {
 	l := peerOf(r.Conn).login
 	token, done, err := l.Token(r.Body)
 	switch {

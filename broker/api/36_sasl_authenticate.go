@@ -15,7 +15,7 @@ import (
 //   - Where no login is under way: ILLEGAL_SASL_STATE after one, else the connection is closed.
 //
 // Gaps: none known.
-func (a *API) saslAuthenticate(r *server.Request) error {
+func (a logins) saslAuthenticate(r *server.Request) error {
 	var req wire.SaslAuthenticateRequest
 	if err := read(r, &req); err != nil {
 		return err
@@ -42,7 +42,7 @@ func (a *API) saslAuthenticate(r *server.Request) error {
 	resp.SASLAuthBytes = token
 	if done {
 		a.authenticated(r, l)
-		resp.SessionLifetimeMs = l.LifetimeMs()
+		resp.SessionLifetimeMillis = l.LifetimeMs()
 	}
 	reply(r, &resp)
 	return nil

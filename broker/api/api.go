@@ -113,7 +113,7 @@ func New(o Options) *API {
 // version it is asked for, so that a newer client can fall back (KIP-511).
 func (a *API) Handle(r *server.Request) {
 	row := a.byKey[r.Header.Key]
-	if err := a.outOfTurn(r); err != nil {
+	if err := (logins{a}).outOfTurn(r); err != nil {
 		r.CloseConn(err)
 		return
 	}

@@ -30,6 +30,14 @@ func peerOf(c *server.Conn) *peer {
 	return p
 }
 
+// logins is the handlers of logins.
+type logins struct{ *API }
+
+// onLogins makes a handler of the table from one of them.
+func onLogins(handle func(logins, *server.Request) error) func(*API, *server.Request) error {
+	return func(a *API, r *server.Request) error { return handle(logins{a}, r) }
+}
+
 // LoginCounts is how many logins there were since the start.
 type LoginCounts struct{ Complete, Renewed, Failed int64 }
 
@@ -45,7 +53,7 @@ func (a *API) Logins() LoginCounts {
 
 // outOfTurn says why a connection may not send this request now: it has not logged in, is in the
 // middle of it, or its login has ended. Source: Kafka's SaslServerAuthenticator and KIP-368.
-func (a *API) outOfTurn(r *server.Request) error {
+func (a logins) outOfTurn(r *server.Request) error {
 	key := r.Header.Key
 	p, _ := r.Conn.State.(*peer)
 	busy := p != nil && p.login != nil && p.login.Busy()
@@ -64,7 +72,7 @@ func (a *API) outOfTurn(r *server.Request) error {
 }
 
 // authenticated ends a login that is complete.
-func (a *API) authenticated(r *server.Request, l *security.Login) {
+func (a logins) authenticated(r *server.Request, l *security.Login) {
 	if r.Conn.Authenticated() {
 		a.logins.renewed.Add(1)
 	} else {
@@ -76,7 +84,7 @@ func (a *API) authenticated(r *server.Request, l *security.Login) {
 // refuse answers a failed login, after a delay that makes guessing slow and hides what took how
 // long, and closes the connection. It costs a timer and no memory beside the connection's.
 // A nil answer is none at all.
-func (a *API) refuse(r *server.Request, of *security.Logins, answer []byte, why error) {
+func (a logins) refuse(r *server.Request, of *security.Logins, answer []byte, why error) {
 	a.logins.failed.Add(1)
 	a.logFailed(r, why)
 	why = fmt.Errorf("%w: %w", server.ErrLogin, why)
@@ -91,7 +99,7 @@ func (a *API) refuse(r *server.Request, of *security.Logins, answer []byte, why 
 
 // logFailed tells of failed logins, once a second at most: nobody is to fill the disk with them.
 // It does not name the user, which may be a password typed into the wrong field.
-func (a *API) logFailed(r *server.Request, why error) {
+func (a logins) logFailed(r *server.Request, why error) {
 	now, last := time.Now().Unix(), a.logins.lastLogged.Load()
 	if now == last || !a.logins.lastLogged.CompareAndSwap(last, now) {
 		return

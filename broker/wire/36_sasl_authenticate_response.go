@@ -13,7 +13,7 @@ type SaslAuthenticateResponse struct {
 	// The token, as the mechanism defines it.
 	SASLAuthBytes []byte // v0+
 	// How long the login holds, in milliseconds; 0 for ever (KIP-368).
-	SessionLifetimeMs int64 // v1+
+	SessionLifetimeMillis int64 // v1+
 }
 
 // Default sets the protocol's defaults.
@@ -21,7 +21,7 @@ func (v *SaslAuthenticateResponse) Default() {
 	v.ErrorCode = 0
 	v.ErrorMessage = nil
 	v.SASLAuthBytes = nil
-	v.SessionLifetimeMs = 0
+	v.SessionLifetimeMillis = 0
 }
 
 // Read takes the message from r; see Message.
@@ -34,9 +34,9 @@ func (v *SaslAuthenticateResponse) Read(r *Reader, version int16) error {
 	v.ErrorMessage = r.nullStr(flex, true, v.ErrorMessage)
 	v.SASLAuthBytes = r.bytes(flex, false)
 	if version >= 1 {
-		v.SessionLifetimeMs = r.Int64()
+		v.SessionLifetimeMillis = r.Int64()
 	} else {
-		v.SessionLifetimeMs = 0
+		v.SessionLifetimeMillis = 0
 	}
 	if flex {
 		r.skipTags()
@@ -51,7 +51,7 @@ func (v *SaslAuthenticateResponse) Append(dst []byte, version int16) []byte {
 	dst = appendNullString(dst, flex, true, v.ErrorMessage)
 	dst = appendBytes(dst, flex, false, v.SASLAuthBytes)
 	if version >= 1 {
-		dst = appendInt64(dst, v.SessionLifetimeMs)
+		dst = appendInt64(dst, v.SessionLifetimeMillis)
 	}
 	if flex {
 		dst = append(dst, 0)
