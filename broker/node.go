@@ -185,6 +185,16 @@ func (n *Node) fail(err error) {
 // KafkaAddr is the bound address of the first listener.
 func (n *Node) KafkaAddr() string { return n.listeners[0].Accept.Addr().String() }
 
+// Addr is the bound address of a listener, "" for an unknown name.
+func (n *Node) Addr(listener string) string {
+	for _, l := range n.listeners {
+		if l.Name == listener {
+			return l.Accept.Addr().String()
+		}
+	}
+	return ""
+}
+
 // AdminAddr is the bound address of the admin listener, "" without one.
 func (n *Node) AdminAddr() string {
 	if n.admin == nil {

@@ -35,7 +35,8 @@ type Logins struct {
 	from       *config.Security
 	credential func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool)
 	now        func() time.Time
-	secret     []byte // of the salts of users that are not there
+	secret     []byte        // of the salts of users that are not there
+	nonce      func() string // nil: random
 }
 
 // NewLogins prepares the logins of a listener. credential finds a user of SCRAM.

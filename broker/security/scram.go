@@ -91,6 +91,9 @@ func (l *Logins) newScram(m metadata.ScramMechanism) (exchange, error) {
 	if err != nil {
 		return nil, fmt.Errorf("begin a login by %s: %w", m, err)
 	}
+	if l.nonce != nil {
+		server = server.WithNonceGenerator(l.nonce)
+	}
 	return scramExchange{server.NewConversation()}, nil
 }
 
