@@ -18,6 +18,7 @@ const (
 	KindPurge          Kind = 9
 	KindConfig         Kind = 10
 	KindRemoveBroker   Kind = 11
+	KindClientQuota    Kind = 12
 )
 
 // Record is one change of the image.

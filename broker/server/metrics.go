@@ -26,6 +26,7 @@ const (
 	endRequest    = "by_request"
 	endLimit      = "max_connections"
 	endLimitPerIP = "max_connections_per_ip"
+	endThrottled  = "connection_rate"
 )
 
 // maxKeys bounds the API keys with metrics of their own; the rest count as "unknown".

@@ -39,6 +39,8 @@ const (
 	KeyAlterPartitionReassignments int16 = 45
 	KeyListPartitionReassignments  int16 = 46
 	KeyOffsetDelete                int16 = 47
+	KeyDescribeClientQuotas        int16 = 48
+	KeyAlterClientQuotas           int16 = 49
 	KeyDescribeQuorum              int16 = 55
 	KeyUpdateFeatures              int16 = 57
 	KeyDescribeCluster             int16 = 60
@@ -91,6 +93,8 @@ var apis = [...]API{
 	{Key: KeyAlterPartitionReassignments, Name: "AlterPartitionReassignments", MinVersion: 0, MaxVersion: 1, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyListPartitionReassignments, Name: "ListPartitionReassignments", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyOffsetDelete, Name: "OffsetDelete", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: -1},
+	{Key: KeyDescribeClientQuotas, Name: "DescribeClientQuotas", MinVersion: 0, MaxVersion: 1, AdvertisedMin: 0, FlexibleFrom: 1},
+	{Key: KeyAlterClientQuotas, Name: "AlterClientQuotas", MinVersion: 0, MaxVersion: 1, AdvertisedMin: 0, FlexibleFrom: 1},
 	{Key: KeyDescribeQuorum, Name: "DescribeQuorum", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyUpdateFeatures, Name: "UpdateFeatures", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyDescribeCluster, Name: "DescribeCluster", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 0},
@@ -179,6 +183,10 @@ func NewRequest(key int16) Message {
 		return new(ListPartitionReassignmentsRequest)
 	case KeyOffsetDelete:
 		return new(OffsetDeleteRequest)
+	case KeyDescribeClientQuotas:
+		return new(DescribeClientQuotasRequest)
+	case KeyAlterClientQuotas:
+		return new(AlterClientQuotasRequest)
 	case KeyDescribeQuorum:
 		return new(DescribeQuorumRequest)
 	case KeyUpdateFeatures:
@@ -282,6 +290,10 @@ func NewResponse(key int16) Message {
 		return new(ListPartitionReassignmentsResponse)
 	case KeyOffsetDelete:
 		return new(OffsetDeleteResponse)
+	case KeyDescribeClientQuotas:
+		return new(DescribeClientQuotasResponse)
+	case KeyAlterClientQuotas:
+		return new(AlterClientQuotasResponse)
 	case KeyDescribeQuorum:
 		return new(DescribeQuorumResponse)
 	case KeyUpdateFeatures:
