@@ -12,6 +12,7 @@
 package quota
 
 import (
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -108,13 +109,21 @@ func (m *Manager) Apply(img *metadata.Image) {
 				if all[k] == nil {
 					all[k] = limits{}
 				}
-				all[k][e] = limit
+				all[k][canonical(e)] = limit
 			}
 		}
 	}
 	for k := range m.books {
 		m.books[k].take(all[k])
 	}
+}
+
+// canonical is an entity whose address is spelled as connections spell theirs.
+func canonical(e metadata.QuotaEntity) metadata.QuotaEntity {
+	if ip, err := netip.ParseAddr(e.IP.Name); err == nil {
+		e.IP.Name = ip.Unmap().String()
+	}
+	return e
 }
 
 // take puts new limits in force.
@@ -183,6 +192,9 @@ func (m *Manager) with(k Kind, c Client, f func(a *account, nowMs int64)) {
 		f(a, nowMs)
 	}
 }
+
+// On says whether anyone has a quota of the kind.
+func (m *Manager) On(k Kind) bool { return m.books[k].on.Load() }
 
 // Count counts n for a client, without judging.
 func (m *Manager) Count(k Kind, c Client, n float64) {
