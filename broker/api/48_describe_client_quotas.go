@@ -48,6 +48,7 @@ func (a admin) describeClientQuotas(r *server.Request) error {
 		reply(r, &resp)
 		return nil
 	}
+	resp.ErrorMessage = new(string) // as Kafka's
 	resp.Entries = []wire.DescribeClientQuotasResponseEntry{}
 	img := a.o.Cluster.Image()
 	for e := range img.QuotaEntities() {
