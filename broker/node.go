@@ -26,6 +26,7 @@ import (
 	"github.com/varve-io/varve/broker/coordinator/group"
 	"github.com/varve-io/varve/broker/coordinator/txn"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/quota"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/security"
 	"github.com/varve-io/varve/broker/server"
@@ -75,6 +76,7 @@ type Node struct {
 	txns       *txn.Coordinator
 	server     *server.Server
 	telemetry  *telemetry.Manager
+	quotas     *quota.Manager
 	topics     *topicObjects
 	logins     map[string]*security.Logins // by SASL listener
 
@@ -246,12 +248,13 @@ func (n *Node) buildDoors(context.Context) error {
 	n.undo("end waiting requests", func(context.Context) error { n.replicas.Close(); return nil })
 	n.groups = n.groupCoordinator()
 	n.telemetry = telemetry.New(n.o.Now, n.registry)
+	n.quotas = n.quotaManager()
 	ids, markers := txn.NewProducerIDs(n.controller.AllocateProducerIDs), n.markerWriter()
 	n.txns = n.txnCoordinator(ids, markers)
 	h := api.New(api.Options{
 		NodeID: n.config.NodeID, Cluster: n.controller, Replicas: n.replicas, Groups: n.groups, Node: n.node, Logger: n.logger,
 		Logins:    func(listener string) *security.Logins { return n.logins[listener] },
-		Telemetry: n.telemetry, LogLevel: n.logLevel, Txns: n.txns, Markers: markers, ProducerIDs: ids,
+		Telemetry: n.telemetry, Quotas: n.quotas, LogLevel: n.logLevel, Txns: n.txns, Markers: markers, ProducerIDs: ids,
 	})
 	watchSessions(n.registry, h)
 	watchLogins(n.registry, h)
@@ -263,6 +266,7 @@ func (n *Node) buildDoors(context.Context) error {
 	var err error
 	n.server, err = server.New(server.Options{
 		Listeners: n.listeners, Handler: h, Overlap: h.Overlap, APIName: h.Name, Logger: n.logger, Registerer: n.registry,
+		Throttle: n.quotas.Connect,
 		Limits: server.Limits{
 			MaxRequestBytes: c.SocketRequestMaxBytes, MemoryBytes: memoryBound(c), MaxIdle: ms(c.ConnectionsMaxIdleMs),
 			MaxConnections: connections, MaxConnectionsPerIP: int(c.MaxConnectionsPerIP),
@@ -270,6 +274,18 @@ func (n *Node) buildDoors(context.Context) error {
 		},
 	})
 	return err
+}
+
+// quotaManager counts what clients use, over the windows of the settings.
+func (n *Node) quotaManager() *quota.Manager {
+	windows := func(number, seconds int64) quota.Windows {
+		return quota.Windows{Number: int(number), Size: time.Duration(seconds) * time.Second}
+	}
+	c := n.config
+	return quota.New(quota.Options{
+		Data: windows(c.QuotaWindows, c.QuotaWindowSeconds), Controller: windows(c.ControllerQuotaWindows, c.ControllerQuotaWindowSeconds),
+		Now: n.o.Now, Registerer: n.registry,
+	})
 }
 
 // fewConnections is what an operator should hear of.

@@ -353,6 +353,9 @@ func (n *Node) openPartitions(context.Context) error {
 		}
 		n.groups.Apply(img, d)
 		n.telemetry.Apply(img, d)
+		if d.Quotas {
+			n.quotas.Apply(img)
+		}
 		n.txns.Apply(img)
 		if n.topics != nil {
 			n.topics.apply(img, d)

@@ -9,6 +9,7 @@ import (
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/coordinator/txn"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/quota"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/wire"
@@ -48,6 +49,9 @@ func (a *API) produce(r *server.Request) error {
 	if err := read(r, req); err != nil {
 		return err
 	}
+	if pause := a.o.Quotas.Charge(quota.Produce, quotaClient(r), float64(len(r.Body))); pause > 0 {
+		r.Mute(pause)
+	}
 	p := &producing{api: a, r: r, acks: req.Acks, timeout: time.Duration(req.TimeoutMs) * time.Millisecond}
 	p.judgeTransaction(req)
 	p.append(req)
@@ -67,7 +71,6 @@ func (a *API) produce(r *server.Request) error {
 // finish answers when no batch waits for the in-sync set any more.
 func (p *producing) finish() error {
 	if p.throttle > 0 { // the answer goes out at once, and the client knows why nothing follows (KIP-219)
-		p.resp.ThrottleTimeMs = int32(p.throttle.Milliseconds())
 		p.r.Mute(p.throttle)
 	}
 	if p.acks != 0 {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/quota"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/wire"
@@ -16,6 +17,8 @@ import (
 //   - 4, 5: errors on storage look like a leader that has moved (KAFKA_STORAGE_ERROR is from 6).
 //   - 7: sessions (KIP-227), see fetch_session.go. 9: leader epochs (KIP-320).
 //   - 12: divergence (KIP-595) and where the leader is (KIP-951; endpoints from 16).
+//   - A client over its quota gets an empty answer and is muted; what an answer has is counted
+//     when it leaves.
 //   - 13: topics by id (KIP-516). 15: the replica's state moved into a tag (KIP-903).
 //
 // Gaps: fetches of followers are refused (NOT_LEADER_OR_FOLLOWER) until replication is
@@ -46,7 +49,16 @@ func (a *API) fetch(r *server.Request) error {
 		return nil
 	}
 	params := f.params(req)
+	if pause := a.o.Quotas.Pause(quota.Fetch, quotaClient(r)); pause > 0 {
+		r.Mute(pause)
+	}
 	switch {
+	case r.Muted() > 0: // nothing is read for a client that is over a quota, and no session begins
+		if session != nil {
+			f.resp.SessionID = session.id
+		}
+		f.send()
+		return nil
 	case session != nil:
 		f.resp.SessionID = session.id
 		session.set.Fetch(r.Ctx, params, f.answerSession)
@@ -85,6 +97,9 @@ func (f *fetching) byID() bool { return f.r.Header.Version >= 13 }
 // params is the limits of the request.
 func (f *fetching) params(req *wire.FetchRequest) replica.FetchParams {
 	maxBytes := min(int64(max(req.MaxBytes, 0)), f.api.o.Node().FetchMaxBytes)
+	if most, ok := f.api.o.Quotas.FetchMax(quotaClient(f.r)); ok {
+		maxBytes = min(maxBytes, most)
+	}
 	return replica.FetchParams{
 		MaxWait:       time.Duration(req.MaxWaitMs) * time.Millisecond,
 		MinBytes:      min(int64(req.MinBytes), maxBytes),
@@ -209,7 +224,9 @@ func (f *fetching) hint(t *wire.FetchResponseTopic, out *wire.FetchResponseParti
 // send answers the request; the files behind the records belong to the server from here on.
 func (f *fetching) send() {
 	h := &f.r.Header
+	throttle(f.r, &f.resp)
 	head := wire.AppendResponseHeader(make([]byte, 0, 256), h.Key, h.Version, h.CorrelationID)
 	pieces, _ := f.resp.Pieces(h.Version, nil, head)
+	f.api.o.Quotas.Count(quota.Fetch, quotaClient(f.r), float64(wire.Size(pieces)))
 	f.r.Reply(pieces)
 }

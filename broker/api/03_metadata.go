@@ -46,7 +46,7 @@ func (a *API) metadata(r *server.Request) error {
 		return nil
 	}
 	r.Go(func() {
-		failed := a.autoCreate(r.Ctx, missing)
+		failed := a.autoCreate(r.Ctx, missing, mayMutate(a.o.Quotas, r, neverStrict))
 		reply(r, ask.answer(a.o.Cluster.Image(), failed))
 	})
 	return nil
@@ -118,8 +118,8 @@ func (m metadataAsk) byID() bool {
 }
 
 // autoCreate creates topics with the broker's defaults, the internal ones with their own, and
-// tells which could not be.
-func (a *API) autoCreate(ctx context.Context, names []string) map[string]kafka.Error {
+// tells which could not be. Only the former are charged.
+func (a *API) autoCreate(ctx context.Context, names []string, charge controller.Charge) map[string]kafka.Error {
 	node := a.o.Node()
 	topics := make([]controller.NewTopic, 0, len(names))
 	for _, name := range names {
@@ -130,7 +130,7 @@ func (a *API) autoCreate(ctx context.Context, names []string) map[string]kafka.E
 			topics = append(topics, stateTopic(node))
 		default:
 			topics = append(topics, controller.NewTopic{
-				Name: name, Partitions: node.NumPartitions, ReplicationFactor: node.DefaultReplicationFactor,
+				Name: name, Partitions: node.NumPartitions, ReplicationFactor: node.DefaultReplicationFactor, Charge: charge,
 			})
 		}
 	}

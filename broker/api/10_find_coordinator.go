@@ -32,7 +32,7 @@ func (a groups) findCoordinator(r *server.Request) error {
 	}
 	if topic, _ := a.coordination(req.KeyType); topic != "" && a.o.Cluster.Image().Topic(topic) == nil {
 		r.Go(func() {
-			a.autoCreate(r.Ctx, []string{topic}) // what went wrong is logged, and seen below
+			a.autoCreate(r.Ctx, []string{topic}, nil) // what went wrong is logged, and seen below
 			a.answerFindCoordinator(r, &req)
 		})
 		return nil

@@ -17,6 +17,7 @@ import (
 //     a manual assignment excludes counts.
 //   - A topic that is named twice is created not at all.
 //   - When the answer leaves, Metadata shows what was created.
+//   - New partitions count against the client's quota, which refuses from 6 on (KIP-599).
 //   - 5: the answer carries counts and settings (KIP-525). 7: the topic's id (KIP-516).
 //
 // Gaps: the request is not forwarded, so it has to reach the controller.
@@ -28,13 +29,13 @@ func (a *API) createTopics(r *server.Request) error {
 	r.Go(func() {
 		ctx, cancel := context.WithTimeout(r.Ctx, time.Duration(max(req.TimeoutMs, 0))*time.Millisecond)
 		defer cancel()
-		reply(r, a.createAll(ctx, &req))
+		reply(r, a.createAll(ctx, &req, mayMutate(a.o.Quotas, r, 6)))
 	})
 	return nil
 }
 
 // createAll creates what passes the checks, and answers in the order of the request.
-func (a *API) createAll(ctx context.Context, req *wire.CreateTopicsRequest) *wire.CreateTopicsResponse {
+func (a *API) createAll(ctx context.Context, req *wire.CreateTopicsRequest, charge controller.Charge) *wire.CreateTopicsResponse {
 	var resp wire.CreateTopicsResponse
 	resp.Default()
 	named := make(map[string]int, len(req.Topics))
@@ -49,6 +50,7 @@ func (a *API) createAll(ctx context.Context, req *wire.CreateTopicsRequest) *wir
 			continue // answered with its first mention
 		}
 		topic, err := a.newTopic(asked)
+		topic.Charge = charge
 		if named[asked.Name] > 1 {
 			err = fmt.Errorf("%q is named more than once: %w", asked.Name, kafka.InvalidRequest)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/varve-io/varve/broker/controller"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/server"
@@ -15,6 +16,7 @@ import (
 //
 //   - delete.topic.enable=false refuses every topic, from version 3 with
 //     TOPIC_DELETION_DISABLED (KIP-322).
+//   - Its partitions count against the client's quota, which refuses from 5 on (KIP-599).
 //   - A topic that is named twice, also once by name and once by id, is deleted not at all.
 //
 // Gaps: the request is not forwarded, so it has to reach the controller.
@@ -39,14 +41,14 @@ func (a *API) deleteTopics(r *server.Request) error {
 	r.Go(func() {
 		ctx, cancel := context.WithTimeout(r.Ctx, time.Duration(max(req.TimeoutMs, 0))*time.Millisecond)
 		defer cancel()
-		reply(r, a.deleteAll(ctx, &req, disabled))
+		reply(r, a.deleteAll(ctx, &req, disabled, mayMutate(a.o.Quotas, r, 5)))
 	})
 	return nil
 }
 
 // deleteAll deletes what passes the checks, and answers in the order of the request. What
 // is named more than once is answered once.
-func (a *API) deleteAll(ctx context.Context, req *wire.DeleteTopicsRequest, refused error) *wire.DeleteTopicsResponse {
+func (a *API) deleteAll(ctx context.Context, req *wire.DeleteTopicsRequest, refused error, charge controller.Charge) *wire.DeleteTopicsResponse {
 	img := a.o.Cluster.Image()
 	var resp wire.DeleteTopicsResponse
 	resp.Default()
@@ -83,7 +85,9 @@ func (a *API) deleteAll(ctx context.Context, req *wire.DeleteTopicsRequest, refu
 			err = fmt.Errorf("%q is named by its name and by its id: %w", t.Name, kafka.InvalidRequest)
 		default:
 			out.Name, out.TopicID = &t.Name, t.ID
-			ids, place = append(ids, t.ID), append(place, len(resp.Responses))
+			if err = charge(len(t.Partitions)); err == nil {
+				ids, place = append(ids, t.ID), append(place, len(resp.Responses))
+			}
 		}
 		out.ErrorCode, out.ErrorMessage = a.failure(err)
 		resp.Responses = append(resp.Responses, out)

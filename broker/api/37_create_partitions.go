@@ -15,6 +15,7 @@ import (
 //
 //   - The count is that of all partitions afterwards, and must be an increase.
 //   - A manual assignment names the brokers of each new partition.
+//   - New partitions count against the client's quota, which refuses from 3 on (KIP-599).
 //   - A topic that is named twice gets none. When the answer leaves, Metadata shows the new ones.
 //
 // Gaps: the request is not forwarded, so it has to reach the controller.
@@ -26,13 +27,13 @@ func (a admin) createPartitions(r *server.Request) error {
 	r.Go(func() {
 		ctx, cancel := context.WithTimeout(r.Ctx, time.Duration(max(req.TimeoutMs, 0))*time.Millisecond)
 		defer cancel()
-		reply(r, a.growAll(ctx, &req))
+		reply(r, a.growAll(ctx, &req, mayMutate(a.o.Quotas, r, 3)))
 	})
 	return nil
 }
 
 // growAll lets the topics grow, and answers in the order of the request.
-func (a admin) growAll(ctx context.Context, req *wire.CreatePartitionsRequest) *wire.CreatePartitionsResponse {
+func (a admin) growAll(ctx context.Context, req *wire.CreatePartitionsRequest, charge controller.Charge) *wire.CreatePartitionsResponse {
 	var resp wire.CreatePartitionsResponse
 	resp.Default()
 	named := make(map[string]int, len(req.Topics))
@@ -51,7 +52,7 @@ func (a admin) growAll(ctx context.Context, req *wire.CreatePartitionsRequest) *
 			named[asked.Name] = 0
 			out.ErrorCode, out.ErrorMessage = a.failure(fmt.Errorf("%q is named more than once: %w", asked.Name, kafka.InvalidRequest))
 		default:
-			topics, place = append(topics, newPartitions(asked)), append(place, len(resp.Results))
+			topics, place = append(topics, newPartitions(asked, charge)), append(place, len(resp.Results))
 		}
 		resp.Results = append(resp.Results, out)
 	}
@@ -65,8 +66,8 @@ func (a admin) growAll(ctx context.Context, req *wire.CreatePartitionsRequest) *
 	return &resp
 }
 
-func newPartitions(asked *wire.CreatePartitionsRequestTopic) controller.NewPartitions {
-	t := controller.NewPartitions{Topic: asked.Name, Count: asked.Count}
+func newPartitions(asked *wire.CreatePartitionsRequestTopic, charge controller.Charge) controller.NewPartitions {
+	t := controller.NewPartitions{Topic: asked.Name, Count: asked.Count, Charge: charge}
 	if asked.Assignments != nil {
 		t.Assignments = make([][]int32, len(asked.Assignments))
 		for i := range asked.Assignments {

@@ -23,6 +23,7 @@ import (
 	"github.com/varve-io/varve/broker/coordinator/txn"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
+	"github.com/varve-io/varve/broker/quota"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/security"
 	"github.com/varve-io/varve/broker/server"
@@ -57,6 +58,9 @@ type Cluster interface {
 	UnregisterBroker(ctx context.Context, id int32) error
 	// AlterScram sets and removes credentials of users or tells why not, in the order of changes.
 	AlterScram(ctx context.Context, changes []controller.ScramChange) []error
+	// AlterQuotas changes quotas of clients or tells why not, in the order of changes; with
+	// validateOnly it checks and writes nothing.
+	AlterQuotas(ctx context.Context, changes []controller.QuotaChange, validateOnly bool) []error
 	// Quorum is the state of the metadata log.
 	Quorum() (controller.Quorum, error)
 	// AllocateProducerIDs takes n producer ids that nobody had before, from first on.
@@ -76,6 +80,8 @@ type Options struct {
 	Txns        *txn.Coordinator
 	Markers     *txn.Writer
 	ProducerIDs *txn.ProducerIDs
+	// Quotas counts what clients use.
+	Quotas *quota.Manager
 	// Node is the broker's configuration of the moment.
 	Node   func() *config.Node
 	Logger *slog.Logger
@@ -121,7 +127,7 @@ func (a *API) Handle(r *server.Request) {
 	case row == nil:
 		r.CloseConn(fmt.Errorf("key %d: %w", r.Header.Key, wire.ErrUnknownKey))
 	case v >= row.min && v <= row.max:
-		if err := row.handle(a, r); err != nil {
+		if err := timed(a, row, r); err != nil {
 			r.CloseConn(err)
 		}
 	case row.key == wire.KeyApiVersions:
@@ -160,6 +166,7 @@ func reply(r *server.Request, m wire.Message) {
 
 // replyAs answers with a message in a given version.
 func replyAs(r *server.Request, m wire.Message, version int16) {
+	throttle(r, m)
 	b := wire.AppendResponseHeader(make([]byte, 0, 256), r.Header.Key, version, r.Header.CorrelationID)
 	r.ReplyBytes(m.Append(b, version))
 }

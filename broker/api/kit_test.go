@@ -21,6 +21,7 @@ import (
 	"github.com/varve-io/varve/broker/coordinator/txn"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
+	"github.com/varve-io/varve/broker/quota"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/telemetry"
@@ -93,6 +94,8 @@ func newKitOn(t *testing.T, cluster Cluster, settings ...string) *kit {
 		},
 	})
 	clients := telemetry.New(time.Now, nil)
+	windows := quota.Windows{Number: 11, Size: time.Second}
+	quotas := quota.New(quota.Options{Data: windows, Controller: windows, Now: time.Now})
 	ids := txn.NewProducerIDs(cluster.AllocateProducerIDs)
 	markers := &txn.Writer{
 		Replicas: k.replicas, OffsetsTopic: group.OffsetsTopic, Offsets: groups.EndTxn, Timeout: func() time.Duration { return time.Second },
@@ -112,12 +115,13 @@ func newKitOn(t *testing.T, cluster Cluster, settings ...string) *kit {
 			}
 			groups.Apply(img, d)
 			clients.Apply(img, d)
+			quotas.Apply(img)
 			txns.Apply(img)
 		})
 	}
 	k.api = New(Options{
 		NodeID: testNode, Cluster: cluster, Replicas: k.replicas, Groups: groups, Node: k.node.Load, Logger: slog.New(slog.DiscardHandler),
-		LogLevel: &k.level, Telemetry: clients,
+		LogLevel: &k.level, Telemetry: clients, Quotas: quotas,
 		Txns: txns, Markers: markers, ProducerIDs: ids,
 	})
 	srv.Start()

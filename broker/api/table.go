@@ -6,7 +6,7 @@ import (
 )
 
 // row is one API key as this broker serves it. Checks that belong to every request of a
-// key, by ACL operation and quota class, get their columns here, and API.Handle applies
+// key, by ACL operation, get their column here, and API.Handle applies
 // them before the handler.
 type row struct {
 	key, min, max int16
@@ -58,6 +58,8 @@ var table = [...]row{
 	{wire.KeyAlterPartitionReassignments, 0, 1, false, onAdmin(admin.alterPartitionReassignments)},
 	{wire.KeyListPartitionReassignments, 0, 0, false, onAdmin(admin.listPartitionReassignments)},
 	{wire.KeyOffsetDelete, 0, 0, false, onGroups(groups.offsetDelete)},
+	{wire.KeyDescribeClientQuotas, 0, 1, false, onAdmin(admin.describeClientQuotas)},
+	{wire.KeyAlterClientQuotas, 0, 1, false, onAdmin(admin.alterClientQuotas)},
 	{wire.KeyDescribeUserScramCredentials, 0, 0, false, onAdmin(admin.describeScram)},
 	{wire.KeyAlterUserScramCredentials, 0, 0, false, onAdmin(admin.alterScram)},
 	{wire.KeyDescribeQuorum, 0, 2, false, onAdmin(admin.describeQuorum)},

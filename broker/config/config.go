@@ -46,6 +46,7 @@ const (
 	BytesPerSecond Unit = "bytes per second"
 	Records        Unit = "records"
 	Milliseconds   Unit = "milliseconds"
+	Seconds        Unit = "seconds"
 	Minutes        Unit = "minutes"
 	Hours          Unit = "hours"
 )
@@ -53,6 +54,8 @@ const (
 // millis is how many milliseconds one of the unit is; 1 for what is not a time.
 func (u Unit) millis() int64 {
 	switch u {
+	case Seconds:
+		return 1000
 	case Minutes:
 		return 60 * 1000
 	case Hours:

@@ -93,7 +93,7 @@ func (u Unit) reading(n int64) string {
 	switch u {
 	case Bytes:
 		steps = []step{{1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}}
-	case Milliseconds, Minutes, Hours:
+	case Milliseconds, Seconds, Minutes, Hours:
 		n *= u.millis()
 		steps = []step{{24 * 3600 * 1000, "d"}, {3600 * 1000, "h"}, {60 * 1000, "min"}, {1000, "s"}}
 	}

@@ -40,6 +40,9 @@ type Node struct {
 	SocketReceiveBufferBytes             int64 // -1 leaves it to the operating system
 	ConnectionsMaxIdleMs                 int64 // negative: idle connections stay
 	MaxConnectionsPerIP                  int64
+	QuotaWindows, ControllerQuotaWindows int64 // of QuotaWindowSeconds and its like each
+	QuotaWindowSeconds                   int64
+	ControllerQuotaWindowSeconds         int64
 	MaxConnections                       int64
 
 	LogRetentionCheckIntervalMs        int64
@@ -178,6 +181,10 @@ func newNode(l layers) (*Node, error) {
 		SocketReceiveBufferBytes:             l.int("socket.receive.buffer.bytes"),
 		ConnectionsMaxIdleMs:                 l.int("connections.max.idle.ms"),
 		MaxConnectionsPerIP:                  l.int("max.connections.per.ip"),
+		QuotaWindows:                         l.int("quota.window.num"),
+		QuotaWindowSeconds:                   l.int("quota.window.size.seconds"),
+		ControllerQuotaWindows:               l.int("controller.quota.window.num"),
+		ControllerQuotaWindowSeconds:         l.int("controller.quota.window.size.seconds"),
 		MaxConnections:                       l.int("max.connections"),
 
 		LogRetentionCheckIntervalMs:        l.int("log.retention.check.interval.ms"),

@@ -74,6 +74,18 @@ var nodeSettings = []Setting{
 		Since: "Kafka 0.8.2",
 		Doc:   "A connection without a request for this long is closed. A negative value keeps idle connections.",
 	}, {
+		Name: "quota.window.num", Type: Int, Default: "11", Valid: atLeast(1), Scope: NodeScope, Importance: Low, Since: "Kafka 0.9 (KIP-13)",
+		Doc: "How many windows a client's rate is measured over. It may use all but one of them at once.",
+	}, {
+		Name: "quota.window.size.seconds", Type: Int, Unit: Seconds, Default: "1", Valid: atLeast(1), Scope: NodeScope, Importance: Low, Since: "Kafka 0.9 (KIP-13)",
+		Doc: "How long each of the windows is.",
+	}, {
+		Name: "controller.quota.window.num", Type: Int, Default: "11", Valid: atLeast(1), Scope: NodeScope, Importance: Low, Since: "Kafka 2.7 (KIP-599)",
+		Doc: "As quota.window.num, for partitions that a client creates and deletes.",
+	}, {
+		Name: "controller.quota.window.size.seconds", Type: Int, Unit: Seconds, Default: "1", Valid: atLeast(1), Scope: NodeScope, Importance: Low, Since: "Kafka 2.7 (KIP-599)",
+		Doc: "As quota.window.size.seconds, for partitions that a client creates and deletes.",
+	}, {
 		Name: "max.connections.per.ip", Type: Int, Default: "2147483647", Valid: atLeast(0), Scope: NodeScope, Update: ClusterWide,
 		Importance: Medium, Since: "Kafka 0.8.2",
 		Doc: "The most connections from one address; further ones are closed at once.",

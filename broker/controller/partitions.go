@@ -16,6 +16,8 @@ type NewPartitions struct {
 	// Assignments names the brokers of each new partition, preferred leader first; nil has
 	// them chosen.
 	Assignments [][]int32
+	// Charge is asked when nothing else is in the way; nil means free.
+	Charge Charge
 }
 
 // CreatePartitions lets topics grow, all in one entry; with validateOnly it says what would
@@ -81,6 +83,9 @@ func (p *plan) grow(place *placement, t NewPartitions) error {
 			return err
 		}
 		records = append(records, metadata.PartitionRecord{TopicID: topic.ID, Index: has + int32(i), Partition: part})
+	}
+	if err := t.Charge.take(len(records)); err != nil {
+		return err
 	}
 	return p.try(records...)
 }

@@ -22,6 +22,18 @@ type NewTopic struct {
 	// ReplicationFactor must be -1 then.
 	Assignments map[int32][]int32
 	Config      map[string]string
+	// Charge is asked when nothing else is in the way; nil means free.
+	Charge Charge
+}
+
+// Charge is asked whether so many partitions may be created; its error is why not.
+type Charge func(partitions int) error
+
+func (c Charge) take(partitions int) error {
+	if c == nil {
+		return nil
+	}
+	return c(partitions)
 }
 
 // TopicResult is what became of a NewTopic: the topic as it is (as it would be, when it was
@@ -96,6 +108,9 @@ func (c *Controller) planTopics(img *metadata.Image, topics []NewTopic, results 
 			continue
 		}
 		records, err := c.planTopic(&p, place, t)
+		if err == nil {
+			err = t.Charge.take(len(records) - 1)
+		}
 		if err == nil {
 			err = p.try(records...)
 		}

@@ -23,6 +23,7 @@ type change struct {
 	owned   map[kafka.UUID]bool   // whose Partitions are copies as well
 	brokers []*Broker
 	configs []ConfigResource
+	quotas  bool
 }
 
 // Apply returns the image after the records of the log entry at index version, and what they
@@ -62,7 +63,7 @@ func (img *Image) Skip(version int64) *Image {
 
 // publish puts the touched topics into the image.
 func (c *change) publish(old *Image) *Delta {
-	d := &Delta{Brokers: c.brokers, Configs: c.configs}
+	d := &Delta{Brokers: c.brokers, Configs: c.configs, Quotas: c.quotas}
 	for _, id := range c.order {
 		was, is := old.TopicByID(id), c.topics[id]
 		if was != nil {

@@ -48,6 +48,7 @@ var known = layouts{
 	KindRemoveBroker:   {{1, 1, encodeRemoveBroker, decodeRemoveBroker}},
 	KindScram:          {{1, 1, encodeScram, decodeScram}},
 	KindRemoveScram:    {{1, 1, encodeRemoveScram, decodeRemoveScram}},
+	KindClientQuota:    {{1, 1, encodeClientQuota, decodeClientQuota}},
 }
 
 // EncodeEntry is the log entry that holds the records as one atomic list. Each gets the newest
@@ -167,6 +168,15 @@ func (w *writer) config(m map[string]string) {
 	}
 }
 
+// floats writes numbers by name, each as the bits of a float64, big-endian.
+func (w *writer) floats(m map[string]float64) {
+	w.uvarint(uint64(len(m)))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		w.string(k)
+		w.b = binary.BigEndian.AppendUint64(w.b, math.Float64bits(m[k]))
+	}
+}
+
 func list[T any](w *writer, v []T, one func(T)) {
 	w.uvarint(uint64(len(v)))
 	for _, x := range v {
@@ -272,13 +282,26 @@ func many[T any](r *reader, elementSize int, one func() T) []T {
 func (r *reader) ids() []kafka.UUID { return many(r, len(kafka.UUID{}), r.id) }
 func (r *reader) int32s() []int32   { return many(r, 1, r.int32) }
 
-// config reads settings, whose names must ascend: there is one way to write a map.
-func (r *reader) config() map[string]string {
+// config reads settings.
+func (r *reader) config() map[string]string { return byName(r, r.string) }
+
+// floats reads numbers by name.
+func (r *reader) floats() map[string]float64 {
+	return byName(r, func() float64 {
+		if b := r.take(8); len(b) == 8 {
+			return math.Float64frombits(binary.BigEndian.Uint64(b))
+		}
+		return 0
+	})
+}
+
+// byName reads a map, whose names must ascend: there is one way to write it.
+func byName[T any](r *reader, one func() T) map[string]T {
 	n := r.count(2)
 	if n == 0 {
 		return nil
 	}
-	m := make(map[string]string, n)
+	m := make(map[string]T, n)
 	last := ""
 	for i := range n {
 		k := r.string()
@@ -286,7 +309,7 @@ func (r *reader) config() map[string]string {
 			r.fail()
 		}
 		last = k
-		m[k] = r.string()
+		m[k] = one()
 	}
 	return m
 }

@@ -11,6 +11,7 @@ package metadata
 
 import (
 	"iter"
+	"maps"
 	"slices"
 
 	"github.com/varve-io/varve/broker/kafka"
@@ -79,6 +80,7 @@ type Image struct {
 	purging        []PurgingTopic // by id; never changed in place
 	configs        map[ConfigResource]map[string]string
 	scram          tree[ScramCredential] // under scramKey
+	quotas         map[QuotaEntity]map[string]float64
 }
 
 // Version is the index in the metadata log of the last entry in the image; 0 before the first.
@@ -175,11 +177,12 @@ type Delta struct {
 	Created, Changed, Deleted []*Topic
 	Brokers                   []*Broker        // registered anew
 	Configs                   []ConfigResource // resources other than topics that got other settings
+	Quotas                    bool             // some entity got other quotas
 }
 
 // Empty says whether nothing changed.
 func (d *Delta) Empty() bool {
-	return len(d.Created) == 0 && len(d.Changed) == 0 && len(d.Deleted) == 0 && len(d.Brokers) == 0 && len(d.Configs) == 0
+	return len(d.Created) == 0 && len(d.Changed) == 0 && len(d.Deleted) == 0 && len(d.Brokers) == 0 && len(d.Configs) == 0 && !d.Quotas
 }
 
 // Diff is the delta between two images that need not be neighbours, such as around a snapshot.
@@ -201,6 +204,7 @@ func Diff(from, to *Image) *Delta {
 		}
 	}
 	d.Configs = diffConfigs(from, to)
+	d.Quotas = !maps.EqualFunc(from.quotas, to.quotas, maps.Equal)
 	for b := range to.Brokers() {
 		if old := from.Broker(b.ID); old == nil || old.Epoch != b.Epoch {
 			d.Brokers = append(d.Brokers, b)

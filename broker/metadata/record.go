@@ -20,6 +20,7 @@ const (
 	KindRemoveBroker   Kind = 11
 	KindScram          Kind = 12
 	KindRemoveScram    Kind = 13
+	KindClientQuota    Kind = 14
 )
 
 // Record is one change of the image.

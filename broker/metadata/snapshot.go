@@ -85,6 +85,9 @@ func (img *Image) records(add func(Record)) {
 	for s := range img.ScramCredentials() {
 		add(ScramRecord{s})
 	}
+	for e := range img.QuotaEntities() {
+		add(ClientQuotaRecord{Entity: e, Quotas: img.Quotas(e)})
+	}
 	for p := range img.Purging() {
 		add(PurgeRecord{TopicID: p.ID, Name: p.Name})
 	}

@@ -51,6 +51,8 @@ func (a *answers) push(r *Request, limits *Limits) (bool, error) {
 		return false, nil
 	case n >= limits.InFlightRequests, n > 0 && a.mu.bytes+int64(r.size) > limits.InFlightBytes:
 		return false, nil
+	case r.Conn.mutedFor() > 0:
+		return false, nil // by an earlier request, which muted it before it was answered
 	case a.mu.unsent > limits.UnsentBytes:
 		return false, nil // a small request may have a large answer, which a peer may never read
 	}

@@ -46,9 +46,9 @@ type Conn struct {
 	out       output
 	answers   answers
 
-	muted        time.Time // no request is handled before; touched on the connection's goroutine only
-	deadline     time.Time // read deadline in force
-	lastActivity time.Time // of a byte received, or of a look that found requests in flight
+	muted        atomic.Int64 // no request is handled before: nanoseconds since the server was built
+	deadline     time.Time    // read deadline in force
+	lastActivity time.Time    // of a byte received, or of a look that found requests in flight
 }
 
 // ID numbers connections since the start of the server, from 1.
@@ -140,6 +140,11 @@ func (c *Conn) handshake() error {
 // serve reads and handles requests until the connection has to end.
 func (c *Conn) serve() error {
 	for {
+		if c.mutedFor() > 0 {
+			if err := c.sitOut(); err != nil {
+				return err // it has flushed
+			}
+		}
 		frame, s, err := c.in.buffered()
 		if err != nil {
 			c.flush()
@@ -154,12 +159,29 @@ func (c *Conn) serve() error {
 		}
 		err = c.handle(frame, s)
 		c.in.done(frame, s)
-		if err == nil && !c.muted.IsZero() {
-			err = c.sitOut()
-		}
 		if err != nil {
 			c.flush()
 			return err
+		}
+	}
+}
+
+// mutedFor is how long the connection is muted from now on.
+func (c *Conn) mutedFor() time.Duration {
+	until := c.muted.Load()
+	if until == 0 {
+		return 0
+	}
+	return time.Duration(until) - time.Since(c.srv.built)
+}
+
+// mute holds the connection up until d has passed, if it is not held up for longer already.
+func (c *Conn) mute(d time.Duration) {
+	until := int64(time.Since(c.srv.built) + d)
+	for {
+		was := c.muted.Load()
+		if was >= until || c.muted.CompareAndSwap(was, until) {
+			return
 		}
 	}
 }
@@ -170,11 +192,10 @@ func (c *Conn) sitOut() error {
 	c.srv.metrics.muted.Add(1)
 	defer c.srv.metrics.muted.Add(-1)
 	c.flush()
-	end := time.NewTimer(time.Until(c.muted))
+	end := time.NewTimer(c.mutedFor())
 	defer end.Stop()
 	look := time.NewTicker(probeInterval)
 	defer look.Stop()
-	c.muted = time.Time{}
 	for {
 		select {
 		case <-end.C:
@@ -230,6 +251,12 @@ func (c *Conn) admit(r *Request) error {
 		admitted, err := c.answers.push(r, &c.srv.limits)
 		if admitted || err != nil {
 			return err
+		}
+		if c.mutedFor() > 0 {
+			if err := c.sitOut(); err != nil {
+				return err
+			}
+			continue
 		}
 		select {
 		case <-c.answers.wake:

@@ -104,6 +104,9 @@ func (s *Server) accept(l *listener) {
 // admitConn starts a connection, unless a limit refuses it.
 func (s *Server) admitConn(l *listener, nc net.Conn) {
 	c := s.newConn(l, nc)
+	if s.tooMany(c) {
+		return
+	}
 	if refused := s.enter(c); refused != "" {
 		s.metrics.closed.WithLabelValues(refused).Inc()
 		s.logger.Debug("connection refused", "listener", l.Name, "peer", nc.RemoteAddr().String(), "reason", refused)
@@ -113,6 +116,41 @@ func (s *Server) admitConn(l *listener, nc net.Conn) {
 	}
 	s.metrics.accepted.Inc()
 	s.wg.Go(c.run)
+}
+
+// maxDelayed is how many connections at most are kept waiting before they are closed; those
+// above it are closed at once.
+const maxDelayed = 1000
+
+// tooMany says whether a connection is one too many of its address in this time. It is then
+// closed, later rather than now, so that its peer does not come back at once (KIP-612).
+func (s *Server) tooMany(c *Conn) bool {
+	if s.throttle == nil {
+		return false
+	}
+	d := s.throttle(c.ip)
+	if d <= 0 {
+		return false
+	}
+	s.metrics.closed.WithLabelValues(endThrottled).Inc()
+	c.cancel(errConnClosed)
+	if s.delayed.Add(1) > maxDelayed {
+		s.delayed.Add(-1)
+		c.nc.Close()
+		return true
+	}
+	s.wg.Go(func() {
+		defer s.delayed.Add(-1)
+		defer c.nc.Close()
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-s.ctx.Done():
+		case <-s.hardStop:
+		}
+	})
+	return true
 }
 
 // enter takes the connection into the books; the result is why it must not.

@@ -31,6 +31,7 @@ const (
 	endLogin      = "login"
 	endLoginTime  = "login_timeout"
 	endExpired    = "session_expired"
+	endThrottled  = "connection_rate"
 )
 
 // maxKeys bounds the API keys with metrics of their own; the rest count as "unknown".

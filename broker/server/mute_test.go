@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -66,4 +67,67 @@ func TestAMutedConnectionEndsWithItsServerAndItsPeer(t *testing.T) {
 	if err := k.srv.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestC13MutedByALateAnswer: a request that mutes its connection when it is answered, later
+// than in Handle, holds up what has been waiting for its turn behind it.
+func TestC13MutedByALateAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipeListener()
+		k := newKitOn(t, Listener{Name: "PLAINTEXT", Protocol: "PLAINTEXT", Accept: l}, Limits{}, func(r *Request) {
+			if r.Header.CorrelationID != 1 {
+				echo(r)
+				return
+			}
+			r.Go(func() {
+				<-time.After(time.Second)
+				r.Mute(3 * time.Second)
+				if r.Muted() != 3*time.Second {
+					t.Errorf("muted for %v", r.Muted())
+				}
+				echo(r)
+			})
+		})
+		c := newClient(t, l.dial())
+		start := time.Now()
+		go c.nc.Write(append(frame(keyEcho, 1, nil), frame(keyEcho, 2, nil)...))
+		c.want(1, nil)
+		if d := time.Since(start); d != time.Second {
+			t.Errorf("the first answer came after %v, want 1s", d)
+		}
+		c.want(2, nil)
+		if d := time.Since(start); d != 4*time.Second {
+			t.Errorf("the second answer came after %v, want 4s", d)
+		}
+		k.srv.Close()
+	})
+}
+
+// TestA9ThrottledConnections: a connection too many of its address is closed, but not at once.
+func TestA9ThrottledConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipeListener()
+		var pause time.Duration
+		srv, err := New(Options{
+			Listeners: []Listener{{Name: "PLAINTEXT", Protocol: "PLAINTEXT", Accept: l}},
+			Handler:   handlerFunc(echo), Logger: slog.New(slog.DiscardHandler),
+			Throttle: func(ip string) time.Duration { return pause },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv.Start()
+		good := newClient(t, l.dial())
+		good.send(keyEcho, 1, nil)
+		good.want(1, nil)
+		pause = 700 * time.Millisecond
+		start := time.Now()
+		newClient(t, l.dial()).wantClosed()
+		if d := time.Since(start); d != pause {
+			t.Errorf("closed after %v, want %v", d, pause)
+		}
+		good.send(keyEcho, 2, nil)
+		good.want(2, nil)
+		srv.Close()
+	})
 }

@@ -49,6 +49,7 @@ type Request struct {
 	slab      *slab
 	size      int  // of the frame, in bytes
 	exclusive bool // shares the connection with no waiting request
+	pause     time.Duration
 
 	ended atomic.Bool // Reply and its like: once
 
@@ -100,13 +101,17 @@ func (r *Request) ReplyClose(b []byte, reason error) {
 }
 
 // Mute holds the connection up: no later request of it is handled before d has passed, while
-// answers go on to leave. It is called inside Handle; the longest one of several counts.
-// Source: KIP-219.
+// answers go on to leave. It is called before the request is answered, which tells the client;
+// the longest one of several counts. Source: KIP-219.
 func (r *Request) Mute(d time.Duration) {
-	if until := time.Now().Add(d); until.After(r.Conn.muted) {
-		r.Conn.muted = until
+	if d > r.pause {
+		r.pause = d
+		r.Conn.mute(d)
 	}
 }
+
+// Muted is for how long this request holds the connection up.
+func (r *Request) Muted() time.Duration { return r.pause }
 
 // Retain keeps Body valid until a matching Release. It is called
 // inside Handle, or by who holds the memory already.

@@ -33,8 +33,11 @@ type Options struct {
 	// connection to themselves. nil means none may overlap.
 	Overlap func(key int16) bool
 	// APIName names an API key for metrics and logs, "" for an unknown one.
-	APIName    func(key int16) string
-	Limits     Limits
+	APIName func(key int16) string
+	Limits  Limits
+	// Throttle says for how long a new connection from an address is to be kept waiting before
+	// it is closed, because there are too many of them; 0 lets it in. nil lets all in.
+	Throttle   func(ip string) time.Duration
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: metrics are kept and not exported
 }
@@ -105,6 +108,8 @@ type Server struct {
 	cold      *coldReads
 	listeners []*listener
 	shaking   atomic.Int64 // TLS handshakes under way
+	built     time.Time    // from where Conn.muted counts
+	throttle  func(ip string) time.Duration
 
 	ctx      context.Context // parent of all connections'
 	cancel   context.CancelFunc
@@ -112,6 +117,7 @@ type Server struct {
 	hardStop chan struct{} // closed when connections must end whatever they do
 	wg       sync.WaitGroup
 	lastID   atomic.Uint64
+	delayed  atomic.Int64 // connections that wait to be closed
 
 	mu struct {
 		sync.Mutex
@@ -140,7 +146,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		handler: o.Handler, overlap: o.Overlap, apiName: o.APIName, logger: o.Logger,
-		limits: o.Limits.withDefaults(), hardStop: make(chan struct{}),
+		limits: o.Limits.withDefaults(), hardStop: make(chan struct{}), built: time.Now(), throttle: o.Throttle,
 	}
 	s.SetConnectionLimits(o.Limits.MaxConnections, o.Limits.MaxConnectionsPerIP)
 	if s.overlap == nil {

@@ -23,6 +23,9 @@ func (v *ProduceResponse) Default() {
 	v.NodeEndpoints = v.NodeEndpoints[:0]
 }
 
+// Throttle implements Throttled.
+func (v *ProduceResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *ProduceResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("ProduceResponse", version, 3, 13); err != nil {

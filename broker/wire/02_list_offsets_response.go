@@ -18,6 +18,9 @@ func (v *ListOffsetsResponse) Default() {
 	v.Topics = v.Topics[:0]
 }
 
+// Throttle implements Throttled.
+func (v *ListOffsetsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *ListOffsetsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("ListOffsetsResponse", version, 1, 11); err != nil {

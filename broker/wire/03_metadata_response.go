@@ -35,6 +35,9 @@ func (v *MetadataResponse) Default() {
 	v.ErrorCode = 0
 }
 
+// Throttle implements Throttled.
+func (v *MetadataResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *MetadataResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("MetadataResponse", version, 0, 13); err != nil {

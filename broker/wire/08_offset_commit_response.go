@@ -20,6 +20,9 @@ func (v *OffsetCommitResponse) Default() {
 	v.Topics = v.Topics[:0]
 }
 
+// Throttle implements Throttled.
+func (v *OffsetCommitResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *OffsetCommitResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("OffsetCommitResponse", version, 2, 10); err != nil {

@@ -26,6 +26,9 @@ func (v *OffsetFetchResponse) Default() {
 	v.Groups = v.Groups[:0]
 }
 
+// Throttle implements Throttled.
+func (v *OffsetFetchResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *OffsetFetchResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("OffsetFetchResponse", version, 1, 10); err != nil {

@@ -33,6 +33,9 @@ func (v *FindCoordinatorResponse) Default() {
 	v.Coordinators = v.Coordinators[:0]
 }
 
+// Throttle implements Throttled.
+func (v *FindCoordinatorResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *FindCoordinatorResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("FindCoordinatorResponse", version, 0, 6); err != nil {

@@ -39,6 +39,9 @@ func (v *JoinGroupResponse) Default() {
 	v.Members = v.Members[:0]
 }
 
+// Throttle implements Throttled.
+func (v *JoinGroupResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *JoinGroupResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("JoinGroupResponse", version, 0, 9); err != nil {

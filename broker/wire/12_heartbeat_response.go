@@ -18,6 +18,9 @@ func (v *HeartbeatResponse) Default() {
 	v.ErrorCode = 0
 }
 
+// Throttle implements Throttled.
+func (v *HeartbeatResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *HeartbeatResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("HeartbeatResponse", version, 0, 4); err != nil {

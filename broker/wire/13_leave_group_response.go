@@ -21,6 +21,9 @@ func (v *LeaveGroupResponse) Default() {
 	v.Members = v.Members[:0]
 }
 
+// Throttle implements Throttled.
+func (v *LeaveGroupResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *LeaveGroupResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("LeaveGroupResponse", version, 0, 5); err != nil {

@@ -27,6 +27,9 @@ func (v *SyncGroupResponse) Default() {
 	v.Assignment = nil
 }
 
+// Throttle implements Throttled.
+func (v *SyncGroupResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *SyncGroupResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("SyncGroupResponse", version, 0, 5); err != nil {

@@ -18,6 +18,9 @@ func (v *DescribeGroupsResponse) Default() {
 	v.Groups = v.Groups[:0]
 }
 
+// Throttle implements Throttled.
+func (v *DescribeGroupsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *DescribeGroupsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("DescribeGroupsResponse", version, 0, 6); err != nil {

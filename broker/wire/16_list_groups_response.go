@@ -21,6 +21,9 @@ func (v *ListGroupsResponse) Default() {
 	v.Groups = v.Groups[:0]
 }
 
+// Throttle implements Throttled.
+func (v *ListGroupsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *ListGroupsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("ListGroupsResponse", version, 0, 5); err != nil {

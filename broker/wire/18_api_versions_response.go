@@ -33,6 +33,9 @@ func (v *ApiVersionsResponse) Default() {
 	v.ZkMigrationReady = false
 }
 
+// Throttle implements Throttled.
+func (v *ApiVersionsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *ApiVersionsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("ApiVersionsResponse", version, 0, 5); err != nil {

@@ -20,6 +20,9 @@ func (v *CreateTopicsResponse) Default() {
 	v.Topics = v.Topics[:0]
 }
 
+// Throttle implements Throttled.
+func (v *CreateTopicsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *CreateTopicsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("CreateTopicsResponse", version, 2, 7); err != nil {

@@ -20,6 +20,9 @@ func (v *DeleteTopicsResponse) Default() {
 	v.Responses = v.Responses[:0]
 }
 
+// Throttle implements Throttled.
+func (v *DeleteTopicsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *DeleteTopicsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("DeleteTopicsResponse", version, 1, 6); err != nil {

@@ -18,6 +18,9 @@ func (v *DeleteRecordsResponse) Default() {
 	v.Topics = v.Topics[:0]
 }
 
+// Throttle implements Throttled.
+func (v *DeleteRecordsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *DeleteRecordsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("DeleteRecordsResponse", version, 0, 2); err != nil {

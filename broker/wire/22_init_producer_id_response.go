@@ -24,6 +24,9 @@ func (v *InitProducerIDResponse) Default() {
 	v.ProducerEpoch = 0
 }
 
+// Throttle implements Throttled.
+func (v *InitProducerIDResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *InitProducerIDResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("InitProducerIDResponse", version, 0, 5); err != nil {

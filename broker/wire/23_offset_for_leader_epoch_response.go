@@ -18,6 +18,9 @@ func (v *OffsetForLeaderEpochResponse) Default() {
 	v.Topics = v.Topics[:0]
 }
 
+// Throttle implements Throttled.
+func (v *OffsetForLeaderEpochResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *OffsetForLeaderEpochResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("OffsetForLeaderEpochResponse", version, 2, 4); err != nil {

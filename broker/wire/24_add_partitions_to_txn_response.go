@@ -24,6 +24,9 @@ func (v *AddPartitionsToTxnResponse) Default() {
 	v.ResultsByTopic = v.ResultsByTopic[:0]
 }
 
+// Throttle implements Throttled.
+func (v *AddPartitionsToTxnResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *AddPartitionsToTxnResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("AddPartitionsToTxnResponse", version, 0, 5); err != nil {

@@ -18,6 +18,9 @@ func (v *AddOffsetsToTxnResponse) Default() {
 	v.ErrorCode = 0
 }
 
+// Throttle implements Throttled.
+func (v *AddOffsetsToTxnResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *AddOffsetsToTxnResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("AddOffsetsToTxnResponse", version, 0, 4); err != nil {

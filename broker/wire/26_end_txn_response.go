@@ -24,6 +24,9 @@ func (v *EndTxnResponse) Default() {
 	v.ProducerEpoch = -1
 }
 
+// Throttle implements Throttled.
+func (v *EndTxnResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *EndTxnResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("EndTxnResponse", version, 0, 5); err != nil {

@@ -20,6 +20,9 @@ func (v *TxnOffsetCommitResponse) Default() {
 	v.Topics = v.Topics[:0]
 }
 
+// Throttle implements Throttled.
+func (v *TxnOffsetCommitResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *TxnOffsetCommitResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("TxnOffsetCommitResponse", version, 0, 6); err != nil {

@@ -24,6 +24,9 @@ func (v *DescribeAclsResponse) Default() {
 	v.Resources = v.Resources[:0]
 }
 
+// Throttle implements Throttled.
+func (v *DescribeAclsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *DescribeAclsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("DescribeAclsResponse", version, 1, 3); err != nil {

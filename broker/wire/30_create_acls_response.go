@@ -18,6 +18,9 @@ func (v *CreateAclsResponse) Default() {
 	v.Results = v.Results[:0]
 }
 
+// Throttle implements Throttled.
+func (v *CreateAclsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *CreateAclsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("CreateAclsResponse", version, 1, 3); err != nil {

@@ -18,6 +18,9 @@ func (v *DeleteAclsResponse) Default() {
 	v.Results = v.Results[:0]
 }
 
+// Throttle implements Throttled.
+func (v *DeleteAclsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *DeleteAclsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("DeleteAclsResponse", version, 1, 3); err != nil {

@@ -18,6 +18,9 @@ func (v *DescribeConfigsResponse) Default() {
 	v.Results = v.Results[:0]
 }
 
+// Throttle implements Throttled.
+func (v *DescribeConfigsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *DescribeConfigsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("DescribeConfigsResponse", version, 1, 4); err != nil {

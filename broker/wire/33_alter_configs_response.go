@@ -18,6 +18,9 @@ func (v *AlterConfigsResponse) Default() {
 	v.Responses = v.Responses[:0]
 }
 
+// Throttle implements Throttled.
+func (v *AlterConfigsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *AlterConfigsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("AlterConfigsResponse", version, 0, 2); err != nil {

@@ -18,6 +18,9 @@ func (v *AlterReplicaLogDirsResponse) Default() {
 	v.Results = v.Results[:0]
 }
 
+// Throttle implements Throttled.
+func (v *AlterReplicaLogDirsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *AlterReplicaLogDirsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("AlterReplicaLogDirsResponse", version, 1, 2); err != nil {

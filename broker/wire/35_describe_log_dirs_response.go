@@ -21,6 +21,9 @@ func (v *DescribeLogDirsResponse) Default() {
 	v.Results = v.Results[:0]
 }
 
+// Throttle implements Throttled.
+func (v *DescribeLogDirsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *DescribeLogDirsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("DescribeLogDirsResponse", version, 1, 5); err != nil {

@@ -18,6 +18,9 @@ func (v *CreatePartitionsResponse) Default() {
 	v.Results = v.Results[:0]
 }
 
+// Throttle implements Throttled.
+func (v *CreatePartitionsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *CreatePartitionsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("CreatePartitionsResponse", version, 0, 3); err != nil {

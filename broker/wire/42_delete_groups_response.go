@@ -18,6 +18,9 @@ func (v *DeleteGroupsResponse) Default() {
 	v.Results = v.Results[:0]
 }
 
+// Throttle implements Throttled.
+func (v *DeleteGroupsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *DeleteGroupsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("DeleteGroupsResponse", version, 0, 3); err != nil {

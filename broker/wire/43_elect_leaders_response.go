@@ -21,6 +21,9 @@ func (v *ElectLeadersResponse) Default() {
 	v.ReplicaElectionResults = v.ReplicaElectionResults[:0]
 }
 
+// Throttle implements Throttled.
+func (v *ElectLeadersResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *ElectLeadersResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("ElectLeadersResponse", version, 0, 2); err != nil {

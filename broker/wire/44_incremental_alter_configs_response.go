@@ -18,6 +18,9 @@ func (v *IncrementalAlterConfigsResponse) Default() {
 	v.Responses = v.Responses[:0]
 }
 
+// Throttle implements Throttled.
+func (v *IncrementalAlterConfigsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *IncrementalAlterConfigsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("IncrementalAlterConfigsResponse", version, 0, 1); err != nil {

@@ -27,6 +27,9 @@ func (v *AlterPartitionReassignmentsResponse) Default() {
 	v.Responses = v.Responses[:0]
 }
 
+// Throttle implements Throttled.
+func (v *AlterPartitionReassignmentsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *AlterPartitionReassignmentsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("AlterPartitionReassignmentsResponse", version, 0, 1); err != nil {

@@ -24,6 +24,9 @@ func (v *ListPartitionReassignmentsResponse) Default() {
 	v.Topics = v.Topics[:0]
 }
 
+// Throttle implements Throttled.
+func (v *ListPartitionReassignmentsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *ListPartitionReassignmentsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("ListPartitionReassignmentsResponse", version, 0, 0); err != nil {

@@ -21,6 +21,9 @@ func (v *OffsetDeleteResponse) Default() {
 	v.Topics = v.Topics[:0]
 }
 
+// Throttle implements Throttled.
+func (v *OffsetDeleteResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *OffsetDeleteResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("OffsetDeleteResponse", version, 0, 0); err != nil {

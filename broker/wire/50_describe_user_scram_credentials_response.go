@@ -24,6 +24,9 @@ func (v *DescribeUserScramCredentialsResponse) Default() {
 	v.Results = v.Results[:0]
 }
 
+// Throttle implements Throttled.
+func (v *DescribeUserScramCredentialsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *DescribeUserScramCredentialsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("DescribeUserScramCredentialsResponse", version, 0, 0); err != nil {

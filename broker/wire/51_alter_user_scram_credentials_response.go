@@ -18,6 +18,9 @@ func (v *AlterUserScramCredentialsResponse) Default() {
 	v.Results = v.Results[:0]
 }
 
+// Throttle implements Throttled.
+func (v *AlterUserScramCredentialsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *AlterUserScramCredentialsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("AlterUserScramCredentialsResponse", version, 0, 0); err != nil {

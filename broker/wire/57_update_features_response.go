@@ -24,6 +24,9 @@ func (v *UpdateFeaturesResponse) Default() {
 	v.Results = v.Results[:0]
 }
 
+// Throttle implements Throttled.
+func (v *UpdateFeaturesResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *UpdateFeaturesResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("UpdateFeaturesResponse", version, 0, 2); err != nil {

@@ -36,6 +36,9 @@ func (v *DescribeClusterResponse) Default() {
 	v.ClusterAuthorizedOperations = -2147483648
 }
 
+// Throttle implements Throttled.
+func (v *DescribeClusterResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *DescribeClusterResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("DescribeClusterResponse", version, 0, 2); err != nil {

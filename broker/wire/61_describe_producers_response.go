@@ -18,6 +18,9 @@ func (v *DescribeProducersResponse) Default() {
 	v.Topics = v.Topics[:0]
 }
 
+// Throttle implements Throttled.
+func (v *DescribeProducersResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *DescribeProducersResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("DescribeProducersResponse", version, 0, 0); err != nil {

@@ -21,6 +21,9 @@ func (v *UnregisterBrokerResponse) Default() {
 	v.ErrorMessage = nil
 }
 
+// Throttle implements Throttled.
+func (v *UnregisterBrokerResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *UnregisterBrokerResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("UnregisterBrokerResponse", version, 0, 0); err != nil {

@@ -18,6 +18,9 @@ func (v *DescribeTransactionsResponse) Default() {
 	v.TransactionStates = v.TransactionStates[:0]
 }
 
+// Throttle implements Throttled.
+func (v *DescribeTransactionsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *DescribeTransactionsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("DescribeTransactionsResponse", version, 0, 0); err != nil {

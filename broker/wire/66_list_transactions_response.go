@@ -24,6 +24,9 @@ func (v *ListTransactionsResponse) Default() {
 	v.TransactionStates = v.TransactionStates[:0]
 }
 
+// Throttle implements Throttled.
+func (v *ListTransactionsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *ListTransactionsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("ListTransactionsResponse", version, 0, 2); err != nil {

@@ -35,6 +35,9 @@ func (v *ConsumerGroupHeartbeatResponse) Default() {
 	v.Assignment = nil
 }
 
+// Throttle implements Throttled.
+func (v *ConsumerGroupHeartbeatResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *ConsumerGroupHeartbeatResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("ConsumerGroupHeartbeatResponse", version, 0, 1); err != nil {

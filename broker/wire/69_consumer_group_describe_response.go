@@ -20,6 +20,9 @@ func (v *ConsumerGroupDescribeResponse) Default() {
 	v.Groups = v.Groups[:0]
 }
 
+// Throttle implements Throttled.
+func (v *ConsumerGroupDescribeResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *ConsumerGroupDescribeResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("ConsumerGroupDescribeResponse", version, 0, 1); err != nil {

@@ -41,6 +41,9 @@ func (v *GetTelemetrySubscriptionsResponse) Default() {
 	v.RequestedMetrics = v.RequestedMetrics[:0]
 }
 
+// Throttle implements Throttled.
+func (v *GetTelemetrySubscriptionsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *GetTelemetrySubscriptionsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("GetTelemetrySubscriptionsResponse", version, 0, 0); err != nil {

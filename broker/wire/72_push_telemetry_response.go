@@ -18,6 +18,9 @@ func (v *PushTelemetryResponse) Default() {
 	v.ErrorCode = 0
 }
 
+// Throttle implements Throttled.
+func (v *PushTelemetryResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *PushTelemetryResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("PushTelemetryResponse", version, 0, 0); err != nil {

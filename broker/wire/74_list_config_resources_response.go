@@ -21,6 +21,9 @@ func (v *ListConfigResourcesResponse) Default() {
 	v.ConfigResources = v.ConfigResources[:0]
 }
 
+// Throttle implements Throttled.
+func (v *ListConfigResourcesResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *ListConfigResourcesResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("ListConfigResourcesResponse", version, 0, 1); err != nil {

@@ -23,6 +23,9 @@ func (v *DescribeTopicPartitionsResponse) Default() {
 	v.NextCursor = nil
 }
 
+// Throttle implements Throttled.
+func (v *DescribeTopicPartitionsResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // Read takes the message from r; see Message.
 func (v *DescribeTopicPartitionsResponse) Read(r *Reader, version int16) error {
 	if err := checkVersion("DescribeTopicPartitionsResponse", version, 0, 0); err != nil {

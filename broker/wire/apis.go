@@ -44,6 +44,8 @@ const (
 	KeyAlterPartitionReassignments  int16 = 45
 	KeyListPartitionReassignments   int16 = 46
 	KeyOffsetDelete                 int16 = 47
+	KeyDescribeClientQuotas         int16 = 48
+	KeyAlterClientQuotas            int16 = 49
 	KeyDescribeUserScramCredentials int16 = 50
 	KeyAlterUserScramCredentials    int16 = 51
 	KeyDescribeQuorum               int16 = 55
@@ -103,6 +105,8 @@ var apis = [...]API{
 	{Key: KeyAlterPartitionReassignments, Name: "AlterPartitionReassignments", MinVersion: 0, MaxVersion: 1, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyListPartitionReassignments, Name: "ListPartitionReassignments", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyOffsetDelete, Name: "OffsetDelete", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: -1},
+	{Key: KeyDescribeClientQuotas, Name: "DescribeClientQuotas", MinVersion: 0, MaxVersion: 1, AdvertisedMin: 0, FlexibleFrom: 1},
+	{Key: KeyAlterClientQuotas, Name: "AlterClientQuotas", MinVersion: 0, MaxVersion: 1, AdvertisedMin: 0, FlexibleFrom: 1},
 	{Key: KeyDescribeUserScramCredentials, Name: "DescribeUserScramCredentials", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyAlterUserScramCredentials, Name: "AlterUserScramCredentials", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyDescribeQuorum, Name: "DescribeQuorum", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 0},
@@ -203,6 +207,10 @@ func NewRequest(key int16) Message {
 		return new(ListPartitionReassignmentsRequest)
 	case KeyOffsetDelete:
 		return new(OffsetDeleteRequest)
+	case KeyDescribeClientQuotas:
+		return new(DescribeClientQuotasRequest)
+	case KeyAlterClientQuotas:
+		return new(AlterClientQuotasRequest)
 	case KeyDescribeUserScramCredentials:
 		return new(DescribeUserScramCredentialsRequest)
 	case KeyAlterUserScramCredentials:
@@ -320,6 +328,10 @@ func NewResponse(key int16) Message {
 		return new(ListPartitionReassignmentsResponse)
 	case KeyOffsetDelete:
 		return new(OffsetDeleteResponse)
+	case KeyDescribeClientQuotas:
+		return new(DescribeClientQuotasResponse)
+	case KeyAlterClientQuotas:
+		return new(AlterClientQuotasResponse)
 	case KeyDescribeUserScramCredentials:
 		return new(DescribeUserScramCredentialsResponse)
 	case KeyAlterUserScramCredentials:

@@ -22,6 +22,9 @@ type FetchResponse struct {
 	NodeEndpoints []FetchResponseNodeEndpoint // v16+, tag 0
 }
 
+// Throttle implements Throttled.
+func (v *FetchResponse) Throttle(ms int32) { v.ThrottleTimeMs = ms }
+
 // FetchResponseTopic is one element of FetchResponse.Responses.
 type FetchResponseTopic struct {
 	// The topic's name, up to version 12.

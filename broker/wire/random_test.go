@@ -158,6 +158,8 @@ func clearTags(v reflect.Value) {
 // names maps the names of kmsg's fields to the protocol's, where they differ.
 var names = map[string][]string{
 	"ThrottleMillis":           {"ThrottleTimeMs"},
+	"Type":                     {"Type", "EntityType"},
+	"Name":                     {"Name", "EntityName"},
 	"TimeoutMillis":            {"TimeoutMs", "TransactionTimeoutMs"},
 	"MaxWaitMillis":            {"MaxWaitMs"},
 	"TransactionTimeoutMillis": {"TransactionTimeoutMs"},

@@ -74,6 +74,10 @@ func (a API) Flexible(version int16) bool {
 	return a.FlexibleFrom >= 0 && version >= a.FlexibleFrom
 }
 
+// Throttled is an answer that can tell its client to hold back, for ms milliseconds (KIP-219).
+// Versions without the field lose it.
+type Throttled interface{ Throttle(ms int32) }
+
 // APIs lists the table in the order of keys.
 func APIs() iter.Seq[API] { return slices.Values(apis[:]) }
 

@@ -71,6 +71,42 @@ func TestSettingsOfACluster(t *testing.T) {
 	}
 }
 
+func TestQuotaVerbs(t *testing.T) {
+	b := brokertest.Node{}.Start(t).KafkaAddr()
+	must(t, "", "quota", "set", "user/ann", "client/*", "--set", "producer_byte_rate=1048576", "--set", "request_percentage=12.5", "--dry-run", "-b", b)
+	if rows := decode[[]quotaRow](t, "quota", "list", "-b", b); len(rows) != 0 {
+		t.Errorf("after a dry run: %+v", rows)
+	}
+	must(t, "", "quota", "set", "user/ann", "client/*", "--set", "producer_byte_rate=1048576", "--set", "request_percentage=12.5", "-b", b)
+	must(t, "", "quota", "set", "ip/*", "--set", "connection_creation_rate=50", "-b", b)
+	if rows := decode[[]quotaRow](t, "quota", "list", "-b", b); len(rows) != 2 || rows[0].Entity != "ip/*" || rows[1].Entity != "user/ann client/*" || rows[1].Quotas["request_percentage"] != 12.5 {
+		t.Errorf("quota list: %+v", rows)
+	}
+	if got := must(t, "", "quota", "list", "user/ann", "-b", b); !strings.Contains(got, "1048576") || strings.Contains(got, "ip/") {
+		t.Errorf("quota list of a user:\n%s", got)
+	}
+	must(t, "", "quota", "set", "user/ann", "client/*", "--delete", "producer_byte_rate", "--delete", "request_percentage", "-b", b)
+	if rows := decode[[]quotaRow](t, "quota", "list", "user/ann", "-b", b); len(rows) != 0 {
+		t.Errorf("after the end of all quotas: %+v", rows)
+	}
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"quota", "set", "ann", "--set", "producer_byte_rate=1", "-b", b}, exitUsage, "user/NAME"},
+		{[]string{"quota", "set", "--set", "producer_byte_rate=1", "-b", b}, exitUsage, "user/NAME"},
+		{[]string{"quota", "set", "user/ann", "-b", b}, exitUsage, "--set NAME=BOUND"},
+		{[]string{"quota", "set", "user/ann", "--set", "producer_byte_rate=much", "-b", b}, exitUsage, "want a number"},
+		{[]string{"quota", "set", "user/ann", "--set", "byte_rate=1", "-b", b}, exitError, "consumer_byte_rate"},
+		{[]string{"quota", "set", "user/ann", "ip/10.0.0.1", "--set", "connection_creation_rate=1", "-b", b}, exitError, "as well"},
+	} {
+		if code, _, errOut := varve(t, "", c.args...); code != c.code || !strings.Contains(errOut, c.want) {
+			t.Errorf("varve %s: exit code %d, %q", strings.Join(c.args, " "), code, errOut)
+		}
+	}
+}
+
 func TestGroupVerbs(t *testing.T) {
 	b := brokertest.Node{Set: []string{"group.initial.rebalance.delay.ms=0"}}.Start(t).KafkaAddr()
 	must(t, "", "topic", "create", "orders", "--partitions", "2", "-b", b)

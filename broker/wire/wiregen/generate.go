@@ -34,6 +34,10 @@ func generateMessage(f *file, m *message) ([]byte, error) {
 		p.scope = s.span
 		p.structType(s)
 		p.defaults(s)
+		if s == m.root && slices.ContainsFunc(s.fields, func(f *field) bool { return f.name == "ThrottleTimeMs" }) {
+			p.f("// Throttle implements Throttled.")
+			p.f("func (v *%s) Throttle(ms int32) { v.ThrottleTimeMs = ms }\n", s.goName)
+		}
 		if s.tagged {
 			p.isDefault(s)
 		}

@@ -139,8 +139,22 @@ func (f *fields) key(e reflect.Value) string {
 	if e.Kind() != reflect.Struct {
 		return ""
 	}
-	if r, ok := e.Interface().(kmsg.ListConfigResourcesResponseConfigResource); ok {
+	switch r := e.Interface().(type) {
+	case kmsg.ListConfigResourcesResponseConfigResource:
 		return fmt.Sprintf("%s of type %d", r.Name, r.Type)
+	case kmsg.DescribeClientQuotasResponseEntryEntity:
+		return r.Type
+	case kmsg.AlterClientQuotasResponseEntryEntity:
+		return r.Type
+	case kmsg.AlterClientQuotasResponseEntry:
+		var names []string
+		for _, part := range r.Entity {
+			if part.Name != nil {
+				names = append(names, *part.Name)
+			}
+		}
+		slices.Sort(names)
+		return fmt.Sprint("entity ", names)
 	}
 	for _, name := range []string{"Topic", "Name", "Group", "TransactionalID", "MemberID", "ResourceName", "ApiKey", "NodeID", "Partition", "TopicID"} {
 		k := e.FieldByName(name)

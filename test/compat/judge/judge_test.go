@@ -62,6 +62,7 @@ func scripts() []script {
 		{"pages", pagesScript},
 		{"quorum", quorumScript},
 		{"cluster", clusterScript},
+		{"quotas", quotasScript},
 		{"coordinators", coordinatorsScript},
 		{"commits", commitsScript},
 		{"members", membersScript},
