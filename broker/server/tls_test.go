@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io"
 	"math/big"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,9 +39,9 @@ func TestHalfOpenConnectionsEnd(t *testing.T) {
 				k := newKitOn(t, Listener{Name: "L", Protocol: c.protocol, Accept: l, TLS: c.config}, Limits{}, echo)
 				defer k.srv.Close()
 				nc, start := l.dial(), time.Now()
-				defer nc.Close()
+				var dripping sync.WaitGroup
 				if c.drip {
-					go func() { // the start of a handshake record, or of a frame of 768 bytes
+					dripping.Go(func() { // the start of a handshake record, or of a frame of 768 bytes
 						for _, b := range append([]byte{0, 0, 3, 0}, make([]byte, 100)...) {
 							if c.config != nil {
 								b |= 22
@@ -50,12 +51,14 @@ func TestHalfOpenConnectionsEnd(t *testing.T) {
 							}
 							time.Sleep(time.Second)
 						}
-					}()
+					})
 				}
 				_, err := io.ReadAll(nc)
 				if took := time.Since(start); took > c.want+2*time.Second || (!c.drip && took < c.want-3*time.Second) || err != nil && !errors.Is(err, io.ErrClosedPipe) {
 					t.Errorf("closed after %v, %v; want %v", took, err, c.want)
 				}
+				nc.Close()
+				dripping.Wait()
 			})
 		})
 	}
