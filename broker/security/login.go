@@ -36,12 +36,12 @@ type Logins struct {
 	credential func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool)
 	now        func() time.Time
 	secret     []byte        // of the salts of users that are not there
-	nonce      func() string // nil: random
+	nonce      func() string // ours of an exchange
 }
 
 // NewLogins prepares the logins of a listener. credential finds a user of SCRAM.
 func NewLogins(from *config.Security, credential func(string, metadata.ScramMechanism) (metadata.ScramCredential, bool), now func() time.Time) *Logins {
-	l := &Logins{from: from, credential: credential, now: now, secret: make([]byte, 32)}
+	l := &Logins{from: from, credential: credential, now: now, secret: make([]byte, 32), nonce: rand.Text}
 	_, _ = rand.Read(l.secret) // never fails: it aborts the process
 	return l
 }
@@ -109,16 +109,15 @@ func (l *Login) Handshake(mechanism string) error {
 		l.changed = true // told in the answer to the first token, as in Kafka
 		return nil
 	}
-	var err error
 	switch mechanism {
 	case metadata.ScramSHA256.String():
-		l.at, err = l.of.newScram(metadata.ScramSHA256)
+		l.at = l.of.newScram(metadata.ScramSHA256)
 	case metadata.ScramSHA512.String():
-		l.at, err = l.of.newScram(metadata.ScramSHA512)
+		l.at = l.of.newScram(metadata.ScramSHA512)
 	default:
 		l.at = &plainExchange{users: l.of.from.PlainUsers}
 	}
-	return err
+	return nil
 }
 
 // Token takes a client's next token. With done the login is complete. An error ends the
