@@ -110,7 +110,7 @@ type Setting struct {
 	Update     Update // of the broker-level setting; topic settings can always be changed
 	Sensitive  bool   // its value is never shown
 	Importance Importance
-	Synonyms   []string // of a topic setting: the broker-level names that give its default, first set one first
+	Synonyms   []string // of a setting of a topic or group: the broker-level names that give its default, first set one first
 	Since      string   // the version of Kafka, or the KIP, or the version of Varve it comes from
 	Doc        string
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/varve-io/varve/broker/kafka"
@@ -22,6 +23,8 @@ type NewTopic struct {
 	// ReplicationFactor must be -1 then.
 	Assignments map[int32][]int32
 	Config      map[string]string
+	// Origin says that the topic comes from another cluster; nil for one that is new.
+	Origin *Origin
 }
 
 // TopicResult is what became of a NewTopic: the topic as it is (as it would be, when it was
@@ -56,6 +59,9 @@ func (c *Controller) CreateTopics(ctx context.Context, topics []NewTopic, valida
 		default:
 			results[i].Topic = img.Topic(topics[i].Name)
 		}
+	}
+	if !validateOnly && slices.ContainsFunc(topics, func(t NewTopic) bool { return t.Origin != nil }) {
+		c.settleOrigins(ctx, topics, results)
 	}
 	return results
 }
@@ -129,7 +135,11 @@ func (c *Controller) planTopic(p *plan, place *placement, t NewTopic) ([]metadat
 	if err := metadata.ValidateTopicName(t.Name); err != nil {
 		return nil, err
 	}
-	record := metadata.TopicRecord{Name: t.Name, ID: kafka.NewUUID(), Version: 1, Config: maps.Clone(t.Config)}
+	id, exists, err := t.identity(p.img)
+	if err != nil || exists {
+		return nil, err
+	}
+	record := metadata.TopicRecord{Name: t.Name, ID: id, Version: 1, Config: maps.Clone(t.Config)}
 	probe := plan{img: p.img}
 	if err := probe.try(record); err != nil { // exists, or collides
 		return nil, err
