@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/varve-io/varve/broker/coordinator/group"
+	"github.com/varve-io/varve/broker/metadata"
 )
 
 // newMemberJoinTimeout is how long a member's first JoinGroup may wait, as in Kafka.
@@ -31,13 +32,13 @@ func (n *Node) groupCoordinator() *group.Coordinator {
 	})
 }
 
-// consumerGroupConfig is the settings of a group of the consumer protocol. All groups have the
-// broker's; settings of a group's own would go here.
-func (n *Node) consumerGroupConfig(string) group.ConsumerConfig {
+// consumerGroupConfig is the settings of a group of the consumer protocol: its own, else the broker's.
+func (n *Node) consumerGroupConfig(groupID string) group.ConsumerConfig {
 	c := n.node()
+	own := c.ConsumerGroup(n.controller.Image().Config(metadata.ConfigResource{Type: metadata.GroupResource, Name: groupID}))
 	return group.ConsumerConfig{
-		SessionTimeoutMs: c.GroupConsumerSessionTimeoutMs, HeartbeatIntervalMs: c.GroupConsumerHeartbeatMs,
-		AssignmentIntervalMs: c.GroupConsumerAssignmentMs, RegexRefreshMs: regexRefresh.Milliseconds(),
+		SessionTimeoutMs: own.SessionTimeoutMs, HeartbeatIntervalMs: own.HeartbeatMs,
+		AssignmentIntervalMs: own.AssignmentMs, RegexRefreshMs: regexRefresh.Milliseconds(),
 		MaxSize: c.GroupConsumerMaxSize, Assignors: c.GroupConsumerAssignors,
 		Upgrade: c.GroupConsumerUpgrade, Downgrade: c.GroupConsumerDowngrade,
 	}

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"fmt"
+	"math"
+	"strconv"
 	"time"
 
 	"github.com/varve-io/varve/broker/controller"
@@ -15,10 +17,16 @@ import (
 //
 //   - Counts of -1 take the broker's num.partitions and default.replication.factor (KIP-464);
 //     a manual assignment excludes counts.
+//
 //   - A topic that is named twice is created not at all.
+//
 //   - When the answer leaves, Metadata shows what was created.
 //   - New partitions count against the client's quota, which refuses from 6 on (KIP-599).
+//
 //   - 5: the answer carries counts and settings (KIP-525). 7: the topic's id (KIP-516).
+//
+//   - Settings named varve.adopt.* are none: they say what the topic keeps of the cluster that it
+//     comes from, for 'varve topic adopt'.
 //
 // Gaps: the request is not forwarded, so it has to reach the controller.
 func (a *API) createTopics(r *server.Request) error {
@@ -103,6 +111,9 @@ func (a *API) newTopic(t *wire.CreateTopicsRequestTopic) (controller.NewTopic, e
 		}
 		topic.Config[c.Name] = *c.Value
 	}
+	if err := adopt(&topic); err != nil {
+		return topic, err
+	}
 	if len(t.Assignments) > 0 {
 		return topic, assign(&topic, t)
 	}
@@ -119,6 +130,36 @@ func (a *API) newTopic(t *wire.CreateTopicsRequestTopic) (controller.NewTopic, e
 		return topic, fmt.Errorf("replication factor %d: want at least 1, or -1 for the default: %w", t.ReplicationFactor, kafka.InvalidReplicationFactor)
 	}
 	return topic, nil
+}
+
+// What of a topic that is adopted stands among its settings: its id, and what controller.Origin
+// has beside it.
+const (
+	adoptID          = "varve.adopt.id"
+	adoptLeaderEpoch = "varve.adopt.leader.epoch"
+	adoptProducerIDs = "varve.adopt.producer.ids"
+)
+
+// adopt takes out of the settings of a topic where it comes from.
+func adopt(topic *controller.NewTopic) error {
+	text, ok := topic.Config[adoptID]
+	if !ok {
+		return nil // what else there may be is refused as no setting
+	}
+	id, err := kafka.ParseUUID(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w: %w", adoptID, err, kafka.InvalidConfig)
+	}
+	epoch, err1 := strconv.ParseInt(topic.Config[adoptLeaderEpoch], 10, 32)
+	ids, err2 := strconv.ParseInt(topic.Config[adoptProducerIDs], 10, 64)
+	if err1 != nil || err2 != nil || epoch == math.MaxInt32 {
+		return fmt.Errorf("%s needs %s and %s beside it, which are numbers: %w", adoptID, adoptLeaderEpoch, adoptProducerIDs, kafka.InvalidConfig)
+	}
+	topic.Origin = &controller.Origin{ID: id, LeaderEpoch: int32(epoch), ProducerIDs: ids}
+	for _, name := range []string{adoptID, adoptLeaderEpoch, adoptProducerIDs} {
+		delete(topic.Config, name)
+	}
+	return nil
 }
 
 // assign takes over a manual assignment, which must name partitions 0 to n-1 once each.

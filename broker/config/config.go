@@ -114,7 +114,7 @@ type Setting struct {
 	Sensitive   bool   // its value is never shown, nor taken from a command line
 	PerListener bool   // may be set for one listener alone, behind listener.name.NAME.
 	Importance  Importance
-	Synonyms    []string // of a topic setting: the broker-level names that give its default, first set one first
+	Synonyms    []string // of a setting of a topic or group: the broker-level names that give its default, first set one first
 	Since       string   // the version of Kafka, or the KIP, or the version of Varve it comes from
 	Doc         string
 }

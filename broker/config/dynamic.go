@@ -70,19 +70,6 @@ func Usable(values map[string]string) (map[string]string, error) {
 	return usable, errors.Join(errs...)
 }
 
-// ValidateGroup checks the settings of a group. Errors wrap kafka.InvalidConfig.
-func ValidateGroup(values map[string]string) error {
-	var errs []error
-	for _, name := range sortedNames(values) {
-		if s, ok := Lookup(name); !ok || s.Scope&GroupScope == 0 {
-			errs = append(errs, refuse(name, "%s is not a setting of a group%s", name, didYouMean(name, GroupScope)))
-		} else if _, err := s.canonical(values[name]); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return merge(errs...)
-}
-
 // ValidateClientMetrics checks the settings of a subscription to metrics of clients. An
 // unknown name and an interval out of its range are kafka.InvalidRequest, as in Kafka; what
 // else is wrong is kafka.InvalidConfig.
@@ -145,11 +132,6 @@ func parseMatch(list string) (map[string]*regexp.Regexp, error) {
 		patterns[name] = re
 	}
 	return patterns, nil
-}
-
-// DescribeGroup is every setting of a group with the given overrides, sorted by name.
-func (n *Node) DescribeGroup(overrides map[string]string) []Entry {
-	return topicValues{n.layers, nil}.describeScope(GroupScope, DynamicGroup, overrides)
 }
 
 // DescribeClientMetrics is every setting of a subscription with the given overrides, sorted by name.

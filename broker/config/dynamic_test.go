@@ -66,10 +66,49 @@ func TestClientMetricsSettings(t *testing.T) {
 }
 
 func TestGroupSettings(t *testing.T) {
-	if err := ValidateGroup(map[string]string{"no.such": "1"}); !errors.Is(err, kafka.InvalidConfig) {
-		t.Errorf("an unknown setting: %v", err)
+	n := load(t, Sources{Set: []string{"group.consumer.min.session.timeout.ms=30000", "group.consumer.max.heartbeat.interval.ms=40000", "group.consumer.session.timeout.ms=46000"}})
+	for _, tt := range []struct {
+		values map[string]string
+		want   string // of the problem, "" for none
+	}{
+		{nil, ""},
+		{map[string]string{"no.such": "1"}, "is not a setting of a group"},
+		{map[string]string{"consumer.session.timeout.m": "1"}, "did you mean consumer.session.timeout.ms"},
+		{map[string]string{"share.session.timeout.ms": "45000"}, "is not a setting of a group"},
+		{map[string]string{"group.consumer.session.timeout.ms": "45000"}, "is not a setting of a group"},
+		{map[string]string{"consumer.session.timeout.ms": "x"}, "Not a number of type INT"},
+		{map[string]string{"consumer.session.timeout.ms": "30000"}, ""},
+		{map[string]string{"consumer.session.timeout.ms": "29999"}, "at least group.consumer.min.session.timeout.ms (30000)"},
+		{map[string]string{"consumer.session.timeout.ms": "60001"}, "at most group.consumer.max.session.timeout.ms (60000)"},
+		{map[string]string{"consumer.heartbeat.interval.ms": "4999"}, "at least group.consumer.min.heartbeat.interval.ms (5000)"},
+		{map[string]string{"consumer.heartbeat.interval.ms": "40000"}, ""},
+		{map[string]string{"consumer.heartbeat.interval.ms": "40000", "consumer.session.timeout.ms": "40000"}, "must be more than consumer.heartbeat.interval.ms (40000)"},
+		{map[string]string{"consumer.assignment.interval.ms": "0"}, ""},
+		{map[string]string{"consumer.assignment.interval.ms": "15001"}, "at most group.consumer.max.assignment.interval.ms (15000)"},
+	} {
+		err := n.ValidateGroup(tt.values)
+		if tt.want == "" && err != nil || tt.want != "" && (!errors.Is(err, kafka.InvalidConfig) || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%v: %v, want %q", tt.values, err, tt.want)
+		}
 	}
-	if err := ValidateGroup(nil); err != nil {
-		t.Error(err)
+	// What was set under other limits is held within those of now.
+	for _, tt := range []struct {
+		values map[string]string
+		want   ConsumerGroup
+	}{
+		{nil, ConsumerGroup{46000, 5000, 1000}},
+		{map[string]string{"consumer.session.timeout.ms": "50000", "consumer.assignment.interval.ms": "0"}, ConsumerGroup{50000, 5000, 0}},
+		{map[string]string{"consumer.session.timeout.ms": "1", "consumer.heartbeat.interval.ms": "50000"}, ConsumerGroup{46000, 5000, 1000}},
+		{map[string]string{"consumer.session.timeout.ms": "70000", "consumer.heartbeat.interval.ms": "1"}, ConsumerGroup{60000, 5000, 1000}},
+		{map[string]string{"consumer.session.timeout.ms": "no number"}, ConsumerGroup{46000, 5000, 1000}},
+	} {
+		if got := n.ConsumerGroup(tt.values); got != tt.want {
+			t.Errorf("%v: %+v, want %+v", tt.values, got, tt.want)
+		}
+	}
+	list := n.DescribeGroup(map[string]string{"consumer.session.timeout.ms": "50000"})
+	if len(list) != 3 || list[2].Source != DynamicGroup || *list[2].Value != "50000" || len(list[2].Synonyms) != 3 || *list[2].Synonyms[1].Value != "46000" ||
+		list[1].Source != Default || *list[1].Value != "5000" {
+		t.Errorf("%+v", list)
 	}
 }

@@ -33,6 +33,7 @@ func Markdown() []byte {
 	b.WriteString(head)
 	chapter(&b, "Broker settings", func(s Setting) bool { return s.Scope == NodeScope && topicNames(s.Name) == "" })
 	chapter(&b, "Topic settings", func(s Setting) bool { return s.Scope&TopicScope != 0 })
+	chapter(&b, "Group settings", func(s Setting) bool { return s.Scope&GroupScope != 0 })
 	chapter(&b, "Settings of client metrics subscriptions", func(s Setting) bool { return s.Scope&ClientMetricsScope != 0 })
 	chapter(&b, "Broker-level defaults of topic settings", func(s Setting) bool { return s.Scope == NodeScope && topicNames(s.Name) != "" })
 	return b.Bytes()
@@ -57,7 +58,7 @@ func (s Setting) markdown(b *bytes.Buffer) {
 	if s.Valid.Range != "" {
 		fmt.Fprintf(b, "- Valid: %s\n", s.Valid.Range)
 	}
-	if s.Scope&TopicScope != 0 && len(s.Synonyms) > 0 {
+	if len(s.Synonyms) > 0 {
 		fmt.Fprintf(b, "- On the broker: `%s`\n", strings.Join(s.Synonyms, "`, `"))
 	}
 	if s.Scope&NodeScope != 0 {

@@ -69,6 +69,18 @@ var groupSettings = []Setting{
 		Since: "Kafka 4.0 (KIP-848)",
 		Doc:   "Whether a classic group of consumers becomes one of the consumer protocol when a member of that protocol joins (`upgrade`), whether it becomes classic again when the last such member leaves (`downgrade`), both, or neither.",
 	}, {
+		Name: "consumer.session.timeout.ms", Type: Int, Unit: Milliseconds, Default: "45000", Valid: atLeast(1), Scope: GroupScope,
+		Importance: Medium, Since: "Kafka 4.0 (KIP-848)", Synonyms: []string{"group.consumer.session.timeout.ms"},
+		Doc: "How long a member may be silent before it is taken out of this group, if that is one of the consumer protocol. It is held within `group.consumer.min.session.timeout.ms` and `group.consumer.max.session.timeout.ms`, and is more than the time between two heartbeats.",
+	}, {
+		Name: "consumer.heartbeat.interval.ms", Type: Int, Unit: Milliseconds, Default: "5000", Valid: atLeast(1), Scope: GroupScope,
+		Importance: Medium, Since: "Kafka 4.0 (KIP-848)", Synonyms: []string{"group.consumer.heartbeat.interval.ms"},
+		Doc: "How often members of this group are told to send a heartbeat, if that is one of the consumer protocol. It is held within `group.consumer.min.heartbeat.interval.ms` and `group.consumer.max.heartbeat.interval.ms`.",
+	}, {
+		Name: "consumer.assignment.interval.ms", Type: Int, Unit: Milliseconds, Default: "1000", Valid: atLeast(0), Scope: GroupScope,
+		Importance: Medium, Since: "Kafka 4.3 (KIP-1263)", Synonyms: []string{"group.consumer.assignment.interval.ms"},
+		Doc: "How long this group keeps an assignment at least, if it is one of the consumer protocol. It is held within `group.consumer.min.assignment.interval.ms` and `group.consumer.max.assignment.interval.ms`.",
+	}, {
 		Name: "offset.metadata.max.bytes", Type: Int, Unit: Bytes, Default: "4096", Valid: atLeast(0), Scope: NodeScope, Importance: High,
 		Since: "Kafka 0.8.2",
 		Doc:   "The longest text that a client may store beside a committed offset.",

@@ -130,6 +130,9 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 		if s.Scope&TopicScope != 0 && reflect.DeepEqual(base.Topic(nil), base.Topic(map[string]string{s.Name: value})) {
 			t.Errorf("%s=%s changes nothing on a topic", s.Name, value)
 		}
+		if s.Scope&GroupScope != 0 && base.ConsumerGroup(nil) == base.ConsumerGroup(map[string]string{s.Name: s.Default + "0"}) { // within the limits
+			t.Errorf("%s=%s0 changes nothing on a group", s.Name, s.Default)
+		}
 		if s.Scope&ClientMetricsScope != 0 && reflect.DeepEqual(NewClientMetrics(nil), NewClientMetrics(map[string]string{s.Name: value})) {
 			t.Errorf("%s=%s changes nothing on a subscription", s.Name, value)
 		}

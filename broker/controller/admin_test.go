@@ -110,3 +110,34 @@ func TestAlterConfigsSurviveARestart(t *testing.T) {
 		t.Error("settings are lost")
 	}
 }
+
+// TestAdoption creates topics with the ids, epochs and producer ids of another cluster, once.
+func TestAdoption(t *testing.T) {
+	c := open(t, options(memfs.New()))
+	register(t, c, 1)
+	id := kafka.NewUUID()
+	adopted := topic("moved")
+	adopted.Origin = &controller.Origin{ID: id, LeaderEpoch: 41, ProducerIDs: 7000}
+	for range 2 {
+		got := create(t, c, adopted)[0]
+		if got.ID != id || got.Partitions[0].LeaderEpoch != 42 || c.Image().NextProducerID() != 7000 {
+			t.Fatalf("%+v, producer ids from %d", got, c.Image().NextProducerID())
+		}
+	}
+	other := topic("moved")
+	other.Origin = &controller.Origin{ID: kafka.NewUUID()}
+	if err := c.CreateTopics(t.Context(), []controller.NewTopic{other}, false)[0].Err; !errors.Is(err, kafka.TopicAlreadyExists) {
+		t.Errorf("a topic of that name and another id: %v", err)
+	}
+	other.Name, other.Origin.ID = "other", id
+	if err := c.CreateTopics(t.Context(), []controller.NewTopic{other}, false)[0].Err; !errors.Is(err, kafka.TopicAlreadyExists) {
+		t.Errorf("a topic of that id and another name: %v", err)
+	}
+	other.Origin.ID = kafka.UUID{}
+	if err := c.CreateTopics(t.Context(), []controller.NewTopic{other}, false)[0].Err; !errors.Is(err, kafka.InvalidConfig) {
+		t.Errorf("no id: %v", err)
+	}
+	if first, err := c.AllocateProducerIDs(t.Context(), 10); err != nil || first != 7000 {
+		t.Errorf("producer ids from %d: %v", first, err)
+	}
+}

@@ -182,7 +182,7 @@ func (c *Controller) judge(img *metadata.Image, r metadata.ConfigResource, old, 
 		if r.Name == "" {
 			return fmt.Errorf("groups have no settings in common: name one: %w", kafka.InvalidRequest)
 		}
-		return config.ValidateGroup(next)
+		return node.ValidateGroup(next)
 	case metadata.ClientMetricsResource:
 		if r.Name == "" {
 			return fmt.Errorf("a client metrics subscription needs a name: %w", kafka.InvalidRequest)

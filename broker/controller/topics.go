@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/varve-io/varve/broker/kafka"
@@ -24,6 +25,8 @@ type NewTopic struct {
 	Config      map[string]string
 	// Charge is asked when nothing else is in the way; nil means free.
 	Charge Charge
+	// Origin says that the topic comes from another cluster; nil for one that is new.
+	Origin *Origin
 }
 
 // Charge is asked whether so many partitions may be created; its error is why not.
@@ -68,6 +71,9 @@ func (c *Controller) CreateTopics(ctx context.Context, topics []NewTopic, valida
 		default:
 			results[i].Topic = img.Topic(topics[i].Name)
 		}
+	}
+	if !validateOnly && slices.ContainsFunc(topics, func(t NewTopic) bool { return t.Origin != nil }) {
+		c.settleOrigins(ctx, topics, results)
 	}
 	return results
 }
@@ -144,7 +150,11 @@ func (c *Controller) planTopic(p *plan, place *placement, t NewTopic) ([]metadat
 	if err := metadata.ValidateTopicName(t.Name); err != nil {
 		return nil, err
 	}
-	record := metadata.TopicRecord{Name: t.Name, ID: kafka.NewUUID(), Version: 1, Config: maps.Clone(t.Config)}
+	id, exists, err := t.identity(p.img)
+	if err != nil || exists {
+		return nil, err
+	}
+	record := metadata.TopicRecord{Name: t.Name, ID: id, Version: 1, Config: maps.Clone(t.Config)}
 	probe := plan{img: p.img}
 	if err := probe.try(record); err != nil { // exists, or collides
 		return nil, err

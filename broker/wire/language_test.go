@@ -155,7 +155,7 @@ func (v *LanguageTest) Read(r *Reader, version int16) error {
 				}
 			case 7:
 				if version >= 3 {
-					if r.present() {
+					if r.tagPresent() {
 						if v.TaggedMaybe == nil {
 							v.TaggedMaybe = alloc[LanguageTestPair](r)
 						}
@@ -231,7 +231,7 @@ func (v *LanguageTest) Append(dst []byte, version int16) []byte {
 		if version >= 3 && v.TaggedText != "" {
 			tags++
 		}
-		if version >= 3 && v.TaggedMaybe != nil {
+		if version >= 3 {
 			tags++
 		}
 		dst = append(dst, byte(tags))
@@ -260,11 +260,11 @@ func (v *LanguageTest) Append(dst []byte, version int16) []byte {
 			dst = appendString(dst, flex, v.TaggedText)
 			dst = closeTag(dst, at)
 		}
-		if version >= 3 && v.TaggedMaybe != nil {
+		if version >= 3 {
 			var at int
 			dst, at = openTag(dst, 7)
 			if v.TaggedMaybe == nil {
-				dst = append(dst, 0xff)
+				dst = append(dst, 0)
 			} else {
 				dst = v.TaggedMaybe.append(append(dst, 1), version)
 			}

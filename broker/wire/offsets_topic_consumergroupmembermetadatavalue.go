@@ -63,7 +63,7 @@ func (v *ConsumerGroupMemberMetadataValue) Read(r *Reader, version int16) error 
 		tag, rest := r.openTag()
 		switch tag {
 		case 0:
-			if r.present() {
+			if r.tagPresent() {
 				if v.ClassicMemberMetadata == nil {
 					v.ClassicMemberMetadata = alloc[ConsumerGroupMemberMetadataValueClassicMemberMetadata](r)
 				}
@@ -91,15 +91,13 @@ func (v *ConsumerGroupMemberMetadataValue) Append(dst []byte, version int16) []b
 	dst = appendInt32(dst, v.RebalanceTimeoutMs)
 	dst = appendNullString(dst, true, true, v.ServerAssignor)
 	tags := 0
-	if v.ClassicMemberMetadata != nil {
-		tags++
-	}
+	tags++
 	dst = append(dst, byte(tags))
-	if v.ClassicMemberMetadata != nil {
+	{
 		var at int
 		dst, at = openTag(dst, 0)
 		if v.ClassicMemberMetadata == nil {
-			dst = append(dst, 0xff)
+			dst = append(dst, 0)
 		} else {
 			dst = v.ClassicMemberMetadata.append(append(dst, 1), version)
 		}

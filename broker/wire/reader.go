@@ -233,6 +233,9 @@ func (r *Reader) checkLength(n, least int, null bool) int {
 // present reads whether a struct that may be null is there.
 func (r *Reader) present() bool { return r.Int8() >= 0 && r.err == nil }
 
+// tagPresent is present for a struct behind a tag, where Kafka writes an unsigned varint.
+func (r *Reader) tagPresent() bool { return r.Int8() > 0 && r.err == nil }
+
 // str reads a string; old is answered instead of a copy when it is equal.
 func (r *Reader) str(flex bool, old string) string {
 	return r.copyString(r.take(r.length(flex, false)), old)

@@ -59,13 +59,14 @@ func TestLanguageBytes(t *testing.T) {
 		"ffffffff0000",   // One: -1, null, no tags
 		"01000000050000", // MaybeOne: there, 5, null, no tags
 		"00",             // Many null
-		"02",             // two tags
+		"03",             // three tags
 		"00" + "18",      // tag 0, 24 bytes
 		"04", "01", "00", // Level, On, Off
 		strings.Repeat("00", 16), "01", "01", "00", "01", // ID, Text, Blob, MaybeText null, Pairs
 		"00",          // no tags
 		"05" + "ca01", // tag 5, 202 bytes
 		"c901" + strings.Repeat("78", 200),
+		"07" + "01" + "00", // tag 7, null, which is written
 	}, "")
 	if got := hex.EncodeToString(m.Append(nil, 3)); got != want {
 		t.Fatalf("v3:\n got %s\nwant %s", got, want)

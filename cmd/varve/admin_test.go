@@ -62,7 +62,7 @@ func TestSettingsOfACluster(t *testing.T) {
 		{[]string{"topic", "add-partitions", "orders", "--total", "1", "-b", b}, exitError, "would not be an increase"},
 		{[]string{"topic", "add-partitions", "orders", "-b", b}, exitUsage, "--total"},
 		{[]string{"config", "set", "broker/1", "--set", "node.id=4", "-b", b}, exitError, "Cannot update node.id dynamically"},
-		{[]string{"config", "get", "nobody", "x", "-b", b}, exitUsage, "topic/NAME, broker/ID or cluster"},
+		{[]string{"config", "get", "nobody", "x", "-b", b}, exitUsage, "topic/NAME, broker/ID, group/NAME or cluster"},
 		{[]string{"config", "get", "topic/orders", "no.such", "-b", b}, exitError, "varve config list topic/orders"},
 	} {
 		if code, _, errOut := varve(t, "", c.args...); code != c.code || !strings.Contains(errOut, c.want) {

@@ -12,12 +12,13 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// resource is what settings belong to, as the command line names it: topic/NAME, broker/ID, or
-// cluster for what all brokers take.
+// resource is what settings belong to, as the command line names it: topic/NAME, broker/ID,
+// group/NAME, or cluster for what all brokers take.
 type resource struct {
-	topic  string
+	name   string // of a topic or group
 	broker int32
 	kind   string
 }
@@ -27,24 +28,27 @@ func parseResource(s string) (resource, error) {
 	switch {
 	case kind == "cluster" && !named:
 		return resource{kind: kind}, nil
-	case kind == "topic" && name != "":
-		return resource{kind: kind, topic: name}, nil
+	case (kind == "topic" || kind == "group") && name != "":
+		return resource{kind: kind, name: name}, nil
 	case kind == "broker" && name != "":
 		id, err := strconv.ParseInt(name, 10, 32)
 		if err == nil {
 			return resource{kind: kind, broker: int32(id)}, nil
 		}
 	}
-	return resource{}, fmt.Errorf("%w: %q is no resource: want topic/NAME, broker/ID or cluster", errUsage, s)
+	return resource{}, fmt.Errorf("%w: %q is no resource: want topic/NAME, broker/ID, group/NAME or cluster", errUsage, s)
 }
 
 // describe asks for the settings of the resource.
-func (r resource) describe(ctx context.Context, adm *kadm.Client) (kadm.ResourceConfig, error) {
+func (r resource) describe(ctx context.Context, cl *kgo.Client) (kadm.ResourceConfig, error) {
+	adm := kadm.NewClient(cl)
 	var res kadm.ResourceConfigs
 	var err error
 	switch r.kind {
 	case "topic":
-		res, err = adm.DescribeTopicConfigs(ctx, r.topic)
+		res, err = adm.DescribeTopicConfigs(ctx, r.name)
+	case "group":
+		return describeGroupConfigs(ctx, cl, r.name)
 	case "broker":
 		res, err = adm.DescribeBrokerConfigs(ctx, r.broker)
 	default:
@@ -63,12 +67,15 @@ func (r resource) describe(ctx context.Context, adm *kadm.Client) (kadm.Resource
 }
 
 // alter changes the settings of the resource, or has that checked.
-func (r resource) alter(ctx context.Context, adm *kadm.Client, configs []kadm.AlterConfig, dryRun bool) (string, error) {
-	if r.kind == "topic" {
-		if dryRun {
-			return firstAltered(adm.ValidateAlterTopicConfigs(ctx, configs, r.topic))
-		}
-		return firstAltered(adm.AlterTopicConfigs(ctx, configs, r.topic))
+func (r resource) alter(ctx context.Context, cl *kgo.Client, configs []kadm.AlterConfig, dryRun bool) (string, error) {
+	adm := kadm.NewClient(cl)
+	switch {
+	case r.kind == "group":
+		return alterGroupConfigs(ctx, cl, r.name, configs, dryRun)
+	case r.kind == "topic" && dryRun:
+		return firstAltered(adm.ValidateAlterTopicConfigs(ctx, configs, r.name))
+	case r.kind == "topic":
+		return firstAltered(adm.AlterTopicConfigs(ctx, configs, r.name))
 	}
 	var ids []int32
 	if r.kind == "broker" {
@@ -92,7 +99,7 @@ func configGetCommand() *cobra.Command {
 	var cf clientFlags
 	var out output
 	cmd := &cobra.Command{
-		Use: "get RESOURCE NAME", Short: "Print one setting of topic/NAME, broker/ID or cluster", Args: exactArgs(2, "a resource and the name of a setting"),
+		Use: "get RESOURCE NAME", Short: "Print one setting of topic/NAME, broker/ID, group/NAME or cluster", Args: exactArgs(2, "a resource and the name of a setting"),
 		Example: "  varve config get topic/orders retention.ms\n  varve config get broker/1 max.connections -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := parseResource(args[0])
@@ -127,12 +134,12 @@ func (r settingRow) text() string {
 
 // settingsOf lists the settings of a resource that are wanted, by name.
 func settingsOf(ctx context.Context, cf *clientFlags, r resource, want func(settingRow) bool) ([]settingRow, error) {
-	adm, end, err := cf.admin(ctx)
+	cl, err := cf.client(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer end()
-	res, err := r.describe(ctx, adm)
+	defer cl.Close()
+	res, err := r.describe(ctx, cl)
 	if err != nil {
 		return nil, err
 	}
@@ -151,8 +158,8 @@ func configListCommand() *cobra.Command {
 	var out output
 	var all bool
 	cmd := &cobra.Command{
-		Use: "list RESOURCE", Short: "List what is set of topic/NAME, broker/ID or cluster", Args: exactArgs(1, "a resource"),
-		Example: "  varve config list topic/orders --all\n  varve config list cluster",
+		Use: "list RESOURCE", Short: "List what is set of topic/NAME, broker/ID, group/NAME or cluster", Args: exactArgs(1, "a resource"),
+		Example: "  varve config list topic/orders --all\n  varve config list cluster\n  varve config list group/billing --all",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := parseResource(args[0])
 			if err != nil {
@@ -180,7 +187,7 @@ func configSetCommand() *cobra.Command {
 	var cf clientFlags
 	var e edits
 	cmd := &cobra.Command{
-		Use: "set RESOURCE", Short: "Change settings of topic/NAME, broker/ID or cluster, at once", Args: exactArgs(1, "a resource"),
+		Use: "set RESOURCE", Short: "Change settings of topic/NAME, broker/ID, group/NAME or cluster, at once", Args: exactArgs(1, "a resource"),
 		Example: "  varve config set cluster --set log.retention.ms=86400000\n  varve config set broker/1 --delete max.connections --dry-run",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := parseResource(args[0])
@@ -191,12 +198,12 @@ func configSetCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			adm, end, err := cf.admin(cmd.Context())
+			cl, err := cf.client(cmd.Context())
 			if err != nil {
 				return err
 			}
-			defer end()
-			if message, err := r.alter(cmd.Context(), adm, configs, e.dryRun); err != nil {
+			defer cl.Close()
+			if message, err := r.alter(cmd.Context(), cl, configs, e.dryRun); err != nil {
 				return explain("changing settings of "+args[0], err, message)
 			}
 			fmt.Fprintln(cmd.ErrOrStderr(), done(e.dryRun, fmt.Sprintf("changed %d setting(s) of %s", len(configs), args[0])))

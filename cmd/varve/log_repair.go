@@ -109,43 +109,6 @@ func acceptLoss(cmd *cobra.Command, dir, partition string, from, last int64, com
 	return nil
 }
 
-func logImportCommand() *cobra.Command {
-	var io logdir.ImportOptions
-	cmd := &cobra.Command{
-		Use: "import DIR TOPIC-PARTITION", Short: "Take over a partition's files that Apache Kafka wrote",
-		Long: "Take over the segment files of a partition that Apache Kafka, or another Varve, wrote. The topic is created here first,\n" +
-			"and both brokers are stopped in order. The files are copied from --from, or were copied into the partition's directory\n" +
-			"before (*.log, *.snapshot; this directory keeps its own partition.metadata). All of them are read and must be sound;\n" +
-			"indexes are built anew. Leader epochs are those of one cluster: they are set to 0.",
-		Example: "  varve log import /var/lib/varve/log orders-0 --from /kafka-logs/orders-0",
-		Args:    partitionArgs,
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			tp, _ := commitlog.ParseDirName(args[1])
-			o, err := openOffline(cmd, args[0])
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, o.Close()) }()
-			p := startProgress(cmd.ErrOrStderr(), "%d bytes read")
-			io.Seen = func(n int64) { p.n.Add(n) }
-			got, err := o.Import(tp, io)
-			p.end()
-			if errors.Is(err, kafka.UnknownTopicOrPartition) {
-				return fmt.Errorf("%w ('varve topic create')", err)
-			}
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: %d segments, %d batches, %d records, offsets %d to %d\n",
-				args[1], got.Report.Segments, got.Report.Batches, got.Report.Records, got.State.LocalStart, got.State.End-1)
-			return nil
-		},
-	}
-	cmd.Flags().StringVar(&io.From, "from", "", "copy the files from this partition `DIRECTORY`")
-	cmd.Flags().BoolVar(&io.Compacted, "compacted", false, "the topic has cleanup.policy=compact: offsets may be missing")
-	return cmd
-}
-
 func logDropCommand() *cobra.Command {
 	var id string
 	var yes bool

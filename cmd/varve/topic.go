@@ -15,7 +15,7 @@ import (
 
 func topicCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "topic", Short: "Create, list, describe, alter, trim and delete topics"}
-	cmd.AddCommand(topicCreateCommand(), topicListCommand(), topicDescribeCommand(), topicAlterCommand(), topicAddPartitionsCommand(), topicTrimCommand(), topicDeleteCommand())
+	cmd.AddCommand(topicCreateCommand(), topicAdoptCommand(), topicListCommand(), topicDescribeCommand(), topicAlterCommand(), topicAddPartitionsCommand(), topicTrimCommand(), topicDeleteCommand())
 	return cmd
 }
 

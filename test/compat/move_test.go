@@ -206,26 +206,31 @@ func readLog(t *testing.T, addr, topic string, committed bool) []string {
 		}
 		return err
 	})
-	// The last record is the sentinel: a reader of committed records can't tell by the end offset.
+	for _, r := range pollAll(t, cl) {
+		out = append(out, fmt.Sprintf("%d %d %s %s", r.Offset, r.Timestamp.UnixMilli(), r.Key, r.Value))
+	}
+	return out
+}
+
+// pollAll polls until nothing comes any more: a reader of committed records can't tell the
+// last one by the end offset.
+func pollAll(t *testing.T, cl *kgo.Client) (out []*kgo.Record) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	for idle := 0; idle < 2; {
 		poll, stop := context.WithTimeout(ctx, 700*time.Millisecond)
 		fetches := cl.PollFetches(poll)
 		stop()
-		n := 0
-		fetches.EachError(func(_ string, _ int32, err error) {
+		fetches.EachError(func(topic string, _ int32, err error) {
 			if ctx.Err() != nil || !strings.Contains(err.Error(), "context deadline") {
 				t.Fatalf("reading %s: %v", topic, err)
 			}
 		})
-		fetches.EachRecord(func(r *kgo.Record) {
-			n++
-			out = append(out, fmt.Sprintf("%d %d %s %s", r.Offset, r.Timestamp.UnixMilli(), r.Key, r.Value))
-		})
-		if n > 0 {
+		if idle++; fetches.NumRecords() > 0 {
 			idle = 0
-		} else {
-			idle++
 		}
+		out = append(out, fetches.Records()...)
 	}
 	return out
 }

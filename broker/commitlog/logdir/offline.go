@@ -62,6 +62,12 @@ func (o *Offline) Close() error {
 	return o.d.lock.Close()
 }
 
+// Holds says whether the directory has a partition, and whether that has had records.
+func (o *Offline) Holds(tp kafka.TopicPartition) (there, used bool) {
+	e := o.entry(tp)
+	return e != nil, e != nil && (e.HighestRemote >= 0 || e.End > 0)
+}
+
 // entry is what the checkpoint says of a partition, nil when it says nothing.
 func (o *Offline) entry(tp kafka.TopicPartition) *checkpointEntry {
 	if o.cp == nil {
@@ -216,7 +222,8 @@ type ImportOptions struct {
 type Imported struct {
 	Report *inspect.Report
 	// Epochs says that the batches carried leader epochs of the cluster they come from,
-	// which were set to 0: this cluster's epochs begin there.
+	// which were set to 0: this cluster's epochs begin there. They stay where the topic was
+	// adopted, with its id, because this cluster's epochs are above them then.
 	Epochs bool
 	State  commitlog.State
 }
@@ -234,8 +241,8 @@ func (o *Offline) Import(tp kafka.TopicPartition, io ImportOptions) (*Imported, 
 	if o.cp == nil {
 		return nil, fmt.Errorf("%s has no usable checkpoint: start the broker once and stop it in order: %w", o.d.path, kafka.InvalidRequest)
 	}
-	if e := o.entry(tp); e != nil && (e.HighestRemote >= 0 || e.End > 0) {
-		return nil, fmt.Errorf("%s holds records of its own (up to offset %d) or has some in the object store: import into a new topic: %w", tp, e.End, kafka.InvalidRequest)
+	if _, used := o.Holds(tp); used {
+		return nil, fmt.Errorf("%s holds records of its own (up to offset %d) or has some in the object store: import into a new topic: %w", tp, o.entry(tp).End, kafka.InvalidRequest)
 	}
 	dir, src := filepath.Join(o.d.path, tp.String()), io.From
 	if src == "" {
@@ -259,8 +266,18 @@ func (o *Offline) Import(tp kafka.TopicPartition, io ImportOptions) (*Imported, 
 		}
 	}
 	out := &Imported{Report: report}
-	if out.Epochs, err = o.firstEpoch(dir, report.Start); err != nil {
-		return nil, err
+	adopted := false
+	if io.From != "" {
+		theirs, err := o.m.topicID(io.From)
+		if err != nil {
+			return nil, err
+		}
+		adopted = !theirs.IsZero() && theirs == id
+	}
+	if !adopted {
+		if out.Epochs, err = o.firstEpoch(dir, report.Start); err != nil {
+			return nil, err
+		}
 	}
 	return out, o.takeOver(tp, id, io.Compacted, out)
 }

@@ -1,6 +1,7 @@
 package logdir
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -152,6 +153,45 @@ func TestImport(t *testing.T) {
 		if err := m.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestImportOfAnAdoptedTopic keeps the leader epochs of records whose topic has the id that it
+// had where they come from.
+func TestImportOfAnAdoptedTopic(t *testing.T) {
+	fsys := memfs.New()
+	golden(t, fsys, "/kafka/t-0")
+	m := mustOpen(t, options(fsys, "/a"))
+	theirs, err := m.topicID("/kafka/t-0")
+	if err != nil || theirs.IsZero() {
+		t.Fatal(theirs, err)
+	}
+	create(t, m, tp("t", 0), theirs)
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o := offline(t, fsys, "/a")
+	if there, used := o.Holds(tp("t", 0)); !there || used {
+		t.Error("it holds t-0, without records")
+	}
+	if there, _ := o.Holds(tp("t", 1)); there {
+		t.Error("it holds t-0 only")
+	}
+	got, err := o.Import(tp("t", 0), ImportOptions{From: "/kafka/t-0"})
+	if err = errors.Join(err, o.Close()); err != nil || got.Epochs || got.State.LatestEpoch == 0 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	want, err := vfs.ReadFile(fsys, "/kafka/t-0/00000000000000000000.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if is, err := vfs.ReadFile(fsys, "/a/t-0/00000000000000000000.log"); err != nil || !bytes.Equal(is, want) {
+		t.Errorf("the file was changed: %v", err)
+	}
+	m = mustOpen(t, options(fsys, "/a"))
+	defer m.Close()
+	if l, ok := m.Log(tp("t", 0), theirs); !ok || l.End() != 234 || l.LatestEpoch() != got.State.LatestEpoch {
+		t.Errorf("after a start it is in epoch %d, want %d", l.LatestEpoch(), got.State.LatestEpoch)
 	}
 }
 

@@ -34,7 +34,7 @@ func newCrowd(b *testing.B, topics, partitions int) *crowd {
 	w := &crowd{b: b, nowMs: time.Now().UnixMilli()}
 	w.c = New(Options{
 		Config: func() Config {
-			return Config{MaxSize: 10_000, OffsetsRetentionMs: 1 << 40, RetentionCheckIntervalMs: 1 << 40, OffsetMetadataMaxBytes: 4096}
+			return Config{MaxSize: 10_001, MaxSessionTimeoutMs: 1 << 30, NewMemberJoinTimeoutMs: 1 << 30, OffsetsRetentionMs: 1 << 40, RetentionCheckIntervalMs: 1 << 40, OffsetMetadataMaxBytes: 4096}
 		},
 		Consumer: func(string) ConsumerConfig {
 			return ConsumerConfig{
@@ -71,7 +71,7 @@ type silentLog struct{ end int64 }
 func (l *silentLog) Bounds() (int64, int64)                    { return l.end, l.end }
 func (l *silentLog) Read(int64, int64) ([]byte, error)         { return nil, nil }
 func (l *silentLog) Epoch() int32                              { return 0 }
-func (l *silentLog) MaxBatchBytes() int                        { return 1 << 20 }
+func (l *silentLog) MaxBatchBytes() int                        { return 16 << 20 }
 func (l *silentLog) Append([]byte) (int64, error)              { l.end++; return l.end, nil }
 func (l *silentLog) WhenCommitted(int64, func(error)) bool     { return true }
 func (l *silentLog) WriteMarker(replica.Marker) (int64, error) { return l.Append(nil) }

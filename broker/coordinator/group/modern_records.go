@@ -273,7 +273,7 @@ func (s *Shard) replayMember(key, value []byte) error {
 	if v.SubscribedTopicRegex != nil {
 		m.Regex = *v.SubscribedTopicRegex
 	}
-	if c := v.ClassicMemberMetadata; c != nil {
+	if c := v.ClassicMemberMetadata; c != nil && len(c.SupportedProtocols) > 0 { // a member of the classic protocol has some
 		m.Classic = &consumer.Classic{SessionTimeoutMs: c.SessionTimeoutMs}
 		for _, p := range c.SupportedProtocols {
 			m.Classic.Protocols = append(m.Classic.Protocols, consumer.Protocol{Name: p.Name, Metadata: p.Metadata})

@@ -95,7 +95,7 @@ func (s *Shard) Replay(r coordinator.Record) error {
 }
 
 func (s *Shard) replayOffset(r coordinator.Record) error {
-	k, v, _, err := parseOffset(r)
+	k, v, _, err := s.loading.parseOffset(r)
 	if err != nil {
 		return err
 	}
@@ -117,17 +117,36 @@ func (s *Shard) replayOffset(r coordinator.Record) error {
 	return nil
 }
 
-// parseOffset reads the record of an offset; without a value it is nil. False: it is another record.
-func parseOffset(r coordinator.Record) (at groupPartition, o *offset, ok bool, err error) {
+// offsetReader reads the records of offsets. A log has millions of them, and neighbours name the
+// same group and topic: what the one before had is kept, so that a record costs no memory but
+// what is new in it.
+type offsetReader struct {
+	r      wire.Reader
+	key    wire.OffsetCommitKey
+	value  wire.OffsetCommitValue
+	offset offset
+}
+
+// read takes a message from b, which holds it and nothing else.
+func (l *offsetReader) read(m wire.Message, version int16, b []byte) error {
+	l.r = wire.NewReader(b)
+	if err := m.Read(&l.r, version); err != nil {
+		return fmt.Errorf("%w: %w", kafka.ErrCorrupt, err)
+	}
+	return nil
+}
+
+// parseOffset reads the record of an offset; without a value it is nil. It is good until the
+// next call. False: it is another record.
+func (l *offsetReader) parseOffset(r coordinator.Record) (at groupPartition, o *offset, ok bool, err error) {
 	kind, key, err := open(r.Key)
 	if err != nil || kind != legacyOffsetKey && kind != offsetKey {
 		return at, nil, false, err
 	}
-	var k wire.OffsetCommitKey
-	if err := read(&k, kind, key); err != nil {
+	if err := l.read(&l.key, kind, key); err != nil {
 		return at, nil, false, err
 	}
-	at = groupPartition{k.Group, kafka.TopicPartition{Topic: k.Topic, Partition: k.Partition}}
+	at = groupPartition{l.key.Group, kafka.TopicPartition{Topic: l.key.Topic, Partition: l.key.Partition}}
 	if r.Value == nil {
 		return at, nil, true, nil
 	}
@@ -135,14 +154,15 @@ func parseOffset(r coordinator.Record) (at groupPartition, o *offset, ok bool, e
 	if err != nil {
 		return at, nil, false, err
 	}
-	var v wire.OffsetCommitValue
-	if err := read(&v, version, rest); err != nil {
+	v := &l.value
+	if err := l.read(v, version, rest); err != nil {
 		return at, nil, false, err
 	}
-	return at, &offset{
+	l.offset = offset{
 		Offset:   Offset{At: v.Offset, LeaderEpoch: v.LeaderEpoch, Metadata: v.Metadata},
 		commitMs: v.CommitTimestamp, expireMs: v.ExpireTimestamp, topicID: v.TopicID,
-	}, true, nil
+	}
+	return at, &l.offset, true, nil
 }
 
 func (s *Shard) replayGroup(key, value []byte) error {

@@ -18,6 +18,7 @@ type Shard struct {
 	open     *coordinator.Map[int64, []groupPartition]
 	order    int64 // the number of offsets that were committed, with a transaction or without
 	expiring bool  // the timer of the expiry is set
+	loading  offsetReader
 }
 
 // Env is what a Shard knows of the world. Its functions may be called from any goroutine.

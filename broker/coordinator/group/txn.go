@@ -153,7 +153,7 @@ func (s *Shard) endTxn(producerID int64, commit bool) {
 
 // ReplayTxn implements coordinator.Transactional.
 func (s *Shard) ReplayTxn(producerID int64, r coordinator.Record) error {
-	k, v, ok, err := parseOffset(r)
+	k, v, ok, err := s.loading.parseOffset(r)
 	if err != nil || !ok {
 		return err
 	}

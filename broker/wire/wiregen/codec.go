@@ -51,7 +51,11 @@ func (p *printer) readValue(f *field) {
 	case f.array:
 		p.readArray(f)
 	case f.nullStruct():
-		p.f("if r.present() {\nif v.%s == nil {", f.name)
+		present := "r.present()"
+		if f.tag >= 0 {
+			present = "r.tagPresent()"
+		}
+		p.f("if %s {\nif v.%s == nil {", present, f.name)
 		p.f("v.%s = alloc[%s](r)\n}\nv.%[1]s.read(r, version)\n} else {\nv.%[1]s = nil\n}", f.name, f.sub.goName)
 	case f.sub != nil:
 		p.f("v.%s.read(r, version)", f.name)
@@ -186,7 +190,11 @@ func (p *printer) appendValue(f *field) {
 	case f.array:
 		p.appendArray(f)
 	case f.nullStruct():
-		p.f("if v.%s == nil {\ndst = append(dst, 0xff)\n} else {", f.name)
+		null := "0xff"
+		if f.tag >= 0 {
+			null = "0" // Kafka writes an unsigned varint there, a byte elsewhere
+		}
+		p.f("if v.%s == nil {\ndst = append(dst, %s)\n} else {", f.name, null)
 		p.f("dst = v.%s.append(append(dst, 1), version)\n}", f.name)
 	case f.sub != nil:
 		p.f("dst = v.%s.append(dst, version)", f.name)
@@ -239,11 +247,16 @@ func (p *printer) appendTags(s *structure) {
 	} else {
 		p.f("tags := 0")
 		for _, f := range tagged {
-			p.f("if %s {\ntags++\n}", p.tagCond(f))
+			p.when(p.tagCond(f), "tags++")
 		}
 		p.f("dst = append(dst, byte(tags))")
 		for _, f := range tagged {
-			p.f("if %s {\nvar at int\ndst, at = openTag(dst, %d)", p.tagCond(f), f.tag)
+			if cond := p.tagCond(f); cond != "" {
+				p.f("if %s {", cond)
+			} else {
+				p.f("{")
+			}
+			p.f("var at int\ndst, at = openTag(dst, %d)", f.tag)
 			p.appendValue(f)
 			p.f("dst = closeTag(dst, at)\n}")
 		}
@@ -253,9 +266,23 @@ func (p *printer) appendTags(s *structure) {
 	}
 }
 
-// tagCond says when a tagged field is written: the version has it, and it is not its default.
+// when writes a statement behind a condition, if there is one.
+func (p *printer) when(cond, statement string) {
+	if cond == "" {
+		p.f("%s", statement)
+		return
+	}
+	p.f("if %s {\n%s\n}", cond, statement)
+}
+
+// tagCond says when a tagged field is written: the version has it, and it is not its default;
+// "" for always. A struct that may be null is always written: to Kafka one that is absent is not
+// null, but has all of its fields at their defaults.
 func (p *printer) tagCond(f *field) string {
 	cond := p.condFlexible(f.versions)
+	if f.nullStruct() {
+		return cond
+	}
 	if cond != "" {
 		cond += " && "
 	}

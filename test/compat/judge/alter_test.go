@@ -216,6 +216,31 @@ func alterBroker(s *side, c *conn) {
 	}
 }
 
+// groupNames are the settings of groups of the consumer protocol.
+var groupNames = []string{"consumer.session.timeout.ms", "consumer.heartbeat.interval.ms", "consumer.assignment.interval.ms"}
+
+// groupSettings sets those of a group to values within the broker's limits and beyond them.
+func (s *side) groupSettings(c *conn, v int16) {
+	group, name := kmsg.ConfigResourceTypeGroupConfig, s.topic("group")
+	on := func(what string, changes ...change) {
+		c.ask("group: "+what, v, alterations(group, name, changes...))
+	}
+	on("set", change{set, groupNames[0], "50000"}, change{set, groupNames[1], "6000"}, change{set, groupNames[2], "0"})
+	s.settled(c, "group set", group, name, groupNames[0], "50000", groupNames[1:]...)
+	for what, ch := range map[string]change{
+		"short session": {set, groupNames[0], "44999"}, "long session": {set, groupNames[0], "60001"}, "no session": {set, groupNames[0], "0"},
+		"short heartbeat": {set, groupNames[1], "4999"}, "long heartbeat": {set, groupNames[1], "15001"}, "long assignment": {set, groupNames[2], "15001"},
+		"no number": {set, groupNames[0], "x"}, "append": {add, groupNames[0], "1"}, "the broker's name": {set, "group." + groupNames[0], "50000"},
+	} {
+		on(what, ch)
+	}
+	on("delete", change{del, groupNames[0], null}, change{del, groupNames[1], null})
+	if v == 0 {
+		on("delete all", change{del, groupNames[2], null})
+	}
+	s.settled(c, "group delete", group, name, groupNames[0], "", groupNames[1:]...)
+}
+
 // resourcesScript: settings of client metrics subscriptions and of groups, and the listing of
 // what has settings.
 func resourcesScript(s *side) {
@@ -244,6 +269,7 @@ func resourcesScript(s *side) {
 			on("delete", change{del, "interval.ms", null}, change{del, "metrics", null}, change{del, "match", null})
 			s.settled(c, "metrics delete", metrics, name, "interval.ms", "")
 		}
+		s.groupSettings(c, v)
 		c.ask("group: unknown setting", v, alterations(group, s.topic("g"), change{set, "no.such", "1"}))
 		c.ask("group: no name", v, alterations(group, "", change{set, "consumer.session.timeout.ms", "50000"}))
 	}
@@ -251,6 +277,7 @@ func resourcesScript(s *side) {
 		c.ask("metrics of no such name", v, describe(metrics, s.topic("none"), nil))
 		c.ask("metrics of no name", v, describe(metrics, "", nil))
 		c.ask("group of no name", v, describe(group, "", nil))
+		c.ask("group without settings", v, describe(group, s.topic("none"), groupNames))
 		c.ask("loggers of no broker", v, describe(kmsg.ConfigResourceTypeBrokerLogger, "", nil))
 		c.ask("loggers of another broker", v, describe(kmsg.ConfigResourceTypeBrokerLogger, "2", nil))
 		c.ask("root logger", v, describe(kmsg.ConfigResourceTypeBrokerLogger, "1", []string{"root"}))
