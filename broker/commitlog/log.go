@@ -30,6 +30,7 @@ import (
 	"syscall"
 
 	"github.com/varve-io/varve/broker/commitlog/wal"
+	"github.com/varve-io/varve/broker/fault"
 	"github.com/varve-io/varve/broker/kafka"
 )
 
@@ -285,7 +286,7 @@ func (l *Log) End() int64 {
 func (l *Log) Durable() int64 {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if l.mu.config.Group {
+	if l.mu.config.Group && !fault.Planted(fault.BugAckBeforeDurable) {
 		return min(l.mu.durable, l.mu.end)
 	}
 	return l.mu.end
@@ -422,6 +423,9 @@ func (l *Log) State() State {
 		return *l.mu.promise
 	}
 	point := l.mu.recoveryPoint
+	if fault.Planted(fault.BugCheckpointFirst) {
+		point = l.mu.end
+	}
 	for i := len(l.mu.segs) - 2; i >= 0 && !l.mu.segs[i].synced; i-- {
 		point = min(point, l.mu.segs[i].base) // its batches may be synced, its indexes are not
 	}

@@ -25,7 +25,7 @@ type contents struct {
 	partitions map[kafka.TopicPartition]kafka.UUID // directories with their topic ids, zero where that can't be read
 	futures    map[kafka.TopicPartition]string     // unique part of the name
 	moved      map[kafka.TopicPartition]*moved
-	stale      map[kafka.TopicPartition]kafka.UUID // moved into another directory: the topic id
+	stale      map[kafka.TopicPartition]kafka.UUID // moved into another directory, or deleted: the topic id
 
 	void    []string // files of moves that did not come to their end
 	debris  []string // files that a crash cut short
@@ -72,6 +72,39 @@ func settleOwners(all []*contents) {
 			}
 		}
 	}
+	if len(all) > 1 {
+		dropGone(all)
+	}
+}
+
+// dropGone finds the entries of checkpoints whose logs were deleted since: there is no
+// directory, and the partition's name came back in another log dir before this one's next
+// checkpoint. There it may have no directory yet, until its first append.
+func dropGone(all []*contents) {
+	owned := make([]map[kafka.TopicPartition]bool, len(all))
+	for i, c := range all {
+		owned[i] = c.owned()
+	}
+	for i, c := range all {
+		for tp := range owned[i] {
+			if _, there := c.partitions[tp]; there {
+				continue
+			}
+			for j, other := range all {
+				if _, there := other.partitions[tp]; j != i && owned[j][tp] && (there || other.entry(tp).End == 0) {
+					c.stale[tp] = c.entry(tp).TopicID
+					delete(owned[i], tp)
+					break
+				}
+			}
+		}
+	}
+}
+
+// entry is what the checkpoint, which must name it, says of a partition.
+func (c *contents) entry(tp kafka.TopicPartition) *checkpointEntry {
+	i := slices.IndexFunc(c.checkpoint.entries, func(e checkpointEntry) bool { return e.TP == tp })
+	return &c.checkpoint.entries[i]
 }
 
 // opener turns what log dirs hold into logs, at start.
