@@ -79,6 +79,15 @@ func load(l *Log) error {
 	return nil
 }
 
+// Recovered says whether a log may pass for one that was closed in order once it is closed: its
+// files were read, or were known to be in order. Of a log that found too many files open at
+// the start neither is true, and what a crash left of it is still to be looked at.
+func Recovered(l *Log) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.mu.loaded || l.opts.Clean
+}
+
 func (ld *loader) run(clean bool) error {
 	if err := ld.list(); err != nil {
 		return err

@@ -180,6 +180,10 @@ func (m opener) listPartitions(c *contents) error {
 				return err
 			}
 		}
+		if id.IsZero() && !c.names(tp) && m.stillborn(path) {
+			c.deleted = append(c.deleted, path)
+			continue
+		}
 		c.partitions[tp] = id
 	}
 	for _, name := range moves {
@@ -190,12 +194,33 @@ func (m opener) listPartitions(c *contents) error {
 	return nil
 }
 
+// names says whether the checkpoint names a partition.
+func (c *contents) names(tp kafka.TopicPartition) bool {
+	return c.checkpoint != nil && slices.ContainsFunc(c.checkpoint.entries, func(e checkpointEntry) bool { return e.TP == tp })
+}
+
+// stillborn says whether a partition's directory is what a crash left of a log's first append:
+// partition.metadata, without which no record is written, is not there, nor is a byte of a segment.
+func (m opener) stillborn(path string) bool {
+	entries, err := m.opts.FS.ReadDir(path)
+	for _, e := range entries {
+		if e.Name() == commitlog.PartitionMetadataName+vfs.TempSuffix {
+			continue
+		}
+		info, infoErr := e.Info()
+		if _, _, ok := commitlog.ParseSegmentName(e.Name()); !ok || infoErr != nil || info.Size() > 0 {
+			return false
+		}
+	}
+	return err == nil
+}
+
 // begin reads the write-ahead file, takes the clean-shutdown marker away, durably (from here
 // on a crash is a crash), finishes what a crash interrupted, and answers the logs to open.
 func (m opener) begin(c *contents) ([]job, error) {
 	d := c.dir
 	if c.checkpoint != nil {
-		d.sequence = c.checkpoint.sequence
+		d.sequence, d.boot = c.checkpoint.sequence, c.checkpoint.bootID
 	}
 	if err := m.readWAL(d); err != nil {
 		return nil, err

@@ -19,13 +19,14 @@ func (w *world) create() {
 	for slices.ContainsFunc(w.parts, func(o *part) bool { return o.tp == f.tp }) {
 		f.tp.Partition++
 	}
-	f.c.Group, f.c.Compact = w.rng.IntN(2) == 0, w.rng.IntN(4) == 0
+	f.c.Group, f.c.Compact = w.rng.IntN(2) == 0, w.rng.IntN(3) == 0
 	f.settings(w.rng)
 	log, err := w.m.Create(f.tp, f.id, f.c, logdir.Placement{Fresh: true})
 	if err != nil && (w.ended() || w.flaw != nil && w.flaw.hit.Load()) {
 		return // every disk may be offline
 	}
 	w.check(err)
+	w.tell("%s: create in %s, compact %v, group %v", f.tp, log.Dir(), f.c.Compact, f.c.Group)
 	f.log = log
 	w.parts = append(w.parts, f)
 }
@@ -53,22 +54,22 @@ func (w *world) act(f *part) {
 		w.flush(f)
 	case n < 78:
 		w.checkpoint()
-	case n < 81:
+	case n < 86 && f.c.Compact, n < 80:
+		w.clean(f)
+	case n < 82:
 		w.truncate(f)
 	case n < 86:
 		w.raise(f)
 	case n < 89:
 		w.move(f)
-	case n < 93:
-		w.clean()
-	case n < 95:
+	case n < 92:
 		w.mode(f)
 	case n < 96:
 		w.remove(f)
 	case n < 97:
 		w.reset(f)
 	default:
-		time.Sleep(time.Duration(w.rng.IntN(1<<w.rng.IntN(14))) * time.Millisecond)
+		<-time.After(time.Duration(w.rng.IntN(1<<w.rng.IntN(14))) * time.Millisecond)
 		w.may(f, f.log.MaybeRollByTime())
 	}
 }
@@ -79,6 +80,7 @@ func (w *world) append(f *part) {
 		f.epoch++
 	}
 	e := f.build(w.rng)
+	w.tell("%s: append [%d, %d) of producer %d, group %v", f.tp, e.base, e.next, e.pid, f.c.Group)
 	w.fit(f, e)
 	f.all = append(f.all, e)
 	h, err := batch.ParseHeader(e.raw)
@@ -94,7 +96,7 @@ func (w *world) append(f *part) {
 		w.t.Fatalf("%s: appended as %+v, want [%d, %d)", f.tp, a, e.base, e.next)
 	}
 	for f.c.Group && f.log.Durable() < e.next && f.log.Err() == nil {
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 	if f.log.Err() != nil {
 		f.resting = true
@@ -170,6 +172,7 @@ func (w *world) skip(f *part) {
 }
 
 func (w *world) flush(f *part) {
+	w.tell("%s: flush", f.tp)
 	if !w.may(f, f.log.Flush()) {
 		w.note(func() { f.floor = f.acked })
 	}
@@ -190,6 +193,7 @@ func (w *world) checkpoint() {
 		ks = append(ks, k)
 	}
 	err := w.m.Checkpoint()
+	w.tell("checkpoint: %v", err)
 	for _, k := range ks {
 		k.f.resting = k.f.resting || k.f.log.Err() != nil
 	}
@@ -221,6 +225,7 @@ func (w *world) truncate(f *part) {
 		return
 	}
 	low := f.all[i].base
+	w.tell("%s: truncate to %d, so to %d", f.tp, to, low)
 	w.note(func() {
 		f.acked, f.floor, f.start = min(f.acked, low), min(f.floor, low), min(f.start, low)
 	})
@@ -241,19 +246,26 @@ func (w *world) raise(f *part) {
 		return
 	}
 	to := from + w.rng.Int64N(f.acked-from) + 1
-	f.raised = max(f.raised, to)
-	if w.may(f, f.log.SetStart(to)) {
+	if w.evict(f, to) {
 		return
-	}
-	if w.rng.IntN(3) > 0 {
-		_, err := f.log.EvictBelow(to)
-		if w.may(f, err) {
-			return
-		}
 	}
 	if start := f.log.LogStart(); w.rng.IntN(2) == 0 && !w.may(f, w.m.CheckpointDir(f.log.Dir())) {
 		w.note(func() { f.start = max(f.start, start) })
 	}
+}
+
+// evict raises the log start and lets what lies below it go, at times. It says whether it failed.
+func (w *world) evict(f *part, to int64) bool {
+	w.tell("%s: raise the start to %d", f.tp, to)
+	f.raised = max(f.raised, to)
+	if w.may(f, f.log.SetStart(to)) {
+		return true
+	}
+	if w.rng.IntN(3) == 0 {
+		return false
+	}
+	_, err := f.log.EvictBelow(to)
+	return w.may(f, err)
 }
 
 // move brings the log into another log dir.
@@ -269,6 +281,7 @@ func (w *world) move(f *part) {
 		return err != nil && w.may(f, err, w.dirs...)
 	}
 	mv, err := w.m.StartMove(f.tp, f.id, to, func(ctx context.Context, _ int64) error { return ctx.Err() })
+	w.tell("%s: move to %s: %v", f.tp, to, err)
 	if fail(err) {
 		return
 	}
@@ -296,41 +309,50 @@ func (w *world) move(f *part) {
 	}
 }
 
-// clean has the cleaner go over the logs.
-func (w *world) clean() {
+// clean has the cleaner go over the logs, and looks at what it leaves of one.
+func (w *world) clean(f *part) {
+	if w.rng.IntN(3) > 0 { // else it may have nothing that a checkpoint vouches for
+		w.may(f, f.log.Roll())
+		w.checkpoint()
+	}
 	now := time.Now().UnixMilli()
-	for _, f := range w.parts {
-		segs := f.log.Segments()
-		if !f.c.Compact || len(segs) == 0 {
+	for _, o := range w.parts {
+		segs := o.log.Segments()
+		if !o.c.Compact || len(segs) == 0 {
 			continue
 		}
-		for i := range f.all[:f.at(segs[len(segs)-1].Base)] {
-			for j := range f.all[i].recs {
-				if r := &f.all[i].recs[j]; r.coveredMs == 0 {
+		for i := range o.all[:o.at(segs[len(segs)-1].Base)] {
+			for j := range o.all[i].recs {
+				if r := &o.all[i].recs[j]; r.coveredMs == 0 {
 					r.coveredMs = now
 				}
 			}
 		}
 	}
+	w.tell("clean")
 	for range 3 {
 		if !w.c.CleanOne(context.Background()) {
 			break
 		}
 	}
-	for _, f := range w.parts {
-		f.resting = f.resting || f.log.Err() != nil
-		w.may(f, f.log.Err())
+	for _, o := range w.parts {
+		w.may(o, o.log.Err())
+	}
+	if !w.ended() && !f.resting && f.c.Compact && (w.flaw == nil || !w.flaw.hit.Load()) {
+		w.verifyCompacted(f)
 	}
 }
 
 // mode changes the durability.
 func (w *world) mode(f *part) {
 	f.c.Group = !f.c.Group
+	w.tell("%s: group %v", f.tp, f.c.Group)
 	w.check(f.log.SetConfig(f.c))
 }
 
 // remove deletes the partition; it comes back under another topic id.
 func (w *world) remove(f *part) {
+	w.tell("%s: delete", f.tp)
 	w.note(func() { f.unclear = true })
 	if w.may(f, w.m.Delete(f.tp, f.id)) || w.ended() {
 		f.resting = true
@@ -350,6 +372,7 @@ func (w *world) reset(f *part) {
 		return
 	}
 	to := f.end() + w.rng.Int64N(10)
+	w.tell("%s: reset to %d", f.tp, to)
 	w.note(func() { f.unclear = true })
 	if w.may(f, f.log.ResetTo(to)) {
 		f.resting = true

@@ -34,14 +34,16 @@ func (w *world) reconcile(f *part, powerLost bool) {
 	end, start := log.End(), log.LogStart()
 	i := f.at(end)
 	if end < sure || end > f.end() || i < len(f.all) && f.all[i].base != end {
-		w.t.Fatalf("%s: ends at %d; sure was %d, appended up to %d", f.tp, end, sure, f.end())
+		w.t.Fatalf("%s: ends at %d; sure was %d, appended up to %d; power lost %v, %+v", f.tp, end, sure, f.end(), powerLost, f.c)
 	}
 	if start < min(f.start, end) {
 		w.t.Fatalf("%s: starts at %d, it was told to start at %d", f.tp, start, f.start)
 	}
+	lost := i < len(f.all)
 	f.cut(i)
-	if f.c.Compact && powerLost && sure < end {
-		// What a power cut took in front of what it left passes for a gap of compaction.
+	if f.c.Compact && powerLost && (sure < end || lost) {
+		// What a power cut took in front of what it left passes for a gap of compaction, and with
+		// it may have gone a marker by which records in front of the transaction were compacted.
 		w.drop(f)
 		return
 	}
@@ -64,7 +66,7 @@ func (w *world) verify(f *part) {
 		return
 	}
 	for off := f.log.LocalStart(); off < f.end(); {
-		off = w.read(f, off, f.end(), 1+w.rng.Int64N(1<<w.rng.IntN(20)))
+		off = w.read(f, off, f.end(), 1+w.rng.Int64N(1<<w.rng.IntN(20)), func(int64) {})
 	}
 	for _, e := range f.all[f.at(f.log.LocalStart()):] {
 		// A start that was raised and then lost with the process may have taken the history along.
@@ -108,21 +110,23 @@ func (w *world) look(f *part) {
 		return
 	}
 	off := start + w.rng.Int64N(end-start)
-	w.read(f, off, off+1+w.rng.Int64N(end-off), w.rng.Int64N(1<<w.rng.IntN(18)))
+	w.read(f, off, off+1+w.rng.Int64N(end-off), w.rng.Int64N(1<<w.rng.IntN(18)), func(upTo int64) {
+		if upTo = min(upTo, f.acked); w.rng.IntN(8) == 0 && upTo > f.log.LogStart() {
+			w.evict(f, upTo)
+		}
+	})
 }
 
-// read compares one read with the model and answers where the next one goes on.
-func (w *world) read(f *part, off, upTo, maxBytes int64) int64 {
+// read compares one read with the model and answers where the next one goes on. during is called
+// while the reader holds what it has been given.
+func (w *world) read(f *part, off, upTo, maxBytes int64, during func(upTo int64)) int64 {
 	w.t.Helper()
 	r, err := f.log.Read(off, maxBytes, upTo, true)
 	if w.may(f, err) {
 		return upTo
 	}
 	defer r.Range.Release()
-	if w.rng.IntN(10) == 0 && !w.ended() { // a reader keeps what it holds
-		_, err := f.log.EvictBelow(min(f.log.LogStart(), f.acked))
-		w.may(f, err)
-	}
+	during(r.UpperBound)
 	got, err := r.Range.ReadAll()
 	if w.may(f, err) || w.ended() {
 		return upTo

@@ -6,9 +6,9 @@
 package logs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"log/slog"
 	"math"
@@ -49,6 +49,8 @@ type world struct {
 	ids   byte
 	boot  int // the machine's run
 	stats stats
+	story []string     // what was done last
+	said  bytes.Buffer // the logs of the processes; slog guards it
 
 	// The process ends when fuse calls of the file system have passed, counted from arming: by
 	// a power cut of this seed, or killed while the machine goes on.
@@ -80,6 +82,7 @@ type flaw struct {
 	slow        time.Duration
 	skip, times atomic.Int64
 	hit         atomic.Bool
+	at          atomic.Value // the first call that it hit
 }
 
 func (f *flaw) strike(op errorfs.Op, name string) error {
@@ -89,8 +92,10 @@ func (f *flaw) strike(op errorfs.Op, name string) error {
 	if f.skip.Add(-1) >= 0 || f.times.Add(-1) < 0 {
 		return nil
 	}
-	f.hit.Store(true)
-	time.Sleep(f.slow)
+	if !f.hit.Swap(true) {
+		f.at.Store(fmt.Sprint(f.what, " at ", op, " ", name))
+	}
+	<-time.After(f.slow)
 	return f.err
 }
 
@@ -119,6 +124,14 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 31)), disk: memfs.New()}
 	w.dirs = []string{"/a", "/b", "/c"}[:1+w.rng.IntN(3)]
 	return w
+}
+
+// tell keeps what is done, to be read when the history fails.
+func (w *world) tell(format string, args ...any) {
+	const kept = 60
+	if w.story = append(w.story, fmt.Sprintf(format, args...)); len(w.story) > kept {
+		w.story = w.story[1:]
+	}
 }
 
 // step burns the fuse, and is where a disk shows its flaw.
@@ -173,7 +186,7 @@ func (w *world) begin(fuse int64) error {
 		configs[f.id] = f.c
 	}
 	fsys := errorfs.Wrap(w.disk, w.step)
-	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
+	logger := slog.New(slog.NewTextHandler(&w.said, nil))
 	m, err := logdir.Open(logdir.Options{
 		FS: fsys, Dirs: w.dirs, ClusterID: "Y2x1c3Rlci1jbHVzdGVyLQ", NodeID: 1, BootID: fmt.Sprint("boot", w.boot),
 		Config: func(_ kafka.TopicPartition, id kafka.UUID) commitlog.Config {
@@ -235,18 +248,18 @@ func (w *world) life(acts int) {
 // restart ends the process and starts the next one, whose recovery may be cut short or meet
 // a failing disk as well.
 func (w *world) restart() {
-	powerLost, killed := false, false
+	powerLost := false
 	for {
 		w.fuse.Store(0)
 		ended, hurt := w.ended(), w.flaw != nil && w.flaw.hit.Load()
 		if hurt {
 			w.stats.flaws++
+			w.tell("the disk had a flaw: %v", w.flaw.at.Load())
 		}
 		w.flaw = nil
 		if err := w.close(); err != nil && !ended && !hurt {
 			w.t.Fatalf("stop: %v", err)
 		}
-		killed = killed || ended || hurt
 		if ended {
 			w.disk = w.mu.clone
 		} else if hurt {
@@ -259,6 +272,7 @@ func (w *world) restart() {
 			w.stats.cuts++
 			w.boot++
 		}
+		w.tell("restart: ended %v by a kill %v, hurt %v", ended, w.kill, hurt)
 		fuse := int64(0)
 		if n := w.rng.IntN(6); n < 2 {
 			fuse = 1 + w.rng.Int64N(1<<(2+w.rng.IntN(8)))
