@@ -302,6 +302,7 @@ func (w *world) move(f *part) {
 		fail(mv.Cancel())
 	default:
 		_, err = mv.Switch(f.c)
+		f.since = len(f.all)
 		if fail(err) || w.rng.IntN(3) == 0 {
 			return
 		}
