@@ -200,6 +200,9 @@ func (c *Cleaner) state(log *commitlog.Log, look uint64) *logState {
 			c.mu.dirs[dir] = c.readCheckpoint(dir)
 		}
 		st = &logState{cleaned: c.mu.dirs[dir][log.TopicPartition()]}
+		if v, ok := commitlog.ViewCompaction(log, false); ok {
+			st.cleaned = max(st.cleaned, v.Cleaned) // it came from another directory in this life
+		}
 		delete(c.mu.dirs[dir], log.TopicPartition()) // a later log of that name is another one
 		c.mu.logs[log] = st
 		commitlog.SetCleaned(log, st.cleaned)

@@ -175,6 +175,9 @@ func (mv *Move) commit(st commitlog.State, c commitlog.Config) (*commitlog.Log, 
 	if err != nil {
 		return nil, err
 	}
+	if old, ok := commitlog.ViewCompaction(mv.log, false); ok {
+		commitlog.SetCleaned(l, old.Cleaned) // until a crash, after which it is cleaned from its start
+	}
 	mv.to.writeMu.Lock()
 	v := &moved{unique: mv.unique, directoryID: mv.to.id, sequence: mv.to.sequence, former: []kafka.UUID{mv.from.id}, entry: checkpointEntry{State: st}}
 	mv.to.writeMu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/vfs"
 	"github.com/varve-io/varve/broker/vfs/errorfs"
@@ -145,5 +146,29 @@ func TestUnreadLogIsNotClosedInOrder(t *testing.T) {
 		if got := readAll(t, l); l.Err() != nil || l.Damage() != nil || l.End() != end || int64(len(got)) != l.Size() {
 			t.Errorf("seed %d: ends at %d, then at %d; %v, %v", seed, end, l.End(), l.Err(), l.Damage())
 		}
+	}
+}
+
+// TestMoveKeepsWhatIsClean: the cleaner need not begin anew with a log that has moved.
+func TestMoveKeepsWhatIsClean(t *testing.T) {
+	m := mustOpen(t, options(memfs.New(), "/a", "/b"))
+	c := testConfig()
+	c.Compact = true
+	l, err := m.Create(tp("t", 0), id(1), c, Placement{Fresh: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, l, 30)
+	commitlog.SetCleaned(l, 17)
+	mv, err := m.StartMove(tp("t", 0), id(1), map[string]string{"/a": "/b", "/b": "/a"}[l.Dir()], noPace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mv.Stop()
+	if l, err = mv.Switch(c); err != nil {
+		t.Fatal(err)
+	}
+	if v, ok := commitlog.ViewCompaction(l, false); !ok || v.Cleaned != 17 {
+		t.Errorf("clean up to %d (%v), want 17", v.Cleaned, ok)
 	}
 }
