@@ -26,7 +26,7 @@ func (l cutter) promiseLess(offset int64) error {
 	l.mu.sealed = false
 	l.mu.durable = min(l.mu.durable, offset)
 	l.mu.vouched, l.mu.flushed = min(l.mu.vouched, offset), min(l.mu.flushed, offset)
-	l.mu.cleaned = min(l.mu.cleaned, offset)
+	l.mu.cleaned, l.mu.cleanKept = min(l.mu.cleaned, offset), false
 	l.mu.Unlock()
 	if l.opts.Checkpoint != nil && !fault.Planted(fault.BugTruncateStillPromised) {
 		if err := l.opts.Checkpoint(); err != nil {

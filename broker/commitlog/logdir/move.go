@@ -169,6 +169,7 @@ func (mv *Move) commit(st commitlog.State, c commitlog.Config) (*commitlog.Log, 
 	if err := errors.Join(mv.to.offline(), mv.from.offline()); err != nil {
 		return nil, fmt.Errorf("move of %s: %w: %w", tp, kafka.KafkaStorageError, err)
 	}
+	st.Cleaned = false // the cleaner's checkpoint of the new directory does not know it
 	o := m.logOptions(mv.to, tp, st.TopicID, c)
 	o.State, o.Clean = &st, true
 	l, err := commitlog.Open(o)
