@@ -29,7 +29,7 @@ type suite struct {
 func suites() []suite {
 	return []suite{
 		{"histories", "test/chaos/logs", "", []string{"CHAOS_LOG_SECONDS=20", "CHAOS_SEED=20261122"}},
-		{"durability", "broker/commitlog/logdir", "TestGroupHistories|TestWAL|TestReplay|TestMove", nil},
+		{"durability", "broker/commitlog/logdir", "TestGroupHistories|TestWAL|TestReplay|TestMove|TestEviction", nil},
 		{"log", "broker/commitlog", "", nil},
 		{"write-ahead file", "broker/commitlog/wal", "", nil},
 		{"cleaner", "broker/commitlog/cleaner", "", nil},

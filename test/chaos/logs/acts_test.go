@@ -339,7 +339,7 @@ func (w *world) clean(f *part) {
 	for _, o := range w.parts {
 		w.may(o, o.log.Err())
 	}
-	if !w.ended() && !f.resting && f.c.Compact && (w.flaw == nil || !w.flaw.hit.Load()) {
+	if !w.ended() && !f.resting && f.c.Compact && w.flaw == nil {
 		w.verifyCompacted(f)
 	}
 }
