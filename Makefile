@@ -79,6 +79,18 @@ chaos: ## kill -9, power cuts and lies of the store (CHAOS_KILLS=10, CHAOS_HISTO
 	CGO_ENABLED=0 go build $(EMBEDDED),varvefault -o bin/varve-fault ./cmd/varve
 	VARVE_BIN=$(CURDIR)/bin/varve-fault CHAOS_HISTORIES=$${CHAOS_HISTORIES:-60} \
 		$(GOTESTSUM) -- $(EMBEDDED) -count=1 -timeout 20m ./test/chaos
+	CHAOS_LOG_SECONDS=$${CHAOS_LOG_SECONDS:-20} $(GOTESTSUM) -- $(EMBEDDED) -count=1 ./test/chaos/logs
+
+.PHONY: chaos-log
+chaos-log: ## the log engine against a flat list: random histories, crashes at every call, failing disks (CHAOS_LOG_SECONDS=120, CHAOS_SEED to repeat)
+	@seed=$${CHAOS_SEED:-$$(date +%s)}; echo "CHAOS_SEED=$$seed"; \
+	CHAOS_LOG_STEP=1 CHAOS_SEED=$$seed CHAOS_LOG_SECONDS=$${CHAOS_LOG_SECONDS:-120} $(GOTESTSUM) -- $(EMBEDDED) -count=1 -timeout 60m ./test/chaos/logs
+	VARVE_WAL_HISTORIES=$${VARVE_WAL_HISTORIES:-200} $(GOTESTSUM) -- $(EMBEDDED) -count=1 -timeout 20m \
+		-run 'Crash|Model|Histories|Flipped|Damage|Storage|Survives|Cut|Fault' ./broker/commitlog/...
+
+.PHONY: chaos-planted
+chaos-planted: ## plant 26 bugs in the log engine, one at a time, and want a test that sees each (PLANTED=bug,bug; PLANTED_ALL=1 asks every suite)
+	go test -tags nos3,noazure,nogcs,varveplanted -count=1 -timeout 60m -v -run TestPlantedBugs ./test/planted
 
 .PHONY: powercut
 powercut: build ## power cuts of real file systems (root, loop devices; POWERCUT_CUTS=20, POWERCUT_FS=ext4, POWERCUT_DIR for the image)

@@ -362,6 +362,9 @@ func (l *writer) roll(c *Config) (*segment, error) {
 	if err := fault.Err("log.roll"); err != nil {
 		return nil, err
 	}
+	if fault.Planted(fault.BugProducersDropped) {
+		l.producers = newProducerState(end)
+	}
 	return l.addSegment(end, c)
 }
 

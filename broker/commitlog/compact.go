@@ -78,6 +78,22 @@ func SetCleaned(l *Log, offset int64) {
 	l.mu.cleaned = offset
 }
 
+// KeepCleaned tells that the cleaner's checkpoint, durably, says of this log what SetCleaned was
+// told. That file knows no topic ids: what it says of a log that was never kept is of an earlier
+// one of the name, and what it says of one that was truncated since is too high.
+func KeepCleaned(l *Log) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.cleanKept = true
+}
+
+// CleanedKept says whether the cleaner's checkpoint may be believed of this log.
+func CleanedKept(l *Log) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.mu.cleanKept
+}
+
 // FirstTimestamp is the newest record time of the first batch of a segment, kafka.NoTimestamp
 // when it is empty. It is read once.
 func FirstTimestamp(l *Log, base int64) (int64, error) {

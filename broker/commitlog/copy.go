@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/varve-io/varve/broker/fault"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/vfs"
 )
@@ -262,7 +263,7 @@ func (c *Copy) fill(ctx context.Context, src *source, f vfs.File, from int64) er
 	if info.Size() > src.size {
 		err = f.Truncate(src.size)
 	}
-	if err == nil {
+	if err == nil && !fault.Planted(fault.BugMoveNotSynced) {
 		err = f.Datasync()
 	}
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/varve-io/varve/broker/fault"
 	"github.com/varve-io/varve/broker/vfs"
 )
 
@@ -183,6 +184,9 @@ func (c *FileCache) forget(s *slot) {
 		c.remove(h)
 	}
 	c.mu.Unlock()
+	if fault.Planted(fault.BugClosedUnderReader) {
+		_ = h.Close()
+	}
 	if held {
 		h.ref.Release()
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/varve-io/varve/broker/batch"
+	"github.com/varve-io/varve/broker/fault"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/vfs"
 )
@@ -110,7 +111,7 @@ type syncWork struct {
 func (l syncer) sync(what syncScope) error {
 	w, err := l.syncWork(what)
 	for _, h := range w.files {
-		if err == nil {
+		if err == nil && !fault.Planted(fault.BugSegmentNotSynced) {
 			if err = h.Datasync(); err != nil {
 				err = fmt.Errorf("sync %s: %w", h.Name(), err)
 			}
@@ -129,6 +130,9 @@ func (l syncer) sync(what syncScope) error {
 	}
 	if outOfDescriptors(err) {
 		return l.busy(err)
+	}
+	if err != nil && fault.Planted(fault.BugSyncTriedAgain) {
+		return err
 	}
 	if err != nil {
 		return l.fail(err)
@@ -226,7 +230,7 @@ func (l syncer) syncDir() error {
 	dirty := l.mu.dirDirty
 	l.mu.dirDirty = false // set again by what comes from here on
 	l.mu.Unlock()
-	if !dirty {
+	if !dirty || fault.Planted(fault.BugDirNotSynced) {
 		return nil
 	}
 	if err := l.opts.FS.SyncDir(l.dir); err != nil {
@@ -330,7 +334,7 @@ func (l cutter) reap(nowMs int64, all bool) {
 	l.mu.Lock()
 	var due, rest []trash
 	for _, t := range l.mu.trash {
-		if t.dueMs <= nowMs && (t.told || all) {
+		if t.dueMs <= nowMs && (t.told || all || fault.Planted(fault.BugReapedEarly)) {
 			due = append(due, t)
 		} else {
 			rest = append(rest, t)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/varve-io/varve/broker/fault"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/vfs"
 )
@@ -76,6 +77,15 @@ func load(l *Log) error {
 		l.mu.Unlock()
 	}
 	return nil
+}
+
+// Recovered says whether a log may pass for one that was closed in order once it is closed: its
+// files were read, or were known to be in order. Of a log that found too many files open at
+// the start neither is true, and what a crash left of it is still to be looked at.
+func Recovered(l *Log) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.mu.loaded || l.opts.Clean
 }
 
 func (ld *loader) run(clean bool) error {
@@ -419,6 +429,9 @@ func (ld *loader) install() {
 	m.loaded, m.segs, m.epochs = true, ld.segs, ld.epochs
 	m.sealed = m.sealed && ld.scanFrom == len(ld.segs) && ld.damage == nil
 	m.latest = ld.epochs.latest()
+	if fault.Planted(fault.BugOpenTxnForgotten) {
+		ld.producers.txns = nil
+	}
 	m.txns, m.trash = slices.Clone(ld.producers.txns), append(m.trash, ld.trash...)
 	m.damage, m.holes = ld.damage, ld.holes
 	m.dirDirty = ld.found && ld.scanFrom < len(ld.segs)
@@ -437,7 +450,7 @@ func (ld *loader) install() {
 	if m.durable = end; ld.scanFrom < len(ld.segs) || ld.state.Sealed {
 		m.durable = m.recoveryPoint
 	}
-	if redo := l.opts.Redo; redo != nil {
+	if redo := l.opts.Redo; redo != nil && !fault.Planted(fault.BugReplayNoStart) {
 		m.logStart = max(m.logStart, min(redo.Start, end))
 	}
 	if m.highestRemote < 0 { // nothing below the local start is elsewhere

@@ -30,6 +30,7 @@ import (
 	"syscall"
 
 	"github.com/varve-io/varve/broker/commitlog/wal"
+	"github.com/varve-io/varve/broker/fault"
 	"github.com/varve-io/varve/broker/kafka"
 )
 
@@ -71,6 +72,7 @@ type Log struct {
 		swaps     uint64      // grows when files of closed segments are replaced or go
 		gaps      bool        // the log is or was compacted: offsets may be missing
 		cleaned   int64       // see SetCleaned
+		cleanKept bool        // see KeepCleaned
 
 		// vouched is the recovery point that the log dir's durable checkpoint holds, with the
 		// news that there may be gaps; flushed is the one that its next checkpoint will hold.
@@ -131,7 +133,7 @@ func Open(o Options) (*Log, error) {
 		if st.Sealed {
 			m.durable = st.RecoveryPoint
 		}
-		m.cold = *st
+		m.cold, m.cleanKept = *st, st.Cleaned
 		if st.Gaps {
 			m.vouched, m.flushed = st.RecoveryPoint, st.RecoveryPoint
 		}
@@ -285,7 +287,7 @@ func (l *Log) End() int64 {
 func (l *Log) Durable() int64 {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if l.mu.config.Group {
+	if l.mu.config.Group && !fault.Planted(fault.BugAckBeforeDurable) {
 		return min(l.mu.durable, l.mu.end)
 	}
 	return l.mu.end
@@ -422,6 +424,9 @@ func (l *Log) State() State {
 		return *l.mu.promise
 	}
 	point := l.mu.recoveryPoint
+	if fault.Planted(fault.BugCheckpointFirst) {
+		point = l.mu.end
+	}
 	for i := len(l.mu.segs) - 2; i >= 0 && !l.mu.segs[i].synced; i-- {
 		point = min(point, l.mu.segs[i].base) // its batches may be synced, its indexes are not
 	}
@@ -430,7 +435,7 @@ func (l *Log) State() State {
 		RecoveryPoint: point, LogStart: l.mu.logStart, LocalStart: l.mu.localStart,
 		HighestRemote: l.mu.highestRemote, End: l.mu.end, LatestEpoch: l.mu.latest,
 		SizeBytes: l.mu.cold.SizeBytes, ActiveBase: l.mu.cold.ActiveBase, ActiveBytes: l.mu.cold.ActiveBytes,
-		Suspect: l.mu.suspect, Sealed: l.mu.sealed, Gaps: l.mu.gaps,
+		Suspect: l.mu.suspect, Sealed: l.mu.sealed, Gaps: l.mu.gaps, Cleaned: l.mu.cleanKept,
 	}
 	if !l.mu.loaded {
 		return st

@@ -131,6 +131,7 @@ type State struct {
 	Sealed        bool  // indexes and producer state are in files, synced or not: see Untouched
 	Suspect       bool  // see Log.Suspect: nobody has settled it yet
 	Gaps          bool  // the log is or was compacted: offsets may be missing
+	Cleaned       bool  // the cleaner's checkpoint, which knows no topic ids, speaks of this log: see KeepCleaned
 	// Damaged says that damage was reported and not settled, or that the log could not be
 	// read: whatever a later start finds, it cuts nothing.
 	Damaged bool

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/varve-io/varve/broker/batch"
+	"github.com/varve-io/varve/broker/fault"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/vfs"
 )
@@ -188,6 +189,9 @@ func chunk(n int64) []byte { return make([]byte, min(recoverChunk, max(n, lookup
 // else is stored data that went bad, and is kept.
 func (ld *loader) mayCut(f vfs.File, i int, pos int64, why error) (bool, error) {
 	s := ld.segs[i]
+	if fault.Planted(fault.BugCutInsteadOfReport) {
+		return true, nil
+	}
 	if ld.online || s.next < ld.recoveryPoint() || ld.holes.end(s.next) > s.next {
 		return false, nil
 	}
@@ -366,7 +370,7 @@ func (ld *loader) apply(s *segment, h batch.Header, sc *scanner, from int64, sca
 	if h.LastOffset() < from {
 		return nil
 	}
-	if scanned {
+	if scanned && !fault.Planted(fault.BugEpochsNotRebuilt) {
 		ld.epochs.assign(h.LeaderEpoch, h.BaseOffset)
 	}
 	if !h.HasProducerID() {
@@ -387,7 +391,7 @@ func (ld *loader) apply(s *segment, h batch.Header, sc *scanner, from int64, sca
 	if m == nil {
 		return nil
 	}
-	if t, aborted := ld.producers.marker(&h, *m, nowMs); aborted && scanned {
+	if t, aborted := ld.producers.marker(&h, *m, nowMs); aborted && scanned && !fault.Planted(fault.BugAbortedIndexLost) {
 		return ld.l.w.appendTxn(s, t)
 	}
 	return nil

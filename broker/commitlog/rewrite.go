@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/varve-io/varve/broker/batch"
+	"github.com/varve-io/varve/broker/fault"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/vfs"
 )
@@ -158,7 +159,11 @@ func (r *Rewrite) Swap() error {
 	}
 	record := swapRecord{base: r.s.base, next: r.next, txns: len(r.txns) > 0}
 	path := r.s.path(swapSuffix)
-	if err := vfs.WriteFileAtomic(l.opts.FS, path, record.append(nil)); err != nil {
+	var err error
+	if !fault.Planted(fault.BugSwapWithoutRecord) {
+		err = vfs.WriteFileAtomic(l.opts.FS, path, record.append(nil))
+	}
+	if err != nil {
 		if _, gone := l.opts.FS.Stat(path); errors.Is(gone, os.ErrNotExist) {
 			r.Discard()
 			return rewriteError(l, err)

@@ -94,3 +94,31 @@ func TestTooManyOpenFilesIsNoDiskFailure(t *testing.T) {
 		t.Errorf("ends at %d, was %d: %v", again.End(), l.End(), again.Err())
 	}
 }
+
+// TestFlushClosedSyncsWhatIsNotSynced: the checkpoint of every minute costs no sync of a log that
+// closed no segment since the last one, however much lies in its active segment.
+func TestFlushClosedSyncsWhatIsNotSynced(t *testing.T) {
+	var syncs atomic.Int64
+	o := testOptions(errorfs.Wrap(newFS(t), func(op errorfs.Op, _ string) error {
+		if op == errorfs.FileSync || op == errorfs.FileDatasync || op == errorfs.SyncDir {
+			syncs.Add(1)
+		}
+		return nil
+	}))
+	l := open(t, o)
+	for round := range 4 {
+		appendBatch(t, l, records(1, 100, testNowMs), 0)
+		if round == 1 {
+			if err := l.Roll(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		syncs.Store(0)
+		if err := l.FlushClosed(); err != nil {
+			t.Fatal(err)
+		}
+		if n := syncs.Load(); (n > 0) != (round == 1) {
+			t.Errorf("checkpoint %d: %d syncs", round, n)
+		}
+	}
+}

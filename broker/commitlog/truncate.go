@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/varve-io/varve/broker/batch"
+	"github.com/varve-io/varve/broker/fault"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/vfs"
 )
@@ -25,9 +26,9 @@ func (l cutter) promiseLess(offset int64) error {
 	l.mu.sealed = false
 	l.mu.durable = min(l.mu.durable, offset)
 	l.mu.vouched, l.mu.flushed = min(l.mu.vouched, offset), min(l.mu.flushed, offset)
-	l.mu.cleaned = min(l.mu.cleaned, offset)
+	l.mu.cleaned, l.mu.cleanKept = min(l.mu.cleaned, offset), false
 	l.mu.Unlock()
-	if l.opts.Checkpoint != nil {
+	if l.opts.Checkpoint != nil && !fault.Planted(fault.BugTruncateStillPromised) {
 		if err := l.opts.Checkpoint(); err != nil {
 			return fmt.Errorf("checkpoint before a cut: %w", err)
 		}
@@ -144,7 +145,11 @@ func (l cutter) truncateFiles(cut *segment) error {
 	if err != nil {
 		return fmt.Errorf("open %s: %w", cut.path(logSuffix), err)
 	}
-	if err := errors.Join(f.Truncate(cut.size), f.Sync(), f.Close()); err != nil {
+	sync := f.Sync
+	if fault.Planted(fault.BugTruncateNotSynced) {
+		sync = func() error { return nil }
+	}
+	if err := errors.Join(f.Truncate(cut.size), sync(), f.Close()); err != nil {
 		return fmt.Errorf("truncate %s: %w", cut.path(logSuffix), err)
 	}
 	b, err := vfs.ReadFile(l.opts.FS, cut.path(txnIndexSuffix))

@@ -102,8 +102,8 @@ func (l *life) blackout() {
 		return
 	}
 	l.cut.off = true
+	close(l.dark) // first: what is heard from here on may have come after the clone
 	l.cut.clone = l.disk.CrashClone(l.seed)
-	close(l.dark)
 }
 
 // isDark says whether the power is off: what is heard from the process now counts for nothing.

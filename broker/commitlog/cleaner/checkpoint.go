@@ -81,8 +81,9 @@ func (c *Cleaner) readCheckpoint(dir string) map[kafka.TopicPartition]int64 {
 	return out
 }
 
-// writeCheckpoint replaces the checkpoint of dir. A failure costs work after the next start.
-func (c *Cleaner) writeCheckpoint(dir string) {
+// writeCheckpoint replaces the checkpoint of dir and says whether it is durable. A failure costs
+// work after the next start.
+func (c *Cleaner) writeCheckpoint(dir string) bool {
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
 	c.mu.Lock()
@@ -96,5 +97,7 @@ func (c *Cleaner) writeCheckpoint(dir string) {
 	if err := vfs.WriteFileAtomic(c.o.FS, filepath.Join(dir, CheckpointName), AppendCheckpoint(nil, offsets)); err != nil {
 		c.metrics.checkpoint.Inc()
 		c.o.Logger.Error("the cleaner's checkpoint could not be written; a start would clean logs again", "dir", dir, "error", err)
+		return false
 	}
+	return true
 }

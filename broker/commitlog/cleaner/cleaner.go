@@ -199,7 +199,13 @@ func (c *Cleaner) state(log *commitlog.Log, look uint64) *logState {
 		if _, read := c.mu.dirs[dir]; !read {
 			c.mu.dirs[dir] = c.readCheckpoint(dir)
 		}
-		st = &logState{cleaned: c.mu.dirs[dir][log.TopicPartition()]}
+		st = &logState{}
+		if commitlog.CleanedKept(log) {
+			st.cleaned = c.mu.dirs[dir][log.TopicPartition()]
+		}
+		if v, ok := commitlog.ViewCompaction(log, false); ok {
+			st.cleaned = max(st.cleaned, v.Cleaned) // it came from another directory in this life
+		}
 		delete(c.mu.dirs[dir], log.TopicPartition()) // a later log of that name is another one
 		c.mu.logs[log] = st
 		commitlog.SetCleaned(log, st.cleaned)
@@ -271,7 +277,9 @@ func (c *Cleaner) clean(ctx context.Context, j *job) {
 		c.mu.Lock()
 		j.state.cleaned = cleaned
 		c.mu.Unlock()
-		c.writeCheckpoint(j.part.Log.Dir())
+		if c.writeCheckpoint(j.part.Log.Dir()) {
+			commitlog.KeepCleaned(j.part.Log)
+		}
 		c.metrics.rounds.WithLabelValues("cleaned").Inc()
 		c.o.Logger.Info("compacted a log", "partition", tp, "from", j.plan.first, "to", cleaned, "segments", r.stats.segments,
 			"rewritten", r.stats.rewritten, "into", r.stats.made, "records", r.stats.records, "kept", r.stats.kept,

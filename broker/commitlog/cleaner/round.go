@@ -7,6 +7,7 @@ import (
 
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/commitlog"
+	"github.com/varve-io/varve/broker/fault"
 	"github.com/varve-io/varve/broker/kafka"
 )
 
@@ -205,7 +206,7 @@ func (w *groupWriter) batch(b []byte, h batch.Header) error {
 	}
 	r.stats.readBytes += int64(len(b))
 	left, entry := r.retain(b, h)
-	if entry != nil {
+	if entry != nil && !fault.Planted(fault.BugAbortedNotCarried) {
 		w.aborted = append(w.aborted, *entry)
 		if w.rewrite != nil {
 			w.rewrite.AddAborted(*entry)
@@ -316,7 +317,7 @@ func (r *round) keep(k batch.Kept, deletesOver bool) bool {
 		r.stats.keyless++
 		return false
 	}
-	return k.Offset >= r.keys.get(k.Key) && !(k.Null && deletesOver)
+	return k.Offset >= r.keys.get(k.Key) && !(k.Null && (deletesOver || fault.Planted(fault.BugTombstoneEarly)))
 }
 
 // needed says whether a batch stays even without records: it is the last one of its producer,
@@ -325,7 +326,7 @@ func (r *round) needed(h batch.Header) bool {
 	if h.LastOffset()+1 == r.plan.limit {
 		return true
 	}
-	if !h.HasProducerID() {
+	if !h.HasProducerID() || fault.Planted(fault.BugProducerBatchLost) {
 		return false
 	}
 	p, ok := r.last[h.ProducerID]

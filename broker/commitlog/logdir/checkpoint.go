@@ -27,6 +27,7 @@ const (
 	entryDamaged      = 1 << 2
 	entryGaps         = 1 << 3
 	entrySealed       = 1 << 4
+	entryCleaned      = 1 << 5
 )
 
 // errNewer says that a file was written by a later version of this program.
@@ -112,6 +113,9 @@ func (e *checkpointEntry) append(dst []byte) []byte {
 	}
 	if e.Sealed {
 		flags |= entrySealed
+	}
+	if e.Cleaned {
+		flags |= entryCleaned
 	}
 	dst = append(dst, flags)
 	for _, v := range []int64{e.RecoveryPoint, e.LogStart, e.LocalStart, e.HighestRemote, e.End} {
@@ -204,7 +208,7 @@ func (r *reader) entry(e *checkpointEntry, version uint16) {
 	if b := r.take(1); b != nil {
 		e.Suspect, e.closed, e.Damaged = b[0]&entrySuspect != 0, b[0]&entryClosed != 0, b[0]&entryDamaged != 0
 		e.Sealed = b[0]&entrySealed != 0
-		e.Gaps = b[0]&entryGaps != 0
+		e.Gaps, e.Cleaned = b[0]&entryGaps != 0, b[0]&entryCleaned != 0
 	}
 	for _, v := range []*int64{&e.RecoveryPoint, &e.LogStart, &e.LocalStart, &e.HighestRemote, &e.End} {
 		*v = int64(r.u64())

@@ -122,6 +122,7 @@ type dir struct {
 	sealed   bool       // the last one was written at the close; guarded by writeMu
 
 	replay *wal.Replay // while the logs are opened
+	boot   string      // of the checkpoint that was there at the start
 
 	walMu sync.Mutex // one opener of the write-ahead file; taken before mu and Manager.mu
 
@@ -441,6 +442,9 @@ func (m *Manager) writeCheckpoint(d *dir, closed map[kafka.TopicPartition]bool) 
 	for _, l := range m.logsIn(d) {
 		st := l.State()
 		c.entries = append(c.entries, checkpointEntry{State: st, closed: closed[st.TP]})
+		if !commitlog.Recovered(l) { // what an earlier run's power cut left of it is still to be found
+			c.bootID = d.boot
+		}
 	}
 	slices.SortFunc(c.entries, func(a, b checkpointEntry) int {
 		if a.TP.Topic != b.TP.Topic {
@@ -489,7 +493,7 @@ func (m *Manager) closeDir(d *dir) error {
 	var errs []error
 	closed := map[kafka.TopicPartition]bool{}
 	each(m.opts.RecoveryThreads, m.logsIn(d), func(l *commitlog.Log) {
-		ok := l.Err() == nil && l.Damage() == nil
+		ok := l.Err() == nil && l.Damage() == nil && commitlog.Recovered(l)
 		err := l.Close()
 		mu.Lock()
 		defer mu.Unlock()

@@ -169,11 +169,15 @@ func (mv *Move) commit(st commitlog.State, c commitlog.Config) (*commitlog.Log, 
 	if err := errors.Join(mv.to.offline(), mv.from.offline()); err != nil {
 		return nil, fmt.Errorf("move of %s: %w: %w", tp, kafka.KafkaStorageError, err)
 	}
+	st.Cleaned = false // the cleaner's checkpoint of the new directory does not know it
 	o := m.logOptions(mv.to, tp, st.TopicID, c)
 	o.State, o.Clean = &st, true
 	l, err := commitlog.Open(o)
 	if err != nil {
 		return nil, err
+	}
+	if old, ok := commitlog.ViewCompaction(mv.log, false); ok {
+		commitlog.SetCleaned(l, old.Cleaned) // until a crash, after which it is cleaned from its start
 	}
 	mv.to.writeMu.Lock()
 	v := &moved{unique: mv.unique, directoryID: mv.to.id, sequence: mv.to.sequence, former: []kafka.UUID{mv.from.id}, entry: checkpointEntry{State: st}}

@@ -25,7 +25,7 @@ type contents struct {
 	partitions map[kafka.TopicPartition]kafka.UUID // directories with their topic ids, zero where that can't be read
 	futures    map[kafka.TopicPartition]string     // unique part of the name
 	moved      map[kafka.TopicPartition]*moved
-	stale      map[kafka.TopicPartition]kafka.UUID // moved into another directory: the topic id
+	stale      map[kafka.TopicPartition]kafka.UUID // moved into another directory, or deleted: the topic id
 
 	void    []string // files of moves that did not come to their end
 	debris  []string // files that a crash cut short
@@ -72,6 +72,39 @@ func settleOwners(all []*contents) {
 			}
 		}
 	}
+	if len(all) > 1 {
+		dropGone(all)
+	}
+}
+
+// dropGone finds the entries of checkpoints whose logs were deleted since: there is no
+// directory, and the partition's name came back in another log dir before this one's next
+// checkpoint. There it may have no directory yet, until its first append.
+func dropGone(all []*contents) {
+	owned := make([]map[kafka.TopicPartition]bool, len(all))
+	for i, c := range all {
+		owned[i] = c.owned()
+	}
+	for i, c := range all {
+		for tp := range owned[i] {
+			if _, there := c.partitions[tp]; there {
+				continue
+			}
+			for j, other := range all {
+				if _, there := other.partitions[tp]; j != i && owned[j][tp] && (there || other.entry(tp).End == 0) {
+					c.stale[tp] = c.entry(tp).TopicID
+					delete(owned[i], tp)
+					break
+				}
+			}
+		}
+	}
+}
+
+// entry is what the checkpoint, which must name it, says of a partition.
+func (c *contents) entry(tp kafka.TopicPartition) *checkpointEntry {
+	i := slices.IndexFunc(c.checkpoint.entries, func(e checkpointEntry) bool { return e.TP == tp })
+	return &c.checkpoint.entries[i]
 }
 
 // opener turns what log dirs hold into logs, at start.
@@ -147,6 +180,10 @@ func (m opener) listPartitions(c *contents) error {
 				return err
 			}
 		}
+		if id.IsZero() && !c.names(tp) && m.stillborn(path) {
+			c.deleted = append(c.deleted, path)
+			continue
+		}
 		c.partitions[tp] = id
 	}
 	for _, name := range moves {
@@ -157,12 +194,33 @@ func (m opener) listPartitions(c *contents) error {
 	return nil
 }
 
+// names says whether the checkpoint names a partition.
+func (c *contents) names(tp kafka.TopicPartition) bool {
+	return c.checkpoint != nil && slices.ContainsFunc(c.checkpoint.entries, func(e checkpointEntry) bool { return e.TP == tp })
+}
+
+// stillborn says whether a partition's directory is what a crash left of a log's first append:
+// partition.metadata, without which no record is written, is not there, nor is a byte of a segment.
+func (m opener) stillborn(path string) bool {
+	entries, err := m.opts.FS.ReadDir(path)
+	for _, e := range entries {
+		if e.Name() == commitlog.PartitionMetadataName+vfs.TempSuffix {
+			continue
+		}
+		info, infoErr := e.Info()
+		if _, _, ok := commitlog.ParseSegmentName(e.Name()); !ok || infoErr != nil || info.Size() > 0 {
+			return false
+		}
+	}
+	return err == nil
+}
+
 // begin reads the write-ahead file, takes the clean-shutdown marker away, durably (from here
 // on a crash is a crash), finishes what a crash interrupted, and answers the logs to open.
 func (m opener) begin(c *contents) ([]job, error) {
 	d := c.dir
 	if c.checkpoint != nil {
-		d.sequence = c.checkpoint.sequence
+		d.sequence, d.boot = c.checkpoint.sequence, c.checkpoint.bootID
 	}
 	if err := m.readWAL(d); err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/varve-io/varve/broker/fault"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/vfs"
 )
@@ -226,6 +227,11 @@ func (m *Member) Leave(start int64) error {
 	defer w.mu.Unlock()
 	if err := w.reserveLocked(0); err != nil {
 		return err
+	}
+	if fault.Planted(fault.BugReplayAfterLeave) {
+		m.coverLocked(1<<63 - 1)
+		delete(w.mu.members, m)
+		return nil
 	}
 	s := w.mu.stage
 	s.add(kindEnd, m.key, start, nil)

@@ -90,6 +90,28 @@ func TestCrashKeepsWhatWasSynced(t *testing.T) {
 	}), "durabledurable")
 }
 
+func TestKillKeepsEverything(t *testing.T) {
+	fsys := memfs.New()
+	f := open(t, fsys, "/a")
+	write(t, f, "one", 0)
+	write(t, f, "two", 1000)
+	must(t, fsys.MkdirAll("/d/e", 0o755))
+	write(t, open(t, fsys, "/d/e/b"), "three", 0)
+	must(t, fsys.Rename("/a", "/d/a"))
+	_, err := fsys.Lock("/lock")
+	must(t, err)
+	clone := fsys.KillClone()
+	if got := read(clone, "/d/a"); got != read(fsys, "/d/a") || len(got) != 1003 || read(clone, "/d/e/b") != "three" {
+		t.Errorf("%q", got)
+	}
+	if _, err := clone.Lock("/lock"); err != nil {
+		t.Errorf("the lock of a process that is dead: %v", err)
+	}
+	if got := read(clone.CrashClone(1), "/d/e/b"); got != "three" {
+		t.Errorf("after a power cut later: %q", got)
+	}
+}
+
 func TestCrashLosesNamesOfUnsyncedDirectories(t *testing.T) {
 	fsys := memfs.New()
 	f := open(t, fsys, "new")

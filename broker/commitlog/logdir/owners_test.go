@@ -1,0 +1,174 @@
+package logdir
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/varve-io/varve/broker/commitlog"
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/vfs"
+	"github.com/varve-io/varve/broker/vfs/errorfs"
+	"github.com/varve-io/varve/broker/vfs/memfs"
+)
+
+// TestNameComesBackInAnotherDir: a log is deleted, and before the next checkpoint of its dir
+// its name is that of a log in another dir. A start after a crash finds that one.
+func TestNameComesBackInAnotherDir(t *testing.T) {
+	for _, c := range []struct {
+		old, now int // batches
+		same     bool
+	}{{30, 5, false}, {30, 5, true}, {30, 0, false}, {30, 0, true}, {0, 5, false}, {0, 0, true}} {
+		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
+			fsys := memfs.New()
+			o := options(fsys, "/a", "/b")
+			m := mustOpen(t, o)
+			first, second := m.Dirs()[0].ID, m.Dirs()[1].ID
+			l, err := m.Create(tp("t", 0), id(1), testConfig(), Placement{Dir: first, Fresh: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			appendTo(t, l, c.old)
+			saveDir(t, m, "/a")
+			if err := m.Delete(tp("t", 0), id(1)); err != nil {
+				t.Fatal(err)
+			}
+			topic := id(2)
+			if c.same {
+				topic = id(1)
+			}
+			if l, err = m.Create(tp("t", 0), topic, testConfig(), Placement{Dir: second, Fresh: true}); err != nil {
+				t.Fatal(err)
+			}
+			appendTo(t, l, c.now)
+			if err := l.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			saveDir(t, m, "/b")
+			for _, disk := range []*memfs.FS{fsys.KillClone(), fsys.CrashClone(1)} {
+				o.FS = disk
+				m := mustOpen(t, o)
+				l, ok := m.Log(tp("t", 0), topic)
+				if c.old == 0 && c.now == 0 && ok { // nothing tells them apart, and nothing needs to
+					continue
+				}
+				if !ok || l.Dir() != "/b" || l.End() != int64(c.now) || l.Err() != nil || l.Damage() != nil {
+					t.Errorf("log there %v; all: %+v", ok, m.Dirs())
+				}
+			}
+		})
+	}
+}
+
+func saveDir(t *testing.T, m *Manager, dir string) {
+	t.Helper()
+	if err := m.CheckpointDir(dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTwoDirsHoldAPartition: two directories with records are nobody's to choose between.
+func TestTwoDirsHoldAPartition(t *testing.T) {
+	fsys := memfs.New()
+	m := mustOpen(t, options(fsys, "/a", "/b"))
+	l := create(t, m, tp("t", 0), kafka.UUID{1, 1})
+	appendTo(t, l, 5)
+	saveDir(t, m, l.Dir())
+	other := map[string]string{"/a": "/b", "/b": "/a"}[l.Dir()]
+	if err := fsys.MkdirAll(other+"/t-0", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"/partition.metadata", "/00000000000000000000.log"} {
+		if err := copyFile(fsys, l.Dir()+"/t-0"+name, other+"/t-0"+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Open(options(fsys.KillClone(), "/a", "/b")); err == nil {
+		t.Error("a partition in two log dirs was opened")
+	}
+}
+
+// TestStillbornLog: a crash in front of a log's first record leaves a directory that says nothing
+// of its topic. The next start removes it: it would be in the way of a move into this log dir.
+func TestStillbornLog(t *testing.T) {
+	fsys := memfs.New()
+	mustOpen(t, options(fsys, "/a"))
+	for name, content := range map[string]string{
+		"/a/t-0/00000000000000000000.log": "", "/a/t-0/partition.metadata.tmp": "vers",
+		"/a/t-1/00000000000000000000.log": "x", "/a/t-2/notes.txt": "",
+	} {
+		err := vfs.MkdirAllSync(fsys, filepath.Dir(name), 0o755)
+		if err == nil {
+			err = vfs.WriteFileAtomic(fsys, name, []byte(content))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	fsys = fsys.KillClone()
+	mustOpen(t, options(fsys, "/a"))
+	for name, want := range map[string]bool{"/a/t-0": false, "/a/t-1": true, "/a/t-2": true} {
+		if _, err := fsys.Stat(name); (err == nil) != want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestUnreadLogIsNotClosedInOrder: a start after a power cut finds too many files open and can't
+// read a log; then the process ends in order. What the cut left is for the next start to find.
+func TestUnreadLogIsNotClosedInOrder(t *testing.T) {
+	for seed := range uint64(20) {
+		fsys := memfs.New()
+		o := options(fsys, "/a")
+		o.BootID = "before"
+		m := mustOpen(t, o)
+		appendTo(t, create(t, m, tp("t", 0), id(1)), 60)
+		saveDir(t, m, "/a")
+		disk := fsys.CrashClone(seed)
+		o.BootID = "after"
+		o.FS = errorfs.Wrap(disk, func(op errorfs.Op, name string) error {
+			if op == errorfs.OpenFile && strings.HasSuffix(name, ".log") {
+				return syscall.EMFILE
+			}
+			return nil
+		})
+		if err := mustOpen(t, o).Close(); err != nil {
+			t.Fatal(err)
+		}
+		o.FS = disk
+		l, ok := mustOpen(t, o).Log(tp("t", 0), id(1))
+		if !ok {
+			continue // nothing of it was left
+		}
+		end := l.End()
+		if got := readAll(t, l); l.Err() != nil || l.Damage() != nil || l.End() != end || int64(len(got)) != l.Size() {
+			t.Errorf("seed %d: ends at %d, then at %d; %v, %v", seed, end, l.End(), l.Err(), l.Damage())
+		}
+	}
+}
+
+// TestMoveKeepsWhatIsClean: the cleaner need not begin anew with a log that has moved.
+func TestMoveKeepsWhatIsClean(t *testing.T) {
+	m := mustOpen(t, options(memfs.New(), "/a", "/b"))
+	c := testConfig()
+	c.Compact = true
+	l, err := m.Create(tp("t", 0), id(1), c, Placement{Fresh: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, l, 30)
+	commitlog.SetCleaned(l, 17)
+	mv, err := m.StartMove(tp("t", 0), id(1), map[string]string{"/a": "/b", "/b": "/a"}[l.Dir()], noPace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mv.Stop()
+	if l, err = mv.Switch(c); err != nil {
+		t.Fatal(err)
+	}
+	if v, ok := commitlog.ViewCompaction(l, false); !ok || v.Cleaned != 17 {
+		t.Errorf("clean up to %d (%v), want 17", v.Cleaned, ok)
+	}
+}
