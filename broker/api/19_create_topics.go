@@ -21,6 +21,7 @@ import (
 //   - A topic that is named twice is created not at all.
 //
 //   - When the answer leaves, Metadata shows what was created.
+//
 //   - New partitions count against the client's quota, which refuses from 6 on (KIP-599).
 //
 //   - 5: the answer carries counts and settings (KIP-525). 7: the topic's id (KIP-516).
