@@ -8,7 +8,6 @@ package kit
 import (
 	"bytes"
 	"context"
-	_ "embed"
 	"fmt"
 	"io"
 	"net"
@@ -112,6 +111,9 @@ func (b *Broker) Kill() {
 	<-b.exited
 }
 
+// Bootstrap is Addr.
+func (b *Broker) Bootstrap() string { return b.Addr }
+
 // Exited is closed when the process has ended by itself or was killed.
 func (b *Broker) Exited() <-chan struct{} { return b.exited }
 
@@ -143,23 +145,6 @@ func (b *Broker) Kcat(stdin io.Reader, args ...string) string {
 func (b *Broker) Tool(class string, args ...string) string {
 	b.t.Helper()
 	return Run(b.t, nil, "java", append(JavaArgs(b.t, class), args...)...)
-}
-
-//go:embed log4j2.xml
-var log4j2 []byte
-
-// JavaArgs are the arguments of java that run a class (or a source file) with Kafka's jars.
-func JavaArgs(t *testing.T, class string) []string {
-	t.Helper()
-	jars := os.Getenv("VARVE_KAFKA_JARS")
-	if jars == "" {
-		t.Skip("VARVE_KAFKA_JARS names no directory: run 'make compat'")
-	}
-	log4j := filepath.Join(t.TempDir(), "log4j2.xml")
-	if err := os.WriteFile(log4j, log4j2, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return []string{"-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.configurationFile=" + log4j, "-cp", jars + "/*", class}
 }
 
 // Run executes a command within two minutes and fails the test, with its stderr, when it fails.
