@@ -79,11 +79,19 @@ func newWords(t *testing.T, b kit.Server) *words {
 		t.Fatal(err)
 	}
 	t.Cleanup(cl.Close)
-	w := &words{t: t, cl: cl, adm: kadm.NewClient(cl), said: map[string]int64{}}
-	if _, err := w.adm.CreateTopics(t.Context(), 3, 1, nil, "words-in", "words-at_least_once-out", "words-exactly_once_v2-out"); err != nil {
+	createTopics(t, cl, 3, "words-in", "words-at_least_once-out", "words-exactly_once_v2-out")
+	return &words{t: t, cl: cl, adm: kadm.NewClient(cl), said: map[string]int64{}}
+}
+
+func createTopics(t *testing.T, cl *kgo.Client, partitions int32, names ...string) {
+	t.Helper()
+	topics, err := kadm.NewClient(cl).CreateTopics(t.Context(), partitions, 1, nil, names...)
+	if err == nil {
+		err = topics.Error()
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
-	return w
 }
 
 // say writes lines of some words each.

@@ -1,12 +1,13 @@
 package kit
 
 import (
+	"context"
 	_ "embed"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -60,12 +61,13 @@ func javaArgs(t *testing.T, classpath, class string) []string {
 type Process struct {
 	t      *testing.T
 	cmd    *exec.Cmd
-	out    string // the file that takes its stdout and stderr
+	out    string      // the file that takes its stdout and stderr
+	ended  atomic.Bool // by the test
 	exited chan struct{}
 }
 
 // StartProcess starts a program for the length of the test at most. What it prints is in the
-// test's log when that fails.
+// test's log when that fails, unless the test has ended it before.
 func StartProcess(t *testing.T, name string, args ...string) *Process {
 	t.Helper()
 	p := &Process{t: t, cmd: exec.Command(name, args...), out: filepath.Join(t.TempDir(), "out"), exited: make(chan struct{})}
@@ -80,8 +82,9 @@ func StartProcess(t *testing.T, name string, args ...string) *Process {
 	}
 	go func() { _ = p.cmd.Wait(); close(p.exited) }()
 	t.Cleanup(func() {
+		ended := p.ended.Load()
 		p.Kill()
-		if t.Failed() {
+		if t.Failed() && !ended {
 			t.Logf("a process of %s printed at its end:\n%s", filepath.Base(name), tail(p.Output(), 25))
 		}
 	})
@@ -100,17 +103,27 @@ func (p *Process) Output() string {
 // Await waits until it has printed the text.
 func (p *Process) Await(limit time.Duration, text string) {
 	p.t.Helper()
-	Eventually(p.t, limit, "the process prints "+text, func() error {
-		if strings.Contains(p.Output(), text) {
-			return nil
-		}
+	ctx, cancel := context.WithTimeout(p.t.Context(), limit)
+	defer cancel()
+	if !p.AwaitUntil(ctx, text) {
+		p.t.Fatalf("the process has not printed %q within %v", text, limit)
+	}
+}
+
+// AwaitUntil waits until it has printed the text; false: ctx or the process has ended before that.
+func (p *Process) AwaitUntil(ctx context.Context, text string) bool {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !strings.Contains(p.Output(), text) {
 		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
 		case <-p.exited:
-			p.t.Fatalf("the process ended: %v", p.cmd.ProcessState)
-		default:
+			return false
 		}
-		return fmt.Errorf("it does not yet")
-	})
+	}
+	return true
 }
 
 // Exited is closed when the process has ended.
@@ -118,6 +131,7 @@ func (p *Process) Exited() <-chan struct{} { return p.exited }
 
 // Kill is kill -9; it returns when the process is gone.
 func (p *Process) Kill() {
+	p.ended.Store(true)
 	_ = p.cmd.Process.Signal(syscall.SIGKILL)
 	<-p.exited
 }
@@ -125,6 +139,7 @@ func (p *Process) Kill() {
 // Stop asks the process to end, and fails when it takes longer than a minute.
 func (p *Process) Stop() {
 	p.t.Helper()
+	p.ended.Store(true)
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		p.t.Fatal(err)
 	}

@@ -47,8 +47,8 @@ func StartKafka(t *testing.T, extra ...string) string {
 // NewKafka is StartKafka for tests that need more of it than its address.
 func NewKafka(t *testing.T, extra ...string) *Kafka {
 	t.Helper()
-	dir, controller := t.TempDir(), freeAddr(t)
-	k := &Kafka{t: t, Addr: freeAddr(t), Dir: filepath.Join(dir, "data"), props: filepath.Join(dir, "server.properties")}
+	dir, controller := t.TempDir(), FreeAddr(t)
+	k := &Kafka{t: t, Addr: FreeAddr(t), Dir: filepath.Join(dir, "data"), props: filepath.Join(dir, "server.properties")}
 	props := fmt.Sprintf(kafkaProperties, k.Addr, controller, k.Dir)
 	for _, line := range extra {
 		props += line + "\n"

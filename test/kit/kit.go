@@ -48,7 +48,7 @@ type Broker struct {
 // New prepares varve in dir on free ports; extra are further arguments of 'varve dev'.
 func New(t *testing.T, dir string, extra ...string) *Broker {
 	t.Helper()
-	b := &Broker{t: t, Dir: dir, Addr: freeAddr(t), Admin: freeAddr(t)}
+	b := &Broker{t: t, Dir: dir, Addr: FreeAddr(t), Admin: FreeAddr(t)}
 	b.args = append([]string{"dev", "--dir", dir, "--kafka", b.Addr, "--admin", b.Admin}, extra...)
 	t.Cleanup(func() {
 		if b.cmd != nil {
@@ -166,7 +166,8 @@ func tail(s string, lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-func freeAddr(t *testing.T) string {
+// FreeAddr is an address of this machine that nobody listens at.
+func FreeAddr(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
