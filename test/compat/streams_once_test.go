@@ -37,7 +37,7 @@ func TestStreamsExactlyOnce(t *testing.T) {
 	n := newNumbers(t, b, inputs)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute+time.Duration(inputs)*3*time.Millisecond)
 	var wg sync.WaitGroup
-	t.Cleanup(func() { cancel(); wg.Wait() })
+	defer func() { cancel(); wg.Wait() }() // before any cleanup ends the processes
 	app := append(kit.AppArgs(t, "StreamsApp", classes), b.Bootstrap())
 	kills := make([]int, 2)
 	for i := range kills {

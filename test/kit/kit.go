@@ -86,7 +86,7 @@ func (b *Broker) Start() {
 
 func (b *Broker) waitReady() {
 	b.t.Helper()
-	Eventually(b.t, 20*time.Second, "the broker is ready", func() error {
+	Eventually(b.t, time.Minute, "the broker is ready", func() error {
 		select {
 		case <-b.exited:
 			b.t.Fatalf("varve ended before it was ready:\n%s", b.stderr)
