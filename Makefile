@@ -63,9 +63,9 @@ conformance-all: conformance build ## the same on MinIO and LocalStack too, whic
 
 .PHONY: compat
 compat: build ## kcat, Kafka's own tools and the clients of five languages against a real broker and a real S3 server
-	@$(INSTALL) kcat kafka clients >/dev/null
+	@$(INSTALL) kcat kafka kafka-apps clients >/dev/null
 	VARVE_BIN=$(CURDIR)/$(BIN) VARVE_KAFKA_JARS=$$($(INSTALL) kafka) VARVE_CLIENTS=$$($(INSTALL) clients) \
-		./localstack/store run versitygw $(GOTESTSUM) -- -count=1 -timeout 20m -p 1 ./test/compat/...
+		VARVE_KAFKA_APPS=$$($(INSTALL) kafka-apps) ./localstack/store run versitygw $(GOTESTSUM) -- -count=1 -timeout 20m -p 1 ./test/compat/...
 	VARVE_BIN=$(CURDIR)/$(BIN) ./localstack/store run ministack,azurite,fake-gcs $(GOTESTSUM) -- -count=1 -run TestEveryStore ./test/compat
 
 .PHONY: dev-up dev-down

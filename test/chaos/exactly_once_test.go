@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,10 +25,11 @@ const (
 )
 
 // TestExactlyOnce moves CHAOS_INPUTS records from one topic to another in transactions that
-// hold the offsets of the group too, while the broker is killed every few seconds and each
-// mover is abandoned in the midst of a transaction now and then. Segments of the topic that
-// is written go to the store at once, so that aborted transactions are read from there. Each
-// input comes out exactly once for who reads committed records.
+// hold the offsets of the group too, while broker and movers, which are processes of their
+// own, are killed every few seconds, and a mover leaves a transaction open now and then.
+// Segments of the topic that is written go to the store at once, so that aborted
+// transactions are read from there. Each input comes out exactly once for who reads
+// committed records.
 func TestExactlyOnce(t *testing.T) {
 	inputs := number(t, "CHAOS_INPUTS", 20_000)
 	r := rand.New(rand.NewPCG(seed(t), 3))
@@ -41,11 +45,13 @@ func TestExactlyOnce(t *testing.T) {
 		"--config", "local.retention.bytes=1", "--config", "file.delete.delay.ms=0")
 	fill(t, b.Addr, inputs)
 
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute+time.Duration(inputs)*2*time.Millisecond)
 	var wg sync.WaitGroup
 	t.Cleanup(func() { cancel(); wg.Wait() })
+	var killed atomic.Int64
 	for i := range 2 {
-		wg.Go(func() { move(ctx, b.Addr, fmt.Sprint("mover-", i), rand.New(rand.NewPCG(uint64(i), r.Uint64()))) })
+		pick := rand.New(rand.NewPCG(uint64(i), r.Uint64()))
+		wg.Go(func() { moveUnderKills(ctx, t, mover{b.Addr, fmt.Sprint("mover-", i), inputs}, pick, &killed) })
 	}
 	kills := 0
 	for !moved(ctx, b.Addr, inputs) {
@@ -59,8 +65,41 @@ func TestExactlyOnce(t *testing.T) {
 	}
 	cancel()
 	wg.Wait()
-	t.Logf("%d inputs were moved under %d kills", inputs, kills)
+	t.Logf("%d inputs were moved under %d kills of the broker and %d of the movers", inputs, kills, killed.Load())
 	countOnce(t, b.Addr, inputs)
+}
+
+// mover is a process that moves records; its fields travel in the environment.
+type mover struct {
+	addr, id string
+	inputs   int // the more there are, the more go into one transaction
+}
+
+const moverEnv = "CHAOS_MOVER"
+
+// moveUnderKills runs the mover as a process of its own, which is killed every few seconds, until ctx ends.
+func moveUnderKills(ctx context.Context, t *testing.T, m mover, r *rand.Rand, kills *atomic.Int64) {
+	for ctx.Err() == nil {
+		life, cancel := context.WithTimeout(ctx, time.Duration(2000+r.IntN(6000))*time.Millisecond)
+		cmd := exec.CommandContext(life, os.Args[0], "-test.run=^TestMover$") // the end of life is SIGKILL
+		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d %d", moverEnv, m.addr, m.id, m.inputs, r.Uint64()))
+		out, err := cmd.CombinedOutput()
+		if life.Err() == nil {
+			t.Errorf("a mover ended by itself: %v\n%s", err, out)
+		}
+		kills.Add(1)
+		cancel()
+	}
+}
+
+// TestMover is the process of a mover; it does nothing unless TestExactlyOnce starts it.
+func TestMover(t *testing.T) {
+	var m mover
+	var n uint64
+	if _, err := fmt.Sscan(os.Getenv(moverEnv), &m.addr, &m.id, &m.inputs, &n); err != nil {
+		t.Skip("this is no mover")
+	}
+	m.move(t.Context(), rand.New(rand.NewPCG(n, 0)))
 }
 
 // fill writes the inputs.
@@ -80,9 +119,9 @@ func fill(t *testing.T, addr string, inputs int) {
 }
 
 // move moves records until ctx ends, with a new client after each error and every so often.
-func move(ctx context.Context, addr, id string, r *rand.Rand) {
+func (m mover) move(ctx context.Context, r *rand.Rand) {
 	for ctx.Err() == nil {
-		s, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(addr), kgo.TransactionalID(id), kgo.ConsumerGroup(moverGroup), kgo.ConsumeTopics(inTopic),
+		s, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(m.addr), kgo.TransactionalID(m.id), kgo.ConsumerGroup(moverGroup), kgo.ConsumeTopics(inTopic),
 			kgo.DefaultProduceTopic(outTopic), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets(),
 			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.TransactionTimeout(5*time.Second), kgo.SessionTimeout(time.Second),
 			kgo.HeartbeatInterval(200*time.Millisecond), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MetadataMinAge(20*time.Millisecond),
@@ -90,7 +129,7 @@ func move(ctx context.Context, addr, id string, r *rand.Rand) {
 		if err != nil {
 			return // only for wrong options
 		}
-		for rounds := r.IntN(60); rounds > 0 && moveSome(ctx, s, rounds == 1, r); rounds-- {
+		for rounds := r.IntN(60); rounds > 0 && m.moveSome(ctx, s, rounds == 1, r); rounds-- {
 		}
 		s.Close()
 	}
@@ -98,10 +137,10 @@ func move(ctx context.Context, addr, id string, r *rand.Rand) {
 
 // moveSome moves some records in one transaction, or leaves that open; false: the client is of
 // no more use.
-func moveSome(ctx context.Context, s *kgo.GroupTransactSession, leave bool, r *rand.Rand) bool {
+func (m mover) moveSome(ctx context.Context, s *kgo.GroupTransactSession, leave bool, r *rand.Rand) bool {
 	poll, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	fetches := s.PollRecords(poll, 1+r.IntN(40))
+	fetches := s.PollRecords(poll, 1+r.IntN(max(40, m.inputs/1000)))
 	if errors.Is(fetches.Err0(), context.DeadlineExceeded) {
 		return true
 	}

@@ -95,9 +95,9 @@ func TestGroupDescribeMembers(t *testing.T) {
 	mentions(t, "--state", b.Tool(groupTool, "--describe", "--group", "live", "--state", "--bootstrap-server", b.Addr), "Stable", "cooperative-sticky")
 }
 
-func groupClient(t *testing.T, b *kit.Broker, opts ...kgo.Opt) *kgo.Client {
+func groupClient(t *testing.T, b kit.Server, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(b.Addr), kgo.AllowAutoTopicCreation()}, opts...)...)
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(b.Bootstrap()), kgo.AllowAutoTopicCreation()}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

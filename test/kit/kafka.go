@@ -47,8 +47,8 @@ func StartKafka(t *testing.T, extra ...string) string {
 // NewKafka is StartKafka for tests that need more of it than its address.
 func NewKafka(t *testing.T, extra ...string) *Kafka {
 	t.Helper()
-	dir, controller := t.TempDir(), freeAddr(t)
-	k := &Kafka{t: t, Addr: freeAddr(t), Dir: filepath.Join(dir, "data"), props: filepath.Join(dir, "server.properties")}
+	dir, controller := t.TempDir(), FreeAddr(t)
+	k := &Kafka{t: t, Addr: FreeAddr(t), Dir: filepath.Join(dir, "data"), props: filepath.Join(dir, "server.properties")}
 	props := fmt.Sprintf(kafkaProperties, k.Addr, controller, k.Dir)
 	for _, line := range extra {
 		props += line + "\n"
@@ -63,8 +63,7 @@ func NewKafka(t *testing.T, extra ...string) *Kafka {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = k.cmd.Process.Signal(syscall.SIGKILL) // nobody needs its data
-		<-k.exited
+		k.Kill() // nobody needs its data
 		if out, err := os.ReadFile(k.out.Name()); t.Failed() && err == nil {
 			t.Logf("Kafka's log ends with:\n%s", tail(string(out), 20))
 		}
@@ -102,6 +101,15 @@ func (k *Kafka) Stop() {
 	}
 	<-k.exited
 }
+
+// Kill is kill -9; it returns when the process is gone.
+func (k *Kafka) Kill() {
+	_ = k.cmd.Process.Signal(syscall.SIGKILL)
+	<-k.exited
+}
+
+// Bootstrap is Addr.
+func (k *Kafka) Bootstrap() string { return k.Addr }
 
 // answers asks ApiVersions v0: a port that is open proves nothing.
 func answers(addr string) error {

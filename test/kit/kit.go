@@ -8,7 +8,6 @@ package kit
 import (
 	"bytes"
 	"context"
-	_ "embed"
 	"fmt"
 	"io"
 	"net"
@@ -49,7 +48,7 @@ type Broker struct {
 // New prepares varve in dir on free ports; extra are further arguments of 'varve dev'.
 func New(t *testing.T, dir string, extra ...string) *Broker {
 	t.Helper()
-	b := &Broker{t: t, Dir: dir, Addr: freeAddr(t), Admin: freeAddr(t)}
+	b := &Broker{t: t, Dir: dir, Addr: FreeAddr(t), Admin: FreeAddr(t)}
 	b.args = append([]string{"dev", "--dir", dir, "--kafka", b.Addr, "--admin", b.Admin}, extra...)
 	t.Cleanup(func() {
 		if b.cmd != nil {
@@ -87,7 +86,7 @@ func (b *Broker) Start() {
 
 func (b *Broker) waitReady() {
 	b.t.Helper()
-	Eventually(b.t, 20*time.Second, "the broker is ready", func() error {
+	Eventually(b.t, time.Minute, "the broker is ready", func() error {
 		select {
 		case <-b.exited:
 			b.t.Fatalf("varve ended before it was ready:\n%s", b.stderr)
@@ -111,6 +110,9 @@ func (b *Broker) Kill() {
 	_ = b.cmd.Process.Signal(syscall.SIGKILL)
 	<-b.exited
 }
+
+// Bootstrap is Addr.
+func (b *Broker) Bootstrap() string { return b.Addr }
 
 // Exited is closed when the process has ended by itself or was killed.
 func (b *Broker) Exited() <-chan struct{} { return b.exited }
@@ -145,23 +147,6 @@ func (b *Broker) Tool(class string, args ...string) string {
 	return Run(b.t, nil, "java", append(JavaArgs(b.t, class), args...)...)
 }
 
-//go:embed log4j2.xml
-var log4j2 []byte
-
-// JavaArgs are the arguments of java that run a class (or a source file) with Kafka's jars.
-func JavaArgs(t *testing.T, class string) []string {
-	t.Helper()
-	jars := os.Getenv("VARVE_KAFKA_JARS")
-	if jars == "" {
-		t.Skip("VARVE_KAFKA_JARS names no directory: run 'make compat'")
-	}
-	log4j := filepath.Join(t.TempDir(), "log4j2.xml")
-	if err := os.WriteFile(log4j, log4j2, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return []string{"-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.configurationFile=" + log4j, "-cp", jars + "/*", class}
-}
-
 // Run executes a command within two minutes and fails the test, with its stderr, when it fails.
 func Run(t *testing.T, stdin io.Reader, name string, args ...string) string {
 	t.Helper()
@@ -181,7 +166,8 @@ func tail(s string, lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-func freeAddr(t *testing.T) string {
+// FreeAddr is an address of this machine that nobody listens at.
+func FreeAddr(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
