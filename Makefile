@@ -80,6 +80,13 @@ chaos: ## kill -9, power cuts and lies of the store (CHAOS_KILLS=10, CHAOS_HISTO
 	VARVE_BIN=$(CURDIR)/bin/varve-fault CHAOS_HISTORIES=$${CHAOS_HISTORIES:-60} \
 		$(GOTESTSUM) -- $(EMBEDDED) -count=1 -timeout 20m ./test/chaos
 
+.PHONY: chaos-clients
+chaos-clients: build ## kill -9 every 2 s under the idempotent producers of Java, librdkafka and franz-go (CHAOS_CLIENT_SECONDS=60)
+	@$(INSTALL) kafka clients >/dev/null
+	VARVE_BIN=$(CURDIR)/$(BIN) VARVE_KAFKA_JARS=$$($(INSTALL) kafka) VARVE_CLIENTS=$$($(INSTALL) clients) \
+		CHAOS_CLIENT_SECONDS=$${CHAOS_CLIENT_SECONDS:-60} \
+		$(GOTESTSUM) -- -count=1 -timeout 60m -v -run TestKilledUnderClients ./test/compat
+
 .PHONY: powercut
 powercut: build ## power cuts of real file systems (root, loop devices; POWERCUT_CUTS=20, POWERCUT_FS=ext4, POWERCUT_DIR for the image)
 	VARVE_BIN=$(CURDIR)/$(BIN) $(GOTESTSUM) -- $(EMBEDDED),powercut -count=1 -timeout 60m ./test/powercut
