@@ -58,6 +58,11 @@ func (l clientLoad) run(s *session) ([]result, error) {
 }
 
 func (l clientLoad) sample(o options, p *peer) (clientSample, error) {
+	if l.configs != nil { // the disk is waited for
+		if err := calm(o.work); err != nil {
+			return clientSample{}, err
+		}
+	}
 	topic, remove, err := newTopic(p.addr, l.partitions, l.configs[p.name])
 	if err != nil {
 		return clientSample{}, err
