@@ -53,17 +53,19 @@ func rows() []row {
 		{"M1-5000", "partitions", false, manyPartitions},
 	}
 	for _, w := range []workload{
-		{"P1-1MB", "produce 1 MB batches, 1 KiB records", 1_000_000, 1024, batch.None, 5, 0, 1},
-		{"P1-1MB-100B", "produce 1 MB batches, 100 B records", 1_000_000, 100, batch.None, 5, 0, 0.5},
-		{"P2-64K", "produce 64 KB batches", 64_000, 1024, batch.None, 5, 0, 0.5},
-		{"P2-16K", "produce 16 KB batches, 16 in flight", 16_000, 1024, batch.None, 16, 0, 0.25},
-		{"P2-4K", "produce 4 KB batches, 16 in flight", 4_000, 512, batch.None, 16, 0, 0.0625},
-		{"P3-lz4", "produce 1 MB batches, lz4", 1_000_000, 1024, batch.LZ4, 5, 0, 1},
-		{"P3-zstd", "produce 1 MB batches, zstd", 1_000_000, 1024, batch.Zstd, 5, 0, 0.5},
-		{"F1-4MB", "fetch 4 MB of 1 MB batches", 1_000_000, 1024, batch.None, 5, 4_000_000, 1},
-		{"F1-64K", "fetch 4 MB of 64 KB batches", 64_000, 1024, batch.None, 5, 4_000_000, 0.5},
-		{"F1-64K-small", "fetch 64 KB of 64 KB batches", 64_000, 1024, batch.None, 5, 65_536, 0.5},
-		{"F1-16K-small", "fetch 16 KB of 16 KB batches", 16_000, 1024, batch.None, 16, 16_384, 0.25},
+		{"P1-1MB", "produce 1 MB batches, 1 KiB records", 1_000_000, 1024, batch.None, 5, 0, 1, false},
+		{"P1-1MB-100B", "produce 1 MB batches, 100 B records", 1_000_000, 100, batch.None, 5, 0, 0.5, false},
+		{"P2-64K", "produce 64 KB batches", 64_000, 1024, batch.None, 5, 0, 0.5, false},
+		{"P2-16K", "produce 16 KB batches, 16 in flight", 16_000, 1024, batch.None, 16, 0, 0.25, false},
+		{"P2-4K", "produce 4 KB batches, 16 in flight", 4_000, 512, batch.None, 16, 0, 0.0625, false},
+		{"P3-lz4", "produce 1 MB batches of log lines, lz4", 1_000_000, 1024, batch.LZ4, 5, 0, 2, true},
+		{"P3-zstd", "produce 1 MB batches of log lines, zstd", 1_000_000, 1024, batch.Zstd, 5, 0, 2, true},
+		{"P3-lz4-noise", "produce 1 MB batches of noise, lz4", 1_000_000, 1024, batch.LZ4, 5, 0, 1, false},
+		{"P3-zstd-noise", "produce 1 MB batches of noise, zstd", 1_000_000, 1024, batch.Zstd, 5, 0, 0.5, false},
+		{"F1-4MB", "fetch 4 MB of 1 MB batches", 1_000_000, 1024, batch.None, 5, 4_000_000, 1, false},
+		{"F1-64K", "fetch 4 MB of 64 KB batches", 64_000, 1024, batch.None, 5, 4_000_000, 0.5, false},
+		{"F1-64K-small", "fetch 64 KB of 64 KB batches", 64_000, 1024, batch.None, 5, 65_536, 0.5, false},
+		{"F1-16K-small", "fetch 16 KB of 16 KB batches", 16_000, 1024, batch.None, 16, 16_384, 0.25, false},
 	} {
 		quick := w.id == "P1-1MB" || w.id == "P2-16K" || w.id == "F1-4MB"
 		list = append(list, row{w.id, "throughput", quick, w.run})

@@ -254,6 +254,7 @@ func (s *scale) create(p *peer) error {
 
 // served waits until every partition answers with its end offset.
 func (s *scale) served(p *peer) error {
+	begun := time.Now()
 	for next := 0; next < s.topics; {
 		req := kmsg.NewPtrListOffsetsRequest()
 		req.ReplicaID = -1
@@ -281,7 +282,7 @@ func (s *scale) served(p *peer) error {
 		}
 		if good {
 			next = last
-		} else if time.Since(p.begun) > 5*time.Minute {
+		} else if time.Since(begun) > 10*time.Minute {
 			return fmt.Errorf("partitions of topics %d to %d are not served", next, last)
 		} else {
 			time.Sleep(time.Millisecond)
