@@ -96,8 +96,8 @@ BENCH_RUN = CGO_ENABLED=0 go build -o bin/bench ./test/bench && bin/bench run -v
 .PHONY: bench
 bench: build ## Varve, Apache Kafka and a floor program in one run, interleaved; goes on where it was stopped (FRESH=1: anew; BENCH="-rows P1,F1")
 	@if [ -n "$(FRESH)" ]; then rm -f bin/bench.json; fi
-	$(BENCH_RUN) -results bin/bench.json $(BENCH)
+	$(BENCH_RUN) -results bin/bench.json -pairs 8 -seconds 8 $(BENCH)
 
 .PHONY: bench-quick
-bench-quick: build ## the rows that say most, in under ten minutes
+bench-quick: build ## the rows that say most, in under ten minutes: P1, P2 at 16 KB, F1, L1 at 1,000/s, C1, M1
 	$(BENCH_RUN) -rows quick -pairs 2 -gib 0.5 -starts 3 -seconds 8 $(BENCH)
