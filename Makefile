@@ -92,6 +92,13 @@ chaos-log: ## the log engine against a flat list: random histories, crashes at e
 chaos-planted: ## plant 26 bugs in the log engine, one at a time, and want a test that sees each (PLANTED=bug,bug; PLANTED_ALL=1 asks every suite)
 	go test -tags nos3,noazure,nogcs,varveplanted -count=1 -timeout 60m -v -run TestPlantedBugs ./test/planted
 
+.PHONY: chaos-clients
+chaos-clients: build ## kill -9 every 2 s under the idempotent producers of Java, librdkafka and franz-go (CHAOS_CLIENT_SECONDS=60)
+	@$(INSTALL) kafka clients >/dev/null
+	VARVE_BIN=$(CURDIR)/$(BIN) VARVE_KAFKA_JARS=$$($(INSTALL) kafka) VARVE_CLIENTS=$$($(INSTALL) clients) \
+		CHAOS_CLIENT_SECONDS=$${CHAOS_CLIENT_SECONDS:-60} \
+		$(GOTESTSUM) -- -count=1 -timeout 60m -v -run TestKilledUnderClients ./test/compat
+
 .PHONY: powercut
 powercut: build ## power cuts of real file systems (root, loop devices; POWERCUT_CUTS=20, POWERCUT_FS=ext4, POWERCUT_DIR for the image)
 	VARVE_BIN=$(CURDIR)/$(BIN) $(GOTESTSUM) -- $(EMBEDDED),powercut -count=1 -timeout 60m ./test/powercut
@@ -101,8 +108,8 @@ BENCH_RUN = CGO_ENABLED=0 go build -o bin/bench ./test/bench && bin/bench run -v
 .PHONY: bench
 bench: build ## Varve, Apache Kafka and a floor program in one run, interleaved; goes on where it was stopped (FRESH=1: anew; BENCH="-rows P1,F1")
 	@if [ -n "$(FRESH)" ]; then rm -f bin/bench.json; fi
-	$(BENCH_RUN) -results bin/bench.json $(BENCH)
+	$(BENCH_RUN) -results bin/bench.json -pairs 8 -seconds 8 $(BENCH)
 
 .PHONY: bench-quick
-bench-quick: build ## the rows that say most, in under ten minutes
+bench-quick: build ## the rows that say most, in under ten minutes: P1, P2 at 16 KB, F1, L1 at 1,000/s, C1, M1
 	$(BENCH_RUN) -rows quick -pairs 2 -gib 0.5 -starts 3 -seconds 8 $(BENCH)

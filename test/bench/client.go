@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"sync/atomic"
 	"syscall"
@@ -58,11 +59,19 @@ func (l clientLoad) run(s *session) ([]result, error) {
 }
 
 func (l clientLoad) sample(o options, p *peer) (clientSample, error) {
+	if l.configs != nil { // the disk is waited for
+		if err := calm(o.work); err != nil {
+			return clientSample{}, err
+		}
+	}
 	topic, remove, err := newTopic(p.addr, l.partitions, l.configs[p.name])
 	if err != nil {
 		return clientSample{}, err
 	}
 	defer remove()
+	if err := firstRecords(p.addr, topic, l.partitions); err != nil {
+		return clientSample{}, err
+	}
 	opts := []kgo.Opt{kgo.SeedBrokers(p.addr), kgo.DefaultProduceTopic(topic), kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.MaxBufferedRecords(50_000), kgo.ProducerBatchMaxBytes(1_000_000)}
 	if !l.idempotent {
@@ -100,6 +109,22 @@ func (l clientLoad) sample(o options, p *peer) (clientSample, error) {
 		return nil
 	})
 	return clientSample{s, (selfCPU() - ours) / (float64(n) * float64(len(value)) / 1e9)}, err
+}
+
+// firstRecords puts a record into each partition: a log's first append makes its files, which
+// is no part of what a client sees later.
+func firstRecords(addr, topic string, partitions int32) error {
+	b := encodeBatch(batchHeader+1, 100)
+	for p := range partitions {
+		answer, err := ask(addr, produceFrame(topic, p, b))
+		if err != nil {
+			return err
+		}
+		if code := int16(binary.BigEndian.Uint16(answer[4+4+2+len(topic)+4+4:])); code != 0 {
+			return fmt.Errorf("produce to partition %d answered error %d", p, code)
+		}
+	}
+	return nil
 }
 
 // selfCPU is the user and system time that this process has used, in seconds.

@@ -60,6 +60,9 @@ func (l openLoop) run(s *session) ([]result, error) {
 const settling = 0.2
 
 func (l openLoop) sample(o options, p *peer) (latencies, error) {
+	if err := calm(o.work); err != nil {
+		return latencies{}, err
+	}
 	topic, remove, err := newTopic(p.addr, l.partitions, l.configs[p.name])
 	if err != nil {
 		return latencies{}, err

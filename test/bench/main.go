@@ -4,6 +4,7 @@
 //	bench run [flags]          start the peers, run the rows that RESULTS lacks, print the table
 //	bench table RESULTS [SVG]  print the table of a finished run again, and draw it
 //	bench scale [flags]        what many partitions cost one broker, idle and at restarts
+//	bench direct [flags]       what an append of 1 MB and an answer cost, by page cache and by direct I/O
 //	bench floor ADDR DIR       the floor: receive, check the CRC, append; answer fetches by sendfile
 //
 // The generator of most rows is raw: batches are encoded before the clock starts, requests are
@@ -19,7 +20,7 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: bench run [flags] | bench table RESULTS [SVG] | bench scale [flags] | bench floor ADDR DIR")
+		fmt.Fprintln(os.Stderr, "usage: bench run [flags] | bench table RESULTS [SVG] | bench scale [flags] | bench direct [flags] | bench floor ADDR DIR")
 		os.Exit(2)
 	}
 	var err error
@@ -30,6 +31,8 @@ func main() {
 		err = runMain(os.Args[2:])
 	case "scale":
 		err = scaleMain(os.Args[2:])
+	case "direct":
+		err = directMain(os.Args[2:])
 	case "table":
 		err = tableMain(os.Args[2:])
 	default:

@@ -23,8 +23,22 @@ type scale struct {
 	late               int   // more of them just before the kill -9
 	bytes              int64 // of each record
 	idle               time.Duration
+	rest               time.Duration // before that
 	kafka              string
 	sets               multi
+}
+
+// restFigures is what a broker needs while nothing happens.
+type restFigures struct {
+	rssMiB                float64
+	files, logFiles, maps int
+	cpuMsPerSecond        float64
+}
+
+// restartFigures is how long a restart took, each from exec, but the stop.
+type restartFigures struct {
+	stopped, answers, served, fetched time.Duration
+	cpuSeconds                        float64 // until all partitions were served
 }
 
 // multi is a repeatable flag.
@@ -43,9 +57,11 @@ func scaleMain(args []string) error {
 	fs.IntVar(&s.records, "records", 1, "records in each partition; 0 leaves them empty")
 	fs.IntVar(&s.late, "late", 0, "records produced to each partition just before the kill -9")
 	fs.Int64Var(&s.bytes, "bytes", 100, "bytes of each record")
+	fs.DurationVar(&s.rest, "rest", 6*time.Second, "how long the broker gets to let go of files and garbage before idle figures count")
 	fs.DurationVar(&s.idle, "idle", 20*time.Second, "how long idle CPU is counted")
 	fs.StringVar(&s.kafka, "jars", "", "directory of Apache Kafka's jars: measure Kafka instead")
 	fs.Var(&s.sets, "set", "a setting NAME=VALUE of the broker, repeatable")
+	s.sets = multi{"log.flush.offset.checkpoint.interval.ms=2000"}
 	_ = fs.Parse(args)
 	if s.work == "" {
 		dir, err := os.MkdirTemp("", "scale-")
@@ -66,8 +82,7 @@ func (s *scale) start() (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	argv := []string{s.varve, "broker", "--set", "log.dirs=" + filepath.Join(s.work, "varve"), "--set", "listeners=PLAINTEXT://" + addr,
-		"--set", "log.flush.offset.checkpoint.interval.ms=2000"}
+	argv := []string{s.varve, "broker", "--set", "log.dirs=" + filepath.Join(s.work, "varve"), "--set", "listeners=PLAINTEXT://" + addr}
 	for _, set := range s.sets {
 		argv = append(argv, "--set", set)
 	}
@@ -97,25 +112,31 @@ func (s *scale) run() error {
 		}
 		fmt.Printf("| %d produced | %s |\n", s.records*s.topics*s.partitions, millis(time.Since(begun)))
 	}
-	if err := s.rest(p, "after that"); err != nil {
+	if err := s.printIdle(p, "after that"); err != nil {
 		return err
 	}
-	for _, how := range []string{"clean stop", "kill -9"} {
-		if p, err = s.restart(p, how); err != nil {
+	for _, how := range []string{"clean stop", killed} {
+		var r restartFigures
+		if p, r, err = s.restart(p, how); err != nil {
 			return err
 		}
+		fmt.Printf("| %s (%s), from exec: ApiVersions · end offsets of all partitions · first record of each fetched · CPU until the second | %s · %s · %s · %.0f ms |\n",
+			how, millis(r.stopped), millis(r.answers), millis(r.served), millis(r.fetched), 1000*r.cpuSeconds)
 	}
-	return s.rest(p, "after the restarts")
+	return s.printIdle(p, "after the restarts")
 }
 
 func millis(d time.Duration) string { return fmt.Sprintf("%d ms", d.Milliseconds()) }
 
+// killed is a way to stop a broker; any other is a clean one.
+const killed = "kill -9"
+
 // restart stops the broker, starts it and waits for every partition.
-func (s *scale) restart(p *peer, how string) (*peer, error) {
+func (s *scale) restart(p *peer, how string) (next *peer, r restartFigures, err error) {
 	begun := time.Now()
-	if how == "kill -9" {
+	if how == killed {
 		if err := s.fill(p, s.late); err != nil {
-			return p, err
+			return p, r, err
 		}
 		begun = time.Now()
 		_ = p.cmd.Process.Signal(syscall.SIGKILL)
@@ -123,54 +144,54 @@ func (s *scale) restart(p *peer, how string) (*peer, error) {
 	} else {
 		p.stop()
 	}
-	stopped := time.Since(begun)
-	next, err := s.start()
-	if err != nil {
-		return p, err
+	r.stopped = time.Since(begun)
+	if next, err = s.start(); err != nil {
+		return p, r, err
 	}
+	r.answers = next.ready
 	if err := s.served(next); err != nil {
-		return next, err
+		return next, r, err
 	}
-	served := time.Since(next.begun)
-	cpu, err := next.cpuSeconds()
-	if err != nil {
-		return next, err
+	r.served = time.Since(next.begun)
+	if r.cpuSeconds, err = next.cpuSeconds(); err != nil {
+		return next, r, err
 	}
-	fetched := "-"
 	if s.records > 0 {
 		if err := s.fetchAll(next); err != nil {
-			return next, err
+			return next, r, err
 		}
-		fetched = millis(time.Since(next.begun))
+		r.fetched = time.Since(next.begun)
 	}
-	fmt.Printf("| %s (%s), from exec: ApiVersions · end offsets of all partitions · first record of each fetched · CPU until the second | %s · %s · %s · %.0f ms |\n",
-		how, millis(stopped), millis(next.ready), millis(served), fetched, 1000*cpu)
-	return next, nil
+	return next, r, nil
 }
 
-// rest prints what the broker needs while nothing happens.
-func (s *scale) rest(p *peer, when string) error {
-	time.Sleep(6 * time.Second) // two checkpoints let go of files, and the heap of its garbage
-	cpu, err := p.cpuSeconds()
+func (s *scale) printIdle(p *peer, when string) error {
+	r, err := s.idleFigures(p)
 	if err != nil {
 		return err
+	}
+	fmt.Printf("| idle %s: RSS · descriptors (of logs) · maps · CPU | %.0f MiB · %d (%d) · %d · %.1f ms/s |\n", when, r.rssMiB, r.files, r.logFiles, r.maps, r.cpuMsPerSecond)
+	return nil
+}
+
+// idleFigures looks at a broker that nobody asks for anything.
+func (s *scale) idleFigures(p *peer) (r restFigures, err error) {
+	time.Sleep(s.rest)
+	cpu, err := p.cpuSeconds()
+	if err != nil {
+		return r, err
 	}
 	time.Sleep(s.idle)
 	now, err := p.cpuSeconds()
 	if err != nil {
-		return err
+		return r, err
 	}
-	files, segments, err := descriptors(p.cmd.Process.Pid)
-	if err != nil {
-		return err
+	if r.files, r.logFiles, err = descriptors(p.cmd.Process.Pid); err != nil {
+		return r, err
 	}
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", p.cmd.Process.Pid))
-	if err != nil {
-		return err
-	}
-	fmt.Printf("| idle %s: RSS · descriptors (of logs) · maps · CPU | %.0f MiB · %d (%d) · %d · %.1f ms/s |\n", when,
-		p.rssMiB(), files, segments, strings.Count(string(maps), "\n"), 1000*(now-cpu)/s.idle.Seconds())
-	return nil
+	r.rssMiB, r.maps, r.cpuMsPerSecond = p.rssMiB(), strings.Count(string(maps), "\n"), 1000*(now-cpu)/s.idle.Seconds()
+	return r, err
 }
 
 // descriptors counts what a process has open, and the files of segments among that.
@@ -233,6 +254,7 @@ func (s *scale) create(p *peer) error {
 
 // served waits until every partition answers with its end offset.
 func (s *scale) served(p *peer) error {
+	begun := time.Now()
 	for next := 0; next < s.topics; {
 		req := kmsg.NewPtrListOffsetsRequest()
 		req.ReplicaID = -1
@@ -260,7 +282,7 @@ func (s *scale) served(p *peer) error {
 		}
 		if good {
 			next = last
-		} else if time.Since(p.begun) > 5*time.Minute {
+		} else if time.Since(begun) > 10*time.Minute {
 			return fmt.Errorf("partitions of topics %d to %d are not served", next, last)
 		} else {
 			time.Sleep(time.Millisecond)

@@ -16,6 +16,7 @@ type workload struct {
 	inFlight  int
 	fetchSize int32   // 0: a produce workload; else fetch answers of this size are measured
 	share     float64 // of the bytes of a full sample
+	json      bool    // log lines, which compress; else noise, which does not
 }
 
 // sample is one measurement of one peer.
@@ -85,6 +86,9 @@ func (w workload) sample(o options, p *peer) (sample, error) {
 	}
 	defer release()
 	b := encodeBatch(w.batch, w.record)
+	if w.json {
+		b = encodeJSON(w.batch, w.record)
+	}
 	n := int(bytes/int64(len(b))) + 1
 	if w.codec != batch.None {
 		if b, err = batch.Recompress(b, w.codec, 0); err != nil {
