@@ -103,7 +103,7 @@ func Untrusted(err error, setting string) error {
 	if !errors.As(err, &cert) {
 		return nil
 	}
-	return fmt.Errorf("the store's certificate is not trusted (%w): put the certificate of its authority into a file and set %s to it", cert.Err, setting)
+	return fmt.Errorf("the store's certificate is not trusted (%w): put the certificate of its authority into a file, and name that with ca=/path/file.pem in the store's URL or with %s", cert.Err, setting)
 }
 
 // stalled names the cause of an error that the watch dog made; what the transport says then
