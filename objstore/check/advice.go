@@ -71,6 +71,9 @@ func (r *run) settings() {
 		return
 	}
 	s, err := inspector.Settings(r.ctx)
+	if errors.Is(err, objstore.ErrUnsupported) {
+		return
+	}
 	if err != nil {
 		r.skip("bucket settings", fmt.Sprintf("these credentials can't read them: %v", err))
 		return
@@ -98,6 +101,9 @@ func (r *run) lifecycle() {
 		return
 	}
 	rules, err := reader.LifecycleRules(r.ctx)
+	if errors.Is(err, objstore.ErrUnsupported) {
+		return
+	}
 	if err != nil {
 		r.skip("lifecycle rules", fmt.Sprintf("can't be read: %v", err))
 		return
