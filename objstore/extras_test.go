@@ -59,7 +59,9 @@ func (f *full) LifecycleRules(context.Context) ([]objstore.LifecycleRule, error)
 	return []objstore.LifecycleRule{{ID: "x"}}, f.note("rules")
 }
 
-func (f *full) ApplyLifecycle(context.Context, []objstore.LifecycleRule) error { return f.note("apply") }
+func (f *full) ApplyLifecycle(context.Context, []objstore.LifecycleRule) error {
+	return f.note("apply")
+}
 
 func (f *full) RenderLifecycle([]objstore.LifecycleRule) ([]byte, string, error) {
 	return []byte("{}"), "run", f.note("render")

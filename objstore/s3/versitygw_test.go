@@ -201,4 +201,22 @@ func lifecycle(t testing.TB, c *sdk.Client, bucket string, open func(testing.TB)
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("rules %+v, want %+v, %v", got, want, err)
 	}
+	// Ours are added, a second time in the place of the first, and another's stay.
+	for _, days := range []int{3, 7} {
+		ours := []objstore.LifecycleRule{
+			{ID: "ours", Prefix: "v/", Days: days, AbortUploads: true, Enabled: true},
+			{ID: "move", Prefix: "v/", Days: 30 + days, Class: "GLACIER_IR", Enabled: true},
+		}
+		if err := b.ApplyLifecycle(t.Context(), ours); err != nil {
+			t.Fatal(err)
+		}
+		got, err = b.LifecycleRules(t.Context())
+		with := append(slices.Clone(want), ours...)
+		for _, rules := range [][]objstore.LifecycleRule{got, with} {
+			slices.SortFunc(rules, func(a, b objstore.LifecycleRule) int { return strings.Compare(a.ID, b.ID) })
+		}
+		if err != nil || !slices.Equal(got, with) {
+			t.Errorf("rules with ours %+v, want %+v, %v", got, with, err)
+		}
+	}
 }
