@@ -3,6 +3,7 @@ package retry
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -102,6 +103,14 @@ func Untrusted(err error, setting string) error {
 	var cert *tls.CertificateVerificationError
 	if !errors.As(err, &cert) {
 		return nil
+	}
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(cert.Err, &name):
+		return fmt.Errorf("the store's certificate is for another name (%w): correct the endpoint, or take a certificate with its name", cert.Err)
+	case errors.As(cert.Err, &invalid):
+		return fmt.Errorf("the store's certificate is not valid (%w): renew it, and look at this machine's clock", cert.Err)
 	}
 	return fmt.Errorf("the store's certificate is not trusted (%w): put the certificate of its authority into a file, and name that with ca=/path/file.pem in the store's URL or with %s", cert.Err, setting)
 }
