@@ -20,7 +20,6 @@ import (
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/lifecycle"
-	"github.com/varve-io/varve/objstore"
 	"github.com/varve-io/varve/objstore/check"
 	"github.com/varve-io/varve/objstore/metered"
 	"github.com/varve-io/varve/tiered"
@@ -66,30 +65,8 @@ func (n *Node) openStore(ctx context.Context) error {
 	}
 	n.undo("close the object store", func(context.Context) error { return bucket.Close() })
 	scheme, _, _ := strings.Cut(n.config.TierURL, "://")
-	if n.bucket, err = metered.Wrap(bucket, scheme, n.registry); err != nil {
-		return err
-	}
-	return n.tryStore(ctx)
-}
-
-// tryStoreLimit bounds the trial of the object store at the start.
-const tryStoreLimit = 10 * time.Second
-
-// tryStore refuses a store that lets two brokers overwrite each other's data. One that can't be
-// tried is told of and kept: a broker must come up while its store is out of reach, or while its
-// credentials are being renewed.
-func (n *Node) tryStore(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, tryStoreLimit)
-	defer cancel()
-	err := check.Promises(ctx, n.bucket, "varve-start-"+objstore.NewToken())
-	switch {
-	case errors.Is(err, check.ErrBroken):
-		return fmt.Errorf("varve.tier.url: %w: %s", err, check.Advice(err))
-	case err != nil:
-		n.logger.Error("the object store can't be used now; what is on disk is served, and nothing leaves it until this heals",
-			"error", err, "next_step", check.Advice(err))
-	}
-	return nil
+	n.bucket, err = metered.Wrap(bucket, scheme, n.registry)
+	return err
 }
 
 // openController opens the metadata log. Log directories that belong to a cluster whose
@@ -292,10 +269,10 @@ func atOnce(v int64) time.Duration {
 func (n *Node) canary(ctx context.Context) error {
 	err := n.tier.Canary(ctx)
 	if errors.Is(err, tiered.ErrNoFence) {
-		return fmt.Errorf("varve.tier.url: %w", err)
+		return fmt.Errorf("varve.tier.url: %w; take another store, or a newer version of it: 'varve store check URL' shows what it can do", err)
 	}
 	if err != nil {
-		n.logger.Error("the object store does not answer; local data is served, uploads wait", "error", err)
+		n.logger.Error("the object store can't be used now; local data is served, uploads wait", "error", err, "next_step", check.Advice(err))
 	}
 	return nil
 }

@@ -10,16 +10,16 @@ import (
 
 	"github.com/varve-io/varve/broker/brokertest"
 	"github.com/varve-io/varve/objstore"
-	"github.com/varve-io/varve/objstore/check"
 	"github.com/varve-io/varve/objstore/fault"
 	"github.com/varve-io/varve/objstore/mem"
+	"github.com/varve-io/varve/tiered"
 )
 
-// careless creates what exists and swaps under any version, as some servers that speak S3 do.
+// careless creates what exists, as some servers that speak S3 do.
 type careless struct{ objstore.Bucket }
 
 func (c careless) Put(ctx context.Context, key string, src objstore.Source, o objstore.PutOpts) (objstore.Attrs, error) {
-	o.IfAbsent, o.IfVersion = false, ""
+	o.IfAbsent = false
 	return c.Bucket.Put(ctx, key, src, o)
 }
 
@@ -27,7 +27,7 @@ func (c careless) Put(ctx context.Context, key string, src objstore.Source, o ob
 func TestCarelessStoreIsRefused(t *testing.T) {
 	b := mem.New()
 	_, err := brokertest.Node{Bucket: careless{b}}.Try(t)
-	if !errors.Is(err, check.ErrBroken) || !strings.Contains(err.Error(), "varve.tier.url") || !strings.Contains(err.Error(), "varve store check") {
+	if !errors.Is(err, tiered.ErrNoFence) || !strings.Contains(err.Error(), "varve.tier.url") || !strings.Contains(err.Error(), "varve store check") {
 		t.Errorf("the start: %v", err)
 	}
 	if page, lerr := b.List(t.Context(), "", "", 0); lerr != nil || len(page.Objects) > 0 {

@@ -28,6 +28,10 @@ var byCode = map[string]string{
 	"BlobImmutableDueToPolicy":        "a policy keeps objects from being changed or deleted: take a container without one",
 }
 
+// Advice is the next step after an operation on a store has failed, in words; "" when there is none
+// to give.
+func Advice(err error) string { return advice("", err) }
+
 // advice is the next step after a failure.
 func advice(trial string, err error) string {
 	var (
