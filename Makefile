@@ -61,6 +61,10 @@ conformance-all: conformance build ## the same on MinIO, with and without TLS, a
 		VARVE_BIN=$(CURDIR)/$(BIN) ./localstack/store run $$server $(GOTESTSUM) -- $(STORES) -count=1 -timeout 60m -p 1 \
 			-run 'TestConformance|TestFaults|TestEveryStore' ./objstore/s3 ./test/compat; done
 
+.PHONY: weight
+weight: ## build the broker, and a program of the object stores alone, and hold their sizes against the limits
+	VARVE_WEIGHT=1 go test -count=1 -v -run Weight ./test/house
+
 .PHONY: compat
 compat: build ## kcat, Kafka's own tools and the clients of five languages against a real broker and a real S3 server
 	@$(INSTALL) kcat kafka clients >/dev/null
