@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,5 +109,37 @@ func TestLostReplyOfFlippedBytes(t *testing.T) {
 	_, err := b.Put(t.Context(), "k", objstore.Bytes([]byte("data")), objstore.PutOpts{IfAbsent: true})
 	if err == nil || deleted != "9" || token == "" {
 		t.Errorf("put: %v; deleted generation %q of token %q", err, deleted, token)
+	}
+}
+
+// Each request says who pays for it, and each write which key encrypts it.
+func TestParametersOfRequests(t *testing.T) {
+	var asked []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		q := r.URL.Query()
+		payer := q.Get("userProject")
+		if payer == "" {
+			payer = r.Header.Get("X-Goog-User-Project")
+		}
+		asked = append(asked, fmt.Sprintf("%s %s %s", r.Method, payer, q.Get("kmsKeyName")))
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"name":"k","generation":"9","size":"4","crc32c":"rth90Q=="}`)
+	}))
+	defer s.Close()
+	const key = "projects/p/locations/l/keyRings/r/cryptoKeys/k"
+	b, err := Open(t.Context(), Config{Bucket: "bucket", Endpoint: s.URL, UserProject: "payer", KMSKey: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if _, err := b.Put(t.Context(), "k", objstore.Bytes([]byte("data")), objstore.PutOpts{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Head(t.Context(), "k"); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"POST payer " + key, "GET payer "}; !slices.Equal(asked, want) {
+		t.Errorf("asked %q, want %q", asked, want)
 	}
 }
