@@ -55,11 +55,15 @@ conformance: ## one suite for every object store, on real servers: versitygw, Mi
 	./localstack/store run ministack $(GOTESTSUM) -- $(STORES) -count=1 -run 'Conformance|Faults' ./objstore/s3
 
 .PHONY: conformance-all
-conformance-all: conformance build ## the same on MinIO and LocalStack too, which take minutes to install (VARVE_STORM=10m: a long storm)
+conformance-all: conformance build ## the same on MinIO, with and without TLS, and LocalStack too, which take minutes to install (VARVE_STORM=10m: a long storm)
 	@$(INSTALL) kcat >/dev/null
-	for server in minio localstack; do \
+	for server in minio minio-tls localstack; do \
 		VARVE_BIN=$(CURDIR)/$(BIN) ./localstack/store run $$server $(GOTESTSUM) -- $(STORES) -count=1 -timeout 60m -p 1 \
 			-run 'TestConformance|TestFaults|TestEveryStore' ./objstore/s3 ./test/compat; done
+
+.PHONY: weight
+weight: ## build the broker, and a program of the object stores alone, and hold their sizes against the limits
+	VARVE_WEIGHT=1 go test -count=1 -v -run Weight ./test/house
 
 .PHONY: compat
 compat: build ## kcat, Kafka's own tools and the clients of five languages against a real broker and a real S3 server

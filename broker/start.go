@@ -20,6 +20,7 @@ import (
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/lifecycle"
+	"github.com/varve-io/varve/objstore/check"
 	"github.com/varve-io/varve/objstore/metered"
 	"github.com/varve-io/varve/tiered"
 )
@@ -271,10 +272,10 @@ func atOnce(v int64) time.Duration {
 func (n *Node) canary(ctx context.Context) error {
 	err := n.tier.Canary(ctx)
 	if errors.Is(err, tiered.ErrNoFence) {
-		return fmt.Errorf("varve.tier.url: %w", err)
+		return fmt.Errorf("varve.tier.url: %w; take another store, or a newer version of it: 'varve store check URL' shows what it can do", err)
 	}
 	if err != nil {
-		n.logger.Error("the object store does not answer; local data is served, uploads wait", "error", err)
+		n.logger.Error("the object store can't be used now; local data is served, uploads wait", "error", err, "next_step", check.Advice(err))
 	}
 	return nil
 }

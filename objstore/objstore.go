@@ -217,30 +217,6 @@ type Tagger interface {
 	SetTags(ctx context.Context, key string, tags map[string]string) error
 }
 
-// LifecycleRule is something that the store itself does to objects of a certain age, as far as
-// it concerns whoever keeps objects there.
-type LifecycleRule struct {
-	ID string
-	// Prefix within the bucket, without regard to the prefix of a Bucket; "" is all of it.
-	Prefix string
-	// Days of age. What happens then: objects expire, or move to Class, or, with AbortUploads,
-	// unfinished uploads are removed.
-	Days         int
-	Expire       bool
-	Class        Class
-	AbortUploads bool
-	// Enabled rules only are carried out. Narrow rules choose by more than the prefix, by tags
-	// or size or versions, which is not shown.
-	Enabled, Narrow bool
-}
-
-// LifecycleReader is a Bucket whose rules can be read, so that one which would delete what is
-// still needed is found before it does.
-type LifecycleReader interface {
-	// LifecycleRules are the bucket's rules; a bucket without any has none, and no error.
-	LifecycleRules(ctx context.Context) ([]LifecycleRule, error)
-}
-
 // BucketSettings are what a bucket does behind the backs of its users.
 type BucketSettings struct {
 	// Versioning keeps what is overwritten and deleted, and its price.

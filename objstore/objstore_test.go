@@ -126,7 +126,7 @@ func TestPutSettled(t *testing.T) {
 			}
 			return a, nil
 		}
-		a, err := objstore.PutSettled(t.Context(), "k", tt.o, head, func(_ context.Context, o objstore.PutOpts) (objstore.Attrs, error) {
+		a, err := objstore.PutSettled(t.Context(), "k", objstore.Source{}, tt.o, head, func(_ context.Context, o objstore.PutOpts) (objstore.Attrs, error) {
 			if token = o.Meta[objstore.TokenMeta]; len(token) != 32 {
 				t.Errorf("%s: write token %q", tt.name, token)
 			}
@@ -146,17 +146,50 @@ func TestPutSettled(t *testing.T) {
 	}
 }
 
+// A write whose reply was lost is found by its token, and is no success if the store has kept other
+// bytes than it was sent.
+func TestPutSettledHoldsTheBytes(t *testing.T) {
+	src := objstore.Bytes([]byte("0123456789"))
+	for _, tt := range []struct {
+		name  string
+		there objstore.Attrs
+		want  bool
+	}{
+		{"as sent", objstore.Attrs{Size: 10, CRC32C: src.CRC32C, HasCRC: true}, true},
+		{"a store that tells no checksum", objstore.Attrs{Size: 10}, true},
+		{"a bit flipped", objstore.Attrs{Size: 10, CRC32C: src.CRC32C ^ 1, HasCRC: true}, false},
+		{"cut short", objstore.Attrs{Size: 9}, false},
+	} {
+		for _, kind := range []objstore.Kind{objstore.ErrPrecondition, objstore.ErrAmbiguous, objstore.ErrConflict} {
+			token := ""
+			a, err := objstore.PutSettled(t.Context(), "k", src, objstore.PutOpts{IfAbsent: true},
+				func(context.Context, string) (objstore.Attrs, error) {
+					a := tt.there
+					a.Key, a.Version, a.Meta = "k", "7", map[string]string{objstore.TokenMeta: token}
+					return a, nil
+				},
+				func(_ context.Context, o objstore.PutOpts) (objstore.Attrs, error) {
+					token = o.Meta[objstore.TokenMeta]
+					return objstore.Attrs{}, objstore.NewError(kind, "put", "k", nil)
+				})
+			if a.Version != "7" || tt.want != (err == nil) || !tt.want && !errors.Is(err, objstore.ErrCorrupt) {
+				t.Errorf("%s after %v: %+v, %v", tt.name, kind, a, err)
+			}
+		}
+	}
+}
+
 // The caller's own token and metadata are kept, and his map is not written to.
 func TestPutSettledKeepsTheCallersToken(t *testing.T) {
 	put := func(_ context.Context, o objstore.PutOpts) (objstore.Attrs, error) {
 		return objstore.Attrs{Meta: o.Meta}, nil
 	}
-	a, _ := objstore.PutSettled(t.Context(), "k", objstore.PutOpts{Meta: map[string]string{objstore.TokenMeta: "mine"}}, nil, put)
+	a, _ := objstore.PutSettled(t.Context(), "k", objstore.Source{}, objstore.PutOpts{Meta: map[string]string{objstore.TokenMeta: "mine"}}, nil, put)
 	if a.Meta[objstore.TokenMeta] != "mine" {
 		t.Errorf("%v", a.Meta)
 	}
 	meta := map[string]string{"x": "y"}
-	a, _ = objstore.PutSettled(t.Context(), "k", objstore.PutOpts{Meta: meta}, nil, put)
+	a, _ = objstore.PutSettled(t.Context(), "k", objstore.Source{}, objstore.PutOpts{Meta: meta}, nil, put)
 	if len(meta) != 1 || a.Meta["x"] != "y" || len(a.Meta) != 2 {
 		t.Errorf("%v, %v", meta, a.Meta)
 	}

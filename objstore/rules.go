@@ -91,7 +91,7 @@ func CheckPut(key string, src Source, o PutOpts, caps Capabilities) error {
 	case o.PartSize < 0 || o.Parallel < 0:
 		return invalid("PartSize and Parallel can not be negative")
 	case !caps.Supports(o.Class):
-		return NewError(ErrUnsupported, "put", key, fmt.Errorf("storage class %q", o.Class))
+		return NewError(ErrUnsupported, "put", key, fmt.Errorf("storage class %q; there are %v", o.Class, caps.Classes))
 	case len(o.Tags) > 0 && !caps.Tags:
 		return NewError(ErrUnsupported, "put", key, fmt.Errorf("object tags"))
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"maps"
 )
 
@@ -23,8 +24,12 @@ import (
 // somebody else's. An IfVersion write that may have landed and finds another token stays
 // ErrAmbiguous, since it may have been overwritten since.
 //
+// A write that is found is held against its source, as its reply would have been: a store that
+// tells another size or checksum has kept other bytes, which is ErrCorrupt, with the Attrs of what
+// is there.
+//
 // Providers call it for every put; it costs nothing until a reply is lost.
-func PutSettled(ctx context.Context, key string, o PutOpts,
+func PutSettled(ctx context.Context, key string, src Source, o PutOpts,
 	head func(context.Context, string) (Attrs, error),
 	put func(context.Context, PutOpts) (Attrs, error),
 ) (Attrs, error) {
@@ -37,7 +42,7 @@ func PutSettled(ctx context.Context, key string, o PutOpts,
 	found, herr := head(ctx, key)
 	switch {
 	case herr == nil && found.Meta[TokenMeta] == o.Meta[TokenMeta]:
-		return found, nil
+		return found, sameBytes(src, found)
 	case herr == nil && kind == ErrAmbiguous && o.IfAbsent:
 		return Attrs{}, recast(err, ErrPrecondition)
 	case herr != nil && !errors.Is(herr, ErrNotFound) && kind == ErrPrecondition && o.IfAbsent:
@@ -45,6 +50,14 @@ func PutSettled(ctx context.Context, key string, o PutOpts,
 		return Attrs{}, recast(err, ErrAmbiguous)
 	}
 	return Attrs{}, err
+}
+
+// sameBytes holds an object against the source it was written from, as far as the store tells.
+func sameBytes(src Source, a Attrs) error {
+	if a.Size != src.Size || a.HasCRC && src.HasCRC && a.CRC32C != src.CRC32C {
+		return NewError(ErrCorrupt, "put", a.Key, fmt.Errorf("the store has kept %d bytes with CRC32C %08x, it was sent %d with %08x", a.Size, a.CRC32C, src.Size, src.CRC32C))
+	}
+	return nil
 }
 
 // NewToken is a write token: 128 random bits in hex.

@@ -20,7 +20,7 @@ import (
 
 func storeCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "store", Short: "Try an object store before brokers depend on it"}
-	cmd.AddCommand(storeCheckCommand(), storeBenchCommand())
+	cmd.AddCommand(storeCheckCommand(), storeBenchCommand(), storeLifecycleCommand())
 	return cmd
 }
 

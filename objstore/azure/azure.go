@@ -10,6 +10,8 @@ package azure
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -41,6 +43,8 @@ type Config struct {
 	Endpoint string
 	// PathStyle puts the account into the path and not into the host name.
 	PathStyle bool
+	// Authorities vouch for the server's certificate; nil is the machine's.
+	Authorities *x509.CertPool
 	// NoChecksum leaves out CRC64, for servers that don't know it.
 	NoChecksum bool
 	// EncryptionScope names the keys that encrypt new objects; "" is the container's own.
@@ -73,6 +77,9 @@ func Open(conf Config) (*Bucket, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 2*idleConns, idleConns
 	transport.DisableCompression = true // ranges are of the stored bytes
+	if conf.Authorities != nil {
+		transport.TLSClientConfig = &tls.Config{RootCAs: conf.Authorities}
+	}
 	b := &Bucket{conf: conf, retry: retry.New(), http: &http.Client{Transport: transport}}
 	if conf.Prefix != "" {
 		b.prefix = conf.Prefix + "/"

@@ -69,7 +69,7 @@ func (b *Bucket) Put(ctx context.Context, key string, src objstore.Source, o obj
 	if err := ctx.Err(); err != nil {
 		return objstore.Attrs{}, objstore.Wrap("put", key, err)
 	}
-	return objstore.PutSettled(ctx, key, o, b.Head, func(ctx context.Context, o objstore.PutOpts) (objstore.Attrs, error) {
+	return objstore.PutSettled(ctx, key, src, o, b.Head, func(ctx context.Context, o objstore.PutOpts) (objstore.Attrs, error) {
 		size := blockSize(src.Size, o.PartSize)
 		if size >= src.Size {
 			return b.putWhole(ctx, key, src, o)

@@ -2,8 +2,10 @@ package azure
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,5 +90,36 @@ func TestUntrustedCertificate(t *testing.T) {
 	_, err = b.Put(t.Context(), "k", objstore.Bytes([]byte("x")), objstore.PutOpts{})
 	if !errors.Is(err, objstore.ErrInvalid) || !strings.Contains(err.Error(), "SSL_CERT_FILE") || strings.Contains(err.Error(), "attempts") {
 		t.Errorf("the message: %v", err)
+	}
+}
+
+// Each write names the scope whose keys encrypt it, in one request and in blocks; reads need none.
+func TestEncryptionScope(t *testing.T) {
+	t.Setenv("AZURE_STORAGE_KEY", "a2V5")
+	var asked []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		asked = append(asked, r.Method+" "+r.URL.Query().Get("comp")+" "+r.Header.Get("x-ms-encryption-scope"))
+		w.Header().Set("ETag", `"e1"`)
+		if r.Method == http.MethodPut {
+			w.WriteHeader(http.StatusCreated)
+		}
+	}))
+	t.Cleanup(s.Close)
+	b, err := Open(Config{Account: "account", Container: "container", Endpoint: s.URL, PathStyle: true, EncryptionScope: "ours"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []objstore.PutOpts{{}, {PartSize: 5, Parallel: 1}} {
+		if _, err := b.Put(t.Context(), "k", objstore.Bytes([]byte("0123456789")), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := b.Head(t.Context(), "k"); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"PUT  ours", "PUT block ours", "PUT block ours", "PUT blocklist ours", "HEAD  "}
+	if !slices.Equal(asked, want) {
+		t.Errorf("asked %q, want %q", asked, want)
 	}
 }

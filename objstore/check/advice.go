@@ -1,6 +1,7 @@
 package check
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 
@@ -23,8 +24,13 @@ var byCode = map[string]string{
 	"AuthorizationPermissionMismatch": "the identity may not do this: give it the role Storage Blob Data Contributor",
 	"AuthorizationHeaderMalformed":    "the bucket is in another region: correct region= in the store's URL",
 	"PermanentRedirect":               "the bucket is in another region: correct region= in the store's URL",
+	"InvalidStorageClass":             "the store does not have this class: docs/object-stores.md says which it has",
 	"BlobImmutableDueToPolicy":        "a policy keeps objects from being changed or deleted: take a container without one",
 }
+
+// Advice is the next step after an operation on a store has failed, in words; "" when there is none
+// to give.
+func Advice(err error) string { return advice("", err) }
 
 // advice is the next step after a failure.
 func advice(trial string, err error) string {
@@ -32,12 +38,19 @@ func advice(trial string, err error) string {
 		not     errNot
 		setting errSetting
 		e       *objstore.Error
+
+		authority x509.UnknownAuthorityError
+		host      x509.HostnameError
 	)
 	switch {
 	case errors.As(err, &setting):
 		return setting.next
 	case errors.As(err, &not):
 		return "this store breaks a promise that keeps two brokers from overwriting each other's data; take another one, or a newer version of it"
+	case errors.As(err, &authority):
+		return "name the certificate of the store's authority with ca=/path/file.pem in its URL"
+	case errors.As(err, &host):
+		return "correct endpoint= in the store's URL: its certificate has other names"
 	case errors.As(err, &e) && byCode[e.Code] != "":
 		return byCode[e.Code]
 	}
@@ -71,6 +84,9 @@ func (r *run) settings() {
 		return
 	}
 	s, err := inspector.Settings(r.ctx)
+	if errors.Is(err, objstore.ErrUnsupported) {
+		return
+	}
 	if err != nil {
 		r.skip("bucket settings", fmt.Sprintf("these credentials can't read them: %v", err))
 		return
@@ -98,6 +114,9 @@ func (r *run) lifecycle() {
 		return
 	}
 	rules, err := reader.LifecycleRules(r.ctx)
+	if errors.Is(err, objstore.ErrUnsupported) {
+		return
+	}
 	if err != nil {
 		r.skip("lifecycle rules", fmt.Sprintf("can't be read: %v", err))
 		return

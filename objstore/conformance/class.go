@@ -85,7 +85,7 @@ func testKey(class objstore.Class) string {
 
 func testSetClass(t testing.TB, e *env) {
 	setter, ok := e.Bucket.(objstore.ClassSetter)
-	if !ok {
+	if !ok || len(e.caps.Classes) < 2 {
 		t.Skip("the store has one class")
 	}
 	for _, up := range uploads {

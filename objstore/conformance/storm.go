@@ -127,7 +127,7 @@ func (target Target) storm(t *testing.T, p *proxy.Proxy) {
 	// In calm weather, with time to find connections that work.
 	calm := faultPolicy
 	calm.Attempts, calm.Base, calm.Cap = 10, 100*time.Millisecond, time.Second
-	b = target.Open(t, p.URL, prefix, faultLimits, calm)
+	b = target.Open(t, p.URL, prefix, retry.Limits{ReadFirstByte: time.Minute, WriteFirstByte: time.Minute, Stall: time.Minute}, calm)
 	defer b.Close()
 	final, _, err := whole(t.Context(), b, counter)
 	if err != nil {

@@ -255,7 +255,7 @@ func (b *Bucket) Put(ctx context.Context, key string, src objstore.Source, o obj
 		return objstore.Attrs{}, err
 	}
 	if act.settle {
-		return objstore.PutSettled(ctx, key, o, b.inner.Head, func(ctx context.Context, o objstore.PutOpts) (objstore.Attrs, error) {
+		return objstore.PutSettled(ctx, key, src, o, b.inner.Head, func(ctx context.Context, o objstore.PutOpts) (objstore.Attrs, error) {
 			if _, err := b.inner.Put(ctx, key, src, o); err != nil {
 				return objstore.Attrs{}, err
 			}

@@ -82,7 +82,7 @@ func (b *Bucket) Put(ctx context.Context, key string, src objstore.Source, o obj
 	if err := objstore.CheckPut(key, src, o, b.Capabilities()); err != nil {
 		return objstore.Attrs{}, err
 	}
-	return objstore.PutSettled(ctx, key, o, b.headDurable, func(ctx context.Context, o objstore.PutOpts) (objstore.Attrs, error) {
+	return objstore.PutSettled(ctx, key, src, o, b.headDurable, func(ctx context.Context, o objstore.PutOpts) (objstore.Attrs, error) {
 		return b.put(ctx, key, src, o)
 	})
 }

@@ -3,6 +3,8 @@ package file
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -116,4 +118,19 @@ func sweep(name string, before time.Time) (bool, error) {
 		return false, err
 	}
 	return true, os.Remove(name)
+}
+
+// Load reads a small file that is no object, as one of certificates, and refuses one of more than
+// max bytes.
+func Load(name string, max int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, max+1))
+	if err == nil && int64(len(b)) > max {
+		err = fmt.Errorf("%s has more than %d bytes", name, max)
+	}
+	return b, err
 }

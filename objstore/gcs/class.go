@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"cloud.google.com/go/storage"
-
 	"github.com/varve-io/varve/objstore"
 )
 
@@ -45,49 +43,4 @@ func (b *Bucket) Settings(ctx context.Context) (objstore.BucketSettings, error) 
 		return nil
 	})
 	return s, err
-}
-
-// LifecycleRules implements objstore.LifecycleReader.
-func (b *Bucket) LifecycleRules(ctx context.Context) ([]objstore.LifecycleRule, error) {
-	var rules []objstore.LifecycleRule
-	err := b.do(ctx, "lifecycle", "", b.conf.Read, func(ctx context.Context) error {
-		a, err := b.bucket.Attrs(ctx)
-		if err != nil {
-			return err
-		}
-		rules = nil
-		for i, r := range a.Lifecycle.Rules {
-			rules = append(rules, lifecycle(i, r)...)
-		}
-		return nil
-	})
-	return rules, err
-}
-
-// lifecycle is the i-th rule of a bucket, once for each of its prefixes. Rules have no names.
-func lifecycle(i int, r storage.LifecycleRule) []objstore.LifecycleRule {
-	c := r.Condition
-	rule := objstore.LifecycleRule{
-		ID: fmt.Sprintf("rule %d", i+1), Days: int(c.AgeInDays), Enabled: true,
-		Narrow: len(c.MatchesSuffix) > 0 || len(c.MatchesStorageClasses) > 0 || c.NumNewerVersions > 0 || c.Liveness == storage.Archived ||
-			c.DaysSinceCustomTime > 0 || c.DaysSinceNoncurrentTime > 0 || !c.CreatedBefore.IsZero() || !c.CustomTimeBefore.IsZero() ||
-			!c.NoncurrentTimeBefore.IsZero(),
-	}
-	switch r.Action.Type {
-	case storage.DeleteAction:
-		rule.Expire = true
-	case storage.SetStorageClassAction:
-		rule.Class = objstore.Class(r.Action.StorageClass)
-	case storage.AbortIncompleteMPUAction:
-		rule.AbortUploads = true
-	}
-	if len(c.MatchesPrefix) == 0 {
-		return []objstore.LifecycleRule{rule}
-	}
-	var out []objstore.LifecycleRule
-	for _, prefix := range c.MatchesPrefix {
-		rule.Prefix = prefix
-		out = append(out, rule)
-	}
-	return out
 }

@@ -11,6 +11,8 @@ package gcs
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -37,6 +39,8 @@ type Config struct {
 	// Endpoint is the URL of another server than Google's, an emulator; "" is Google's. One
 	// without TLS is given no credentials.
 	Endpoint string
+	// Authorities vouch for the server's certificate; nil is the machine's.
+	Authorities *x509.CertPool
 	// KMSKey encrypts new objects, "projects/P/locations/L/keyRings/R/cryptoKeys/K"; "" is the
 	// bucket's own.
 	KMSKey string
@@ -70,6 +74,9 @@ func Open(ctx context.Context, conf Config) (*Bucket, error) {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	base.MaxIdleConns, base.MaxIdleConnsPerHost = 2*idleConns, idleConns
 	base.DisableCompression = true // ranges are of the stored bytes
+	if conf.Authorities != nil {
+		base.TLSClientConfig = &tls.Config{RootCAs: conf.Authorities}
+	}
 	opts := []option.ClientOption{option.WithScopes(storage.ScopeReadWrite)}
 	if strings.HasPrefix(conf.Endpoint, "http://") {
 		opts = []option.ClientOption{option.WithoutAuthentication()}

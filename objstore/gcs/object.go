@@ -45,7 +45,8 @@ func (b *Bucket) Put(ctx context.Context, key string, src objstore.Source, o obj
 	if err != nil {
 		return objstore.Attrs{}, retry.SourceError(key, err)
 	}
-	return objstore.PutSettled(ctx, key, o, b.Head, func(ctx context.Context, o objstore.PutOpts) (objstore.Attrs, error) {
+	src.CRC32C, src.HasCRC = sum, true
+	a, err := objstore.PutSettled(ctx, key, src, o, b.Head, func(ctx context.Context, o objstore.PutOpts) (objstore.Attrs, error) {
 		var a objstore.Attrs
 		err := b.do(ctx, "put", key, b.conf.Write, func(ctx context.Context) (err error) {
 			a, err = b.put(ctx, key, src, sum, o)
@@ -53,6 +54,10 @@ func (b *Bucket) Put(ctx context.Context, key string, src objstore.Source, o obj
 		})
 		return a, err
 	})
+	if errors.Is(err, objstore.ErrCorrupt) && a.Version != "" { // its reply was lost, or it had been undone
+		return objstore.Attrs{}, b.undo(ctx, a, o)
+	}
+	return a, err
 }
 
 // put is one upload. Its context ends with it: the SDK knows no other way to give one up.

@@ -3,8 +3,11 @@ package gcs
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,5 +82,64 @@ func TestHotObject(t *testing.T) {
 	src := objstore.Bytes([]byte("data"))
 	if a, err := b.Put(t.Context(), "k", src, objstore.PutOpts{IfVersion: "8"}); puts != 3 || err != nil || a.Version != "9" {
 		t.Errorf("%d requests, %+v, %v", puts, a, err)
+	}
+}
+
+// A service that stores other bytes than it was sent and whose reply is lost: the write is found by
+// its token, seen to be wrong, and taken away.
+func TestLostReplyOfFlippedBytes(t *testing.T) {
+	token, deleted := "", ""
+	b := scripted(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch r.Method {
+		case http.MethodPost:
+			raw, _ := io.ReadAll(r.Body)
+			_, rest, _ := strings.Cut(string(raw), `"varve":"`)
+			if token == "" {
+				token, _, _ = strings.Cut(rest, `"`)
+			}
+			panic(http.ErrAbortHandler)
+		case http.MethodDelete:
+			deleted = r.URL.Query().Get("ifGenerationMatch")
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			fmt.Fprintf(w, `{"name":"k","generation":"9","size":"4","crc32c":"AAAAAA==","metadata":{"varve":%q}}`, token)
+		}
+	})
+	_, err := b.Put(t.Context(), "k", objstore.Bytes([]byte("data")), objstore.PutOpts{IfAbsent: true})
+	if err == nil || deleted != "9" || token == "" {
+		t.Errorf("put: %v; deleted generation %q of token %q", err, deleted, token)
+	}
+}
+
+// Each request says who pays for it, and each write which key encrypts it.
+func TestParametersOfRequests(t *testing.T) {
+	var asked []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		q := r.URL.Query()
+		payer := q.Get("userProject")
+		if payer == "" {
+			payer = r.Header.Get("X-Goog-User-Project")
+		}
+		asked = append(asked, fmt.Sprintf("%s %s %s", r.Method, payer, q.Get("kmsKeyName")))
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"name":"k","generation":"9","size":"4","crc32c":"rth90Q=="}`)
+	}))
+	defer s.Close()
+	const key = "projects/p/locations/l/keyRings/r/cryptoKeys/k"
+	b, err := Open(t.Context(), Config{Bucket: "bucket", Endpoint: s.URL, UserProject: "payer", KMSKey: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if _, err := b.Put(t.Context(), "k", objstore.Bytes([]byte("data")), objstore.PutOpts{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Head(t.Context(), "k"); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"POST payer " + key, "GET payer "}; !slices.Equal(asked, want) {
+		t.Errorf("asked %q, want %q", asked, want)
 	}
 }

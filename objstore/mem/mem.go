@@ -69,7 +69,7 @@ func (b *Bucket) Put(ctx context.Context, key string, src objstore.Source, o obj
 	if err := objstore.CheckPut(key, src, o, b.Capabilities()); err != nil {
 		return objstore.Attrs{}, err
 	}
-	return objstore.PutSettled(ctx, key, o, b.Head, func(ctx context.Context, o objstore.PutOpts) (objstore.Attrs, error) {
+	return objstore.PutSettled(ctx, key, src, o, b.Head, func(ctx context.Context, o objstore.PutOpts) (objstore.Attrs, error) {
 		return b.put(ctx, key, src, o)
 	})
 }

@@ -8,6 +8,7 @@
 package metered
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"time"
@@ -32,8 +33,9 @@ var pricesOf = map[string]Prices{
 	"gs":     {Put: 0.005, List: 0.005, Get: 0.0004},
 }
 
-// Bucket counts what goes through to another one.
+// Bucket counts what goes through to another one, by its optional interfaces too.
 type Bucket struct {
+	*objstore.Extras
 	b       objstore.Bucket
 	prices  Prices
 	metrics *metrics
@@ -45,7 +47,30 @@ func Wrap(b objstore.Bucket, scheme string, reg prometheus.Registerer) (*Bucket,
 	if err != nil {
 		return nil, err
 	}
-	return &Bucket{b: b, prices: pricesOf[scheme], metrics: m}, nil
+	w := &Bucket{b: b, prices: pricesOf[scheme], metrics: m}
+	w.Extras = &objstore.Extras{Behind: b, Around: w.count}
+	return w, nil
+}
+
+// names of the operations that go through the optional interfaces, for their metrics.
+var names = map[string]string{"set class": "set_class", "set tags": "set_tags"}
+
+// count is a call of one of the optional interfaces. A change of an object is priced as a put,
+// whatever reads as a get; deletes are free.
+func (b *Bucket) count(op, key string, call func(key string) error) error {
+	begun := time.Now()
+	err := call(key)
+	price := b.prices.Put
+	switch op {
+	case "delete":
+		price = 0
+	case "sweep":
+		price = b.prices.List
+	case "tags", "settings", "lifecycle":
+		price = b.prices.Get
+	}
+	b.metrics.done(cmp.Or(names[op], op), begun, err, 0, price/1000)
+	return err
 }
 
 // wholeBytes and partBytes are what the providers do with an upload that leaves it to them.
@@ -132,31 +157,6 @@ func (b *Bucket) Delete(ctx context.Context, keys ...string) error {
 	err := b.b.Delete(ctx, keys...)
 	b.metrics.done("delete", begun, err, 0, 0)
 	return err
-}
-
-// DeleteIf implements objstore.ConditionalDeleter, if the Bucket behind it does.
-func (b *Bucket) DeleteIf(ctx context.Context, key string, v objstore.Version) error {
-	d, ok := b.b.(objstore.ConditionalDeleter)
-	if !ok {
-		return objstore.NewError(objstore.ErrUnsupported, "delete", key, nil)
-	}
-	begun := time.Now()
-	err := d.DeleteIf(ctx, key, v)
-	b.metrics.done("delete", begun, err, 0, 0)
-	return err
-}
-
-// SweepUploads implements objstore.Sweeper. Where the Bucket behind it holds no unfinished
-// writes there is nothing to sweep.
-func (b *Bucket) SweepUploads(ctx context.Context, prefix string, age time.Duration) (int, error) {
-	s, ok := b.b.(objstore.Sweeper)
-	if !ok {
-		return 0, nil
-	}
-	begun := time.Now()
-	n, err := s.SweepUploads(ctx, prefix, age)
-	b.metrics.done("sweep", begun, err, 0, b.prices.List/1000)
-	return n, err
 }
 
 // Capabilities implements objstore.Bucket.

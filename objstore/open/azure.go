@@ -36,5 +36,9 @@ func openAzure(_ context.Context, u *url.URL) (objstore.Bucket, error) {
 	default:
 		return nil, fmt.Errorf("checksum is crc64 or none, not %q", v)
 	}
+	var err error
+	if conf.Authorities, err = authorities(q); err != nil {
+		return nil, err
+	}
 	return azure.Open(conf)
 }

@@ -18,6 +18,9 @@
 //	gs://bucket/prefix                Google Cloud Storage; endpoint=http://host:port names an
 //	                                  emulator; kmsKey=NAME, userProject=PROJECT pays
 //
+// All three take ca=/path/file.pem, the certificate of the authority that vouches for an endpoint
+// over TLS; the machine's own stay trusted.
+//
 // Credentials never stand in a URL, and a URL that holds some is not repeated in a message.
 // Open may be called from any goroutine.
 package open
@@ -41,13 +44,13 @@ type provider struct {
 }
 
 // s3Params are the parameters of s3://, with the provider or without.
-var s3Params = []string{"region", "endpoint", "pathStyle", "checksum", "encryption", "kmsKey", "customerKeyEnv", "requesterPays"}
+var s3Params = []string{"region", "endpoint", "pathStyle", "checksum", "encryption", "kmsKey", "customerKeyEnv", "requesterPays", "ca"}
 
 // azureParams are the parameters of azblob://.
-var azureParams = []string{"endpoint", "pathStyle", "checksum", "encryptionScope"}
+var azureParams = []string{"endpoint", "pathStyle", "checksum", "encryptionScope", "ca"}
 
 // gcsParams are the parameters of gs://.
-var gcsParams = []string{"endpoint", "kmsKey", "userProject"}
+var gcsParams = []string{"endpoint", "kmsKey", "userProject", "ca"}
 
 // providers in the order that messages list them.
 var providers = []provider{fileProvider, memProvider, s3Provider, azureProvider, gcsProvider}

@@ -49,5 +49,9 @@ func openS3(ctx context.Context, u *url.URL) (objstore.Bucket, error) {
 	default:
 		return nil, fmt.Errorf("checksum is crc32c or none, not %q", v)
 	}
+	var err error
+	if conf.Authorities, err = authorities(q); err != nil {
+		return nil, err
+	}
 	return s3.Open(ctx, conf)
 }

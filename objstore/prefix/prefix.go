@@ -9,13 +9,14 @@ import (
 	"errors"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/varve-io/varve/objstore"
 )
 
-// Bucket is a part of another one.
+// Bucket is a part of another one, with its optional interfaces. Settings and lifecycle rules are
+// those of the whole bucket.
 type Bucket struct {
+	*objstore.Extras
 	b    objstore.Bucket
 	root string // with its final slash
 }
@@ -25,7 +26,24 @@ func Wrap(b objstore.Bucket, root string) (*Bucket, error) {
 	if err := objstore.CheckKey(root); err != nil {
 		return nil, err
 	}
-	return &Bucket{b: b, root: root + "/"}, nil
+	w := &Bucket{b: b, root: root + "/"}
+	w.Extras = &objstore.Extras{Behind: b, Around: w.around}
+	return w, nil
+}
+
+// around translates the key of a call on one of the optional interfaces.
+func (b *Bucket) around(op, key string, call func(key string) error) error {
+	switch op {
+	case "settings", "lifecycle":
+		return call(key)
+	case "sweep": // a prefix, which may be cut anywhere
+		return b.err(call(b.root + key))
+	}
+	in, err := b.in(key)
+	if err != nil {
+		return err
+	}
+	return b.err(call(in))
 }
 
 // in is the key within the Bucket behind. A key that is none stays so: "" must not become the
@@ -132,30 +150,6 @@ func (b *Bucket) Delete(ctx context.Context, keys ...string) error {
 		return b.err(err)
 	}
 	return batch.Err()
-}
-
-// DeleteIf implements objstore.ConditionalDeleter, if the Bucket behind it does.
-func (b *Bucket) DeleteIf(ctx context.Context, key string, v objstore.Version) error {
-	in, err := b.in(key)
-	if err != nil {
-		return err
-	}
-	d, ok := b.b.(objstore.ConditionalDeleter)
-	if !ok {
-		return objstore.NewError(objstore.ErrUnsupported, "delete", key, nil)
-	}
-	return b.err(d.DeleteIf(ctx, in, v))
-}
-
-// SweepUploads implements objstore.Sweeper. Where the Bucket behind it holds no unfinished writes
-// there is nothing to sweep.
-func (b *Bucket) SweepUploads(ctx context.Context, prefix string, age time.Duration) (int, error) {
-	s, ok := b.b.(objstore.Sweeper)
-	if !ok {
-		return 0, nil
-	}
-	n, err := s.SweepUploads(ctx, b.root+prefix, age)
-	return n, b.err(err)
 }
 
 // Capabilities implements objstore.Bucket.

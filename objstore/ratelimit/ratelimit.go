@@ -18,15 +18,16 @@ import (
 // piece, in bytes, is what is paid for at once: it is the finest step of a slow upload.
 const piece = 64 << 10
 
-// Bucket delays what goes through to another one.
+// Bucket delays what goes through to another one. Its optional interfaces carry no bytes, and pass.
 type Bucket struct {
 	objstore.Bucket
+	*objstore.Extras
 	write, read *rate
 }
 
 // Wrap bounds b to so many bytes per second each way; 0 is no bound.
 func Wrap(b objstore.Bucket, writeBytes, readBytes int64) *Bucket {
-	return &Bucket{Bucket: b, write: newRate(writeBytes), read: newRate(readBytes)}
+	return &Bucket{Bucket: b, Extras: &objstore.Extras{Behind: b}, write: newRate(writeBytes), read: newRate(readBytes)}
 }
 
 // rate is a purse into which a second's bytes go each second, up to one second's worth.

@@ -3,6 +3,7 @@ package retry
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -103,7 +104,15 @@ func Untrusted(err error, setting string) error {
 	if !errors.As(err, &cert) {
 		return nil
 	}
-	return fmt.Errorf("the store's certificate is not trusted (%w): put the certificate of its authority into a file and set %s to it", cert.Err, setting)
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(cert.Err, &name):
+		return fmt.Errorf("the store's certificate is for another name (%w): correct the endpoint, or take a certificate with its name", cert.Err)
+	case errors.As(cert.Err, &invalid):
+		return fmt.Errorf("the store's certificate is not valid (%w): renew it, and look at this machine's clock", cert.Err)
+	}
+	return fmt.Errorf("the store's certificate is not trusted (%w): put the certificate of its authority into a file, and name that with ca=/path/file.pem in the store's URL or with %s", cert.Err, setting)
 }
 
 // stalled names the cause of an error that the watch dog made; what the transport says then

@@ -39,7 +39,7 @@ func (b *Bucket) Put(ctx context.Context, key string, src objstore.Source, o obj
 		}
 		src.CRC32C, src.HasCRC = sum, true
 	}
-	return objstore.PutSettled(ctx, key, o, b.Head, func(ctx context.Context, o objstore.PutOpts) (objstore.Attrs, error) {
+	return objstore.PutSettled(ctx, key, src, o, b.Head, func(ctx context.Context, o objstore.PutOpts) (objstore.Attrs, error) {
 		if size := partSize(src.Size, o.PartSize); size < src.Size {
 			return b.putParts(ctx, key, src, o, size)
 		}

@@ -11,6 +11,7 @@ package s3
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -39,6 +40,8 @@ type Config struct {
 	Endpoint string
 	// PathStyle puts the bucket into the path and not into the host name.
 	PathStyle bool
+	// Authorities vouch for the store's certificate; nil is the machine's, and AWS_CA_BUNDLE.
+	Authorities *x509.CertPool
 	// NoChecksum leaves out CRC32C, for stores that refuse it.
 	NoChecksum bool
 	// Encryption at rest; the zero value is the bucket's own.
@@ -82,6 +85,9 @@ func Open(ctx context.Context, conf Config) (*Bucket, error) {
 	base := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.MaxIdleConns, t.MaxIdleConnsPerHost = 2*idleConns, idleConns
 		t.DisableCompression = true // ranges are of the stored bytes
+		if conf.Authorities != nil {
+			t.TLSClientConfig.RootCAs = conf.Authorities
+		}
 	})
 	cfg, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithHTTPClient(base),
 		awsconfig.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),

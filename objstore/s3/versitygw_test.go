@@ -2,7 +2,10 @@ package s3_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"slices"
@@ -43,7 +46,7 @@ func TestConformance(t *testing.T) {
 	u := server(t)
 	conf := s3.Config{
 		Bucket: u.Host, Region: u.Query().Get("region"), Endpoint: u.Query().Get("endpoint"),
-		PathStyle: u.Query().Get("pathStyle") == "true", NoChecksum: u.Query().Get("checksum") == "none",
+		PathStyle: u.Query().Get("pathStyle") == "true", NoChecksum: u.Query().Get("checksum") == "none", Authorities: authorities(t, u),
 	}
 	open := func(t testing.TB) *s3.Bucket {
 		t.Helper()
@@ -70,7 +73,7 @@ func TestConformance(t *testing.T) {
 		_, err = b.Put(t.Context(), "k", objstore.Bytes(nil), objstore.PutOpts{})
 		wantKind(t, "put", err, objstore.ErrNoBucket)
 	})
-	srv.Line(t, "Sweep", func(t testing.TB) { sweep(t, client(u), u.Host, open) })
+	srv.Line(t, "Sweep", func(t testing.TB) { sweep(t, client(u, conf.Authorities), u.Host, open) })
 	srv.Line(t, "ConditionalDelete", func(t testing.TB) {
 		b := open(t)
 		old, err := b.Put(t.Context(), "k", objstore.Bytes([]byte("1")), objstore.PutOpts{})
@@ -80,12 +83,28 @@ func TestConformance(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = client(u).DeleteObject(t.Context(), &sdk.DeleteObjectInput{Bucket: &u.Host, Key: aws.String(b.Name("k")), IfMatch: aws.String(string(old.Version))})
+		_, err = client(u, conf.Authorities).DeleteObject(t.Context(), &sdk.DeleteObjectInput{Bucket: &u.Host, Key: aws.String(b.Name("k")), IfMatch: aws.String(string(old.Version))})
 		if _, herr := b.Head(t.Context(), "k"); err == nil || herr != nil {
 			t.Errorf("delete of an old version: %v; afterwards: %v", err, herr)
 		}
 	})
-	srv.Line(t, "Lifecycle", func(t testing.TB) { lifecycle(t, client(u), u.Host, open) })
+	t.Run("UntrustedCertificate", func(t *testing.T) {
+		if conf.Authorities == nil {
+			t.Skip("no authority of its own: start the server with 'localstack/store run minio-tls'")
+		}
+		c := conf
+		c.Authorities = nil
+		b, err := s3.Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = b.List(t.Context(), "", "", 0)
+		wantKind(t, "list", err, objstore.ErrInvalid)
+		if err == nil || !strings.Contains(err.Error(), "ca=/path/file.pem") {
+			t.Errorf("the message: %v", err)
+		}
+	})
+	srv.Line(t, "Lifecycle", func(t testing.TB) { lifecycle(t, client(u, conf.Authorities), u.Host, open) })
 	srv.Line(t, "WrongSecret", func(t testing.TB) {
 		t.Setenv("AWS_SECRET_ACCESS_KEY", "this-is-not-the-secret")
 		b, err := s3.Open(t.Context(), conf)
@@ -100,10 +119,26 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+// authorities are those of the file that ca names; nil without one.
+func authorities(t *testing.T, u *url.URL) *x509.CertPool {
+	t.Helper()
+	name := u.Query().Get("ca")
+	if name == "" {
+		return nil
+	}
+	pem, err := os.ReadFile(name)
+	pool := x509.NewCertPool()
+	if err != nil || !pool.AppendCertsFromPEM(pem) {
+		t.Fatalf("no certificate in %s: %v", name, err)
+	}
+	return pool
+}
+
 // client is the SDK itself, for what a Bucket does not do.
-func client(u *url.URL) *sdk.Client {
+func client(u *url.URL, pool *x509.CertPool) *sdk.Client {
 	return sdk.New(sdk.Options{
-		Region: "us-east-1", BaseEndpoint: aws.String(u.Query().Get("endpoint")), UsePathStyle: true,
+		HTTPClient: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}},
+		Region:     "us-east-1", BaseEndpoint: aws.String(u.Query().Get("endpoint")), UsePathStyle: true,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY")}, nil
 		}),
@@ -165,5 +200,23 @@ func lifecycle(t testing.TB, c *sdk.Client, bucket string, open func(testing.TB)
 	slices.SortFunc(got, func(a, b objstore.LifecycleRule) int { return strings.Compare(a.ID, b.ID) })
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("rules %+v, want %+v, %v", got, want, err)
+	}
+	// Ours are added, a second time in the place of the first, and another's stay.
+	for _, days := range []int{3, 7} {
+		ours := []objstore.LifecycleRule{
+			{ID: "ours", Prefix: "v/", Days: days, AbortUploads: true, Enabled: true},
+			{ID: "move", Prefix: "v/", Days: 30 + days, Class: "GLACIER_IR", Enabled: true},
+		}
+		if err := b.ApplyLifecycle(t.Context(), ours); err != nil {
+			t.Fatal(err)
+		}
+		got, err = b.LifecycleRules(t.Context())
+		with := append(slices.Clone(want), ours...)
+		for _, rules := range [][]objstore.LifecycleRule{got, with} {
+			slices.SortFunc(rules, func(a, b objstore.LifecycleRule) int { return strings.Compare(a.ID, b.ID) })
+		}
+		if err != nil || !slices.Equal(got, with) {
+			t.Errorf("rules with ours %+v, want %+v, %v", got, with, err)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -89,6 +90,7 @@ func TestPutFailures(t *testing.T) {
 					switch tt.there {
 					case "ours":
 						w.Header().Set("X-Amz-Meta-Varve", token.Load().(string))
+						w.Header().Set("Content-Length", "10")
 					case "theirs":
 						w.Header().Set("X-Amz-Meta-Varve", "somebody")
 					default:
@@ -168,6 +170,7 @@ func (u *uploads) serve(_ int, w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method == http.MethodHead && u.done:
 		w.Header().Set("X-Amz-Meta-Varve", u.token)
+		w.Header().Set("Content-Length", strconv.Itoa(12*mib+1))
 		w.Header().Set("ETag", `"whole"`)
 	case r.Method == http.MethodHead:
 		w.WriteHeader(404)
