@@ -114,6 +114,11 @@ func (l *errorLog) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// logger logs errors into l and drops the rest.
+func (l *errorLog) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelError}))
+}
+
 func (l *errorLog) take() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -144,7 +149,7 @@ func (n *fuzzNode) ready(t *testing.T) {
 	n.tb, n.errors = &outliving{TB: t}, &errorLog{}
 	node := brokertest.Node{
 		FS: memfs.New(), Dir: "/varve", Bucket: mem.New(),
-		Logger: slog.New(slog.NewTextHandler(n.errors, &slog.HandlerOptions{Level: slog.LevelError})),
+		Logger: n.errors.logger(),
 		Set: []string{"offsets.topic.num.partitions=2", "transaction.state.log.num.partitions=2",
 			"group.initial.rebalance.delay.ms=0", "log.dirs=" + filepath.Join("/varve", "logs")},
 	}

@@ -126,7 +126,7 @@ func TestAgainstRecording(t *testing.T) {
 }
 
 // settings are those that both brokers run with.
-var settings = []string{"group.initial.rebalance.delay.ms=200", "group.consumer.assignment.interval.ms=0",
+var settings = []string{"group.initial.rebalance.delay.ms=600", "group.consumer.assignment.interval.ms=0",
 	"transaction.state.log.replication.factor=1"}
 
 // varves is what the two modes of Varve have answered: full looks at every record of a
