@@ -23,7 +23,6 @@ var blind = []struct{ at, why string }{
 	{"*ProducerID field", "the ids of producers are each broker's own; that there is one counts"},
 	{"DescribeQuorum: Nodes[].Listeners*", "Varve's controllers have no listener of their own, by rows of expected: TestDescribeQuorum"},
 	{"DescribeQuorum: Topics[].Partitions[].CurrentVoters[].*", "offsets and times of the metadata log are each broker's own"},
-	{"DescribeTransactions: *StartTimestamp field", "a time of the clock; that there is one counts"},
 	{"Fetch: Topics twice", "both may name a topic twice, with some of its partitions each time"},
 	{"Produce: Topics twice", "both may name a topic twice, with some of its partitions each time"},
 	{"Metadata: ClusterID field", "each cluster has its own"},
