@@ -36,7 +36,8 @@ func port(addr string) string {
 }
 
 // bindAll opens every Kafka listener, or none.
-func bindAll(listen listenFunc, c *config.Node) ([]server.Listener, error) {
+// secure completes one with what its security protocol needs.
+func bindAll(listen listenFunc, c *config.Node, secure func(*server.Listener, *config.Security) error) ([]server.Listener, error) {
 	var out []server.Listener
 	for _, l := range c.Listeners {
 		lis, err := bind(listen, "listener "+l.Name, net.JoinHostPort(l.Host, strconv.Itoa(l.Port)))
@@ -45,6 +46,10 @@ func bindAll(listen listenFunc, c *config.Node) ([]server.Listener, error) {
 			return nil, err
 		}
 		sl := server.Listener{Name: l.Name, Protocol: l.Protocol, Accept: lis}
+		if err := secure(&sl, l.Security); err != nil {
+			closeListeners(append(out, sl))
+			return nil, err
+		}
 		for _, a := range c.AdvertisedListeners {
 			if a.Name == l.Name {
 				sl.AdvertisedHost, sl.AdvertisedPort = a.Host, int32(a.Port)

@@ -11,7 +11,7 @@ import (
 // metrics counts what the background loops fail at: each is tried again, and would be
 // silent but for a line in the log.
 type metrics struct {
-	retention, checkpoint, topicObject, relief, settings prometheus.Counter
+	retention, checkpoint, topicObject, relief, settings, certificates prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -21,11 +21,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		return c
 	}
 	return &metrics{
-		retention:   counter("varve_retention_failures_total", "Retention passes that failed for at least one partition; they are tried again."),
-		checkpoint:  counter("varve_log_dir_checkpoint_failures_total", "Checkpoints of the log directories that failed; a start would scan more of the logs."),
-		relief:      counter("varve_log_dir_relief_failures_total", "Attempts to free room on a log directory's full disk that failed for at least one partition; they are tried again."),
-		settings:    counter("varve_dynamic_settings_refused_total", "Times that dynamic settings of the cluster's metadata were not taken over in full."),
-		topicObject: counter("varve_tier_topic_object_failures_total", "Attempts to write a topic's object or to purge a deleted topic that failed; they are tried again."),
+		retention:    counter("varve_retention_failures_total", "Retention passes that failed for at least one partition; they are tried again."),
+		checkpoint:   counter("varve_log_dir_checkpoint_failures_total", "Checkpoints of the log directories that failed; a start would scan more of the logs."),
+		relief:       counter("varve_log_dir_relief_failures_total", "Attempts to free room on a log directory's full disk that failed for at least one partition; they are tried again."),
+		settings:     counter("varve_dynamic_settings_refused_total", "Times that dynamic settings of the cluster's metadata were not taken over in full."),
+		certificates: counter("varve_certificate_reload_failures_total", "Changed files of keys or certificates that were no use; the listener goes on with what it had."),
+		topicObject:  counter("varve_tier_topic_object_failures_total", "Attempts to write a topic's object or to purge a deleted topic that failed; they are tried again."),
 	}
 }
 
@@ -84,6 +85,20 @@ func watchRecovery(reg prometheus.Registerer, s *commitlog.Stats) {
 			Help: "Ranges of offsets that were found to be damaged or missing in the logs.",
 		}, func() float64 { return float64(s.Damaged.Load()) }),
 	)
+}
+
+// watchLogins shows how clients log in.
+func watchLogins(reg prometheus.Registerer, h *api.API) {
+	for _, of := range []struct {
+		name, help string
+		count      func(api.LoginCounts) int64
+	}{
+		{"varve_logins_total", "Connections that have logged in by SASL.", func(c api.LoginCounts) int64 { return c.Complete }},
+		{"varve_logins_renewed_total", "Logins that were renewed on their connections (KIP-368).", func(c api.LoginCounts) int64 { return c.Renewed }},
+		{"varve_logins_failed_total", "Logins by SASL that failed; each closed its connection.", func(c api.LoginCounts) int64 { return c.Failed }},
+	} {
+		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: of.name, Help: of.help}, func() float64 { return float64(of.count(h.Logins())) }))
+	}
 }
 
 // watchSessions shows the fetch sessions of clients.

@@ -27,6 +27,7 @@ import (
 	"github.com/varve-io/varve/broker/coordinator/txn"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/replica"
+	"github.com/varve-io/varve/broker/security"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/telemetry"
 	"github.com/varve-io/varve/broker/vfs"
@@ -75,6 +76,7 @@ type Node struct {
 	server     *server.Server
 	telemetry  *telemetry.Manager
 	topics     *topicObjects
+	logins     map[string]*security.Logins // by SASL listener
 
 	background context.Context
 	cancel     context.CancelFunc
@@ -115,7 +117,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	}
 	level := &slog.LevelVar{}
 	o.Logger = slog.New(leveled{o.Logger.Handler(), level})
-	n := &Node{o: o, config: o.Config, logger: o.Logger, logLevel: level, registry: prometheus.NewRegistry(), incarnation: kafka.NewUUID(), failed: make(chan error, 1), dirsFailed: make(chan struct{}, 1), pressed: make(chan struct{}, 1)}
+	n := &Node{o: o, config: o.Config, logger: o.Logger, logLevel: level, registry: prometheus.NewRegistry(), incarnation: kafka.NewUUID(), failed: make(chan error, 1), dirsFailed: make(chan struct{}, 1), pressed: make(chan struct{}, 1), logins: map[string]*security.Logins{}}
 	n.metrics = newMetrics(n.registry)
 	n.current.Store(o.Config)
 	n.background, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -183,6 +185,16 @@ func (n *Node) fail(err error) {
 // KafkaAddr is the bound address of the first listener.
 func (n *Node) KafkaAddr() string { return n.listeners[0].Accept.Addr().String() }
 
+// Addr is the bound address of a listener, "" for an unknown name.
+func (n *Node) Addr(listener string) string {
+	for _, l := range n.listeners {
+		if l.Name == listener {
+			return l.Accept.Addr().String()
+		}
+	}
+	return ""
+}
+
 // AdminAddr is the bound address of the admin listener, "" without one.
 func (n *Node) AdminAddr() string {
 	if n.admin == nil {
@@ -238,9 +250,11 @@ func (n *Node) buildDoors(context.Context) error {
 	n.txns = n.txnCoordinator(ids, markers)
 	h := api.New(api.Options{
 		NodeID: n.config.NodeID, Cluster: n.controller, Replicas: n.replicas, Groups: n.groups, Node: n.node, Logger: n.logger,
+		Logins:    func(listener string) *security.Logins { return n.logins[listener] },
 		Telemetry: n.telemetry, LogLevel: n.logLevel, Txns: n.txns, Markers: markers, ProducerIDs: ids,
 	})
 	watchSessions(n.registry, h)
+	watchLogins(n.registry, h)
 	c := n.node()
 	connections := connectionLimit(c)
 	if connections < fewConnections {

@@ -28,7 +28,7 @@ import (
 // the same ports changes nothing.
 func (n *Node) startListeners(context.Context) error {
 	var err error
-	if n.listeners, err = bindAll(n.o.Listen, n.config); err != nil {
+	if n.listeners, err = bindAll(n.o.Listen, n.config, n.secure); err != nil {
 		return err
 	}
 	n.undo("close the listeners", func(context.Context) error {
@@ -109,6 +109,9 @@ func (n *Node) openController(ctx context.Context) error {
 	img := n.controller.Image()
 	n.clusterID = img.ClusterID()
 	n.reconfigured(img, slices.Collect(img.ConfigResources()))
+	if err := n.firstUsers(ctx); err != nil {
+		return err
+	}
 	n.wg.Go(func() {
 		select {
 		case <-n.controller.Failed():

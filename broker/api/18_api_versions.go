@@ -25,7 +25,7 @@ func (a *API) apiVersions(r *server.Request) error {
 		return err
 	}
 	if r.Header.Version >= 3 {
-		r.Conn.State = software{string([]byte(req.ClientSoftwareName)), string([]byte(req.ClientSoftwareVersion))} // copies: for as long as the connection lives
+		peerOf(r.Conn).software = software{string([]byte(req.ClientSoftwareName)), string([]byte(req.ClientSoftwareVersion))} // copies: for as long as the connection lives
 	}
 	img := a.o.Cluster.Image()
 	var resp wire.ApiVersionsResponse

@@ -33,12 +33,9 @@ func (a admin) getTelemetrySubscriptions(r *server.Request) error {
 	return nil
 }
 
-// software is what a client said of itself in ApiVersions; a connection remembers it.
-type software struct{ name, version string }
-
 // telemetryClient is who a request comes from.
 func telemetryClient(r *server.Request) telemetry.Client {
-	said, _ := r.Conn.State.(software)
+	said := peerOf(r.Conn).software
 	c := telemetry.Client{ID: r.Header.ClientID, SoftwareName: said.name, SoftwareVersion: said.version}
 	c.Host, c.Port, _ = net.SplitHostPort(r.Conn.RemoteAddr().String())
 	return c

@@ -24,6 +24,7 @@ import (
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/replica"
+	"github.com/varve-io/varve/broker/security"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/telemetry"
 	"github.com/varve-io/varve/broker/wire"
@@ -54,6 +55,8 @@ type Cluster interface {
 	UpdateFeatures(ctx context.Context, updates []controller.FeatureUpdate, validateOnly bool) (refused int, err error)
 	// UnregisterBroker removes a broker that is gone.
 	UnregisterBroker(ctx context.Context, id int32) error
+	// AlterScram sets and removes credentials of users or tells why not, in the order of changes.
+	AlterScram(ctx context.Context, changes []controller.ScramChange) []error
 	// Quorum is the state of the metadata log.
 	Quorum() (controller.Quorum, error)
 	// AllocateProducerIDs takes n producer ids that nobody had before, from first on.
@@ -80,6 +83,8 @@ type Options struct {
 	Telemetry *telemetry.Manager
 	// LogLevel is the level of Logger, which clients may change.
 	LogLevel *slog.LevelVar
+	// Logins is how clients log in on a SASL listener. It may be nil where there is none.
+	Logins func(listener string) *security.Logins
 }
 
 // API is the server.Handler of the broker.
@@ -88,6 +93,7 @@ type API struct {
 	rows     []row // the table
 	byKey    map[int16]*row
 	sessions sessionCache
+	logins   loginCounts
 
 	// Decoded requests of the busiest keys, for the room of their slices.
 	produces, fetches sync.Pool
@@ -107,6 +113,10 @@ func New(o Options) *API {
 // version it is asked for, so that a newer client can fall back (KIP-511).
 func (a *API) Handle(r *server.Request) {
 	row := a.byKey[r.Header.Key]
+	if err := (logins{a}).outOfTurn(r); err != nil {
+		r.CloseConn(err)
+		return
+	}
 	switch v := r.Header.Version; {
 	case row == nil:
 		r.CloseConn(fmt.Errorf("key %d: %w", r.Header.Key, wire.ErrUnknownKey))
@@ -152,6 +162,12 @@ func reply(r *server.Request, m wire.Message) {
 func replyAs(r *server.Request, m wire.Message, version int16) {
 	b := wire.AppendResponseHeader(make([]byte, 0, 256), r.Header.Key, version, r.Header.CorrelationID)
 	r.ReplyBytes(m.Append(b, version))
+}
+
+// encoded is the answer that reply would send.
+func encoded(r *server.Request, m wire.Message) []byte {
+	b := wire.AppendResponseHeader(make([]byte, 0, 256), r.Header.Key, r.Header.Version, r.Header.CorrelationID)
+	return m.Append(b, r.Header.Version)
 }
 
 // failure is an error code and its message, as most answers carry it for each item.

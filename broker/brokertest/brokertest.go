@@ -29,6 +29,8 @@ type Node struct {
 	Bucket objstore.Bucket
 	// Set are broker settings, NAME=VALUE; they win.
 	Set []string
+	// YAML is a settings file, below Set: for secrets, which Set does not take.
+	YAML string
 	// Now is the wall clock; nil for the real one.
 	Now func() time.Time
 	// Logger is where the node logs; nil for the test's log, from warnings on.
@@ -68,7 +70,7 @@ func (n Node) Try(t testing.TB) (*broker.Node, error) {
 	if n.Bucket != nil {
 		set = append(set, "varve.tier.url=mem://test")
 	}
-	c, _, err := config.Load(config.Sources{Set: set})
+	c, _, err := config.Load(config.Sources{Set: set, YAML: []byte(n.YAML)})
 	if err != nil {
 		return nil, err
 	}

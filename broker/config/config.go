@@ -101,18 +101,19 @@ func (i Importance) String() string { return [...]string{"high", "medium", "low"
 
 // Setting is one row of the table.
 type Setting struct {
-	Name       string
-	Type       Type
-	Unit       Unit
-	Default    string // canonical text; "" where nothing is set
-	Valid      Validator
-	Scope      Scope
-	Update     Update // of the broker-level setting; topic settings can always be changed
-	Sensitive  bool   // its value is never shown
-	Importance Importance
-	Synonyms   []string // of a topic setting: the broker-level names that give its default, first set one first
-	Since      string   // the version of Kafka, or the KIP, or the version of Varve it comes from
-	Doc        string
+	Name        string
+	Type        Type
+	Unit        Unit
+	Default     string // canonical text; "" where nothing is set
+	Valid       Validator
+	Scope       Scope
+	Update      Update // of the broker-level setting; topic settings can always be changed
+	Sensitive   bool   // its value is never shown, nor taken from a command line
+	PerListener bool   // may be set for one listener alone, behind listener.name.NAME.
+	Importance  Importance
+	Synonyms    []string // of a topic setting: the broker-level names that give its default, first set one first
+	Since       string   // the version of Kafka, or the KIP, or the version of Varve it comes from
+	Doc         string
 }
 
 // Table is every setting, sorted by name. The caller must not change what it points to.
@@ -129,7 +130,7 @@ func Lookup(name string) (Setting, bool) {
 	return table[i], true
 }
 
-var table = slices.SortedFunc(slices.Values(slices.Concat(nodeSettings, groupSettings, txnSettings, logSettings, topicSettings, clientMetricsSettings)),
+var table = slices.SortedFunc(slices.Values(slices.Concat(nodeSettings, securitySettings, groupSettings, txnSettings, logSettings, topicSettings, clientMetricsSettings)),
 	func(a, b Setting) int { return strings.Compare(a.Name, b.Name) })
 
 // siblings are the broker-level names that stand for the same thing as name, in the order

@@ -46,7 +46,8 @@ type Synonym struct {
 	Source Source
 }
 
-// Describe is every broker-level setting, sorted by name.
+// Describe is every broker-level setting: those that are set for one listener alone, then all
+// others, sorted by name.
 func (n *Node) Describe() []Entry {
 	var list []Entry
 	for _, s := range table {
@@ -54,7 +55,7 @@ func (n *Node) Describe() []Entry {
 			list = append(list, n.describe(s))
 		}
 	}
-	return list
+	return append(n.describeListeners(), list...)
 }
 
 // DescribeCluster is the dynamic defaults of all brokers, sorted by name: what

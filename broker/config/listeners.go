@@ -79,13 +79,19 @@ func (l layers) listeners() (listen, advertised []Listener, err error) {
 		case !ok:
 			return nil, nil, refuse("listeners",
 				"No security protocol defined for listener %s; add %s:PLAINTEXT to listener.security.protocol.map", a.Name, a.Name)
-		case protocol != "PLAINTEXT":
-			return nil, nil, refuse("listeners", "Listener %s uses %s, which Varve %s does not serve; PLAINTEXT is what it has",
-				a.Name, protocol, Version)
 		case a.Port != 0 && slices.ContainsFunc(listen[:i], func(o Listener) bool { return o.Port == a.Port && !families(o.Host, a.Host) }):
 			return nil, nil, refuse("listeners", "Each listener must have a different port; %d is used twice", a.Port)
 		}
 		listen[i].Protocol = protocol
+		if protocol != "PLAINTEXT" {
+			listen[i].Security = l.security(a.Name)
+			if err := listen[i].Security.check(listen[i]); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	if err := l.strayListeners(listen); err != nil {
+		return nil, nil, err
 	}
 	if len(advertised) == 0 {
 		advertised = slices.Clone(listen)
@@ -93,6 +99,7 @@ func (l layers) listeners() (listen, advertised []Listener, err error) {
 			if everywhere(advertised[i].Host) {
 				advertised[i].Host = ""
 			}
+			advertised[i].Security = nil
 		}
 		return listen, advertised, nil
 	}
@@ -108,6 +115,18 @@ func (l layers) listeners() (listen, advertised []Listener, err error) {
 		advertised[i].Protocol = listen[at].Protocol
 	}
 	return listen, advertised, nil
+}
+
+// strayListeners refuses settings for a listener that there is not: one who has mistyped its
+// name would run without what was meant to protect it.
+func (l layers) strayListeners(listen []Listener) error {
+	for _, name := range sortedNames(l.static) {
+		rest, ok := strings.CutPrefix(name, listenerPrefix)
+		if ok && !slices.ContainsFunc(listen, func(o Listener) bool { return strings.HasPrefix(rest, strings.ToLower(o.Name)+".") }) {
+			return refuse(name, "%s is for a listener that listeners does not name", name)
+		}
+	}
+	return nil
 }
 
 // everywhere says whether a host stands for every interface.

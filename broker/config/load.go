@@ -116,8 +116,8 @@ func nameOr(name, otherwise string) string {
 
 // nodeValue is the canonical value of a broker-level setting.
 func nodeValue(name, raw string) (string, error) {
-	s, ok := Lookup(name)
-	if !ok || s.Scope&NodeScope == 0 {
+	s, ok := nodeSetting(name)
+	if !ok {
 		return "", unknown(name, NodeScope)
 	}
 	return s.canonical(raw)
@@ -129,7 +129,7 @@ func dynamicValues(from map[string]string) (map[string]string, error) {
 	values := maps.Clone(from)
 	for _, name := range sortedNames(from) {
 		value, err := nodeValue(name, from[name])
-		if s, _ := Lookup(name); err == nil && s.Update == ReadOnly {
+		if s, _ := nodeSetting(name); err == nil && s.Update == ReadOnly {
 			err = refuse(name, "Cannot update %s dynamically: it is read at the start of the broker only", name)
 		}
 		values[name] = value
@@ -150,7 +150,12 @@ func readSet(set []string) ([]assignment, error) {
 			errs = append(errs, refuse(name, "--set %s: expected name=value", pair))
 			continue
 		}
-		list = append(list, assignment{"--set " + name, strings.TrimSpace(name), value})
+		name = strings.TrimSpace(name)
+		if s, _ := nodeSetting(name); s.Sensitive {
+			errs = append(errs, refuse(name, "--set %s: a secret on a command line is seen by every user of the machine; put it into the settings file or the environment", name))
+			continue
+		}
+		list = append(list, assignment{"--set " + name, name, value})
 	}
 	return list, errors.Join(errs...)
 }
@@ -184,6 +189,9 @@ func readEnv(env []string) ([]assignment, []Warning, error) {
 			continue
 		}
 		name, ok := names[variable]
+		if !ok {
+			name, ok = listenerEnv(variable)
+		}
 		if !ok {
 			guess := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(variable, envPrefix), "_", "."))
 			warnings = append(warnings, Warning{variable, guess, "there is no such setting" + didYouMean(guess, NodeScope)})

@@ -257,7 +257,7 @@ func TestListenerProblems(t *testing.T) {
 		"listeners=PLAINTEXT://x:y":                      "is not a number up to 65535",
 		"listeners=PLAINTEXT://x:99999":                  "is not a number up to 65535",
 		"listeners=A://:1":                               "add A:PLAINTEXT to listener.security.protocol.map",
-		"listeners=SSL://:1":                             "which Varve 0.1 does not serve",
+		"listeners=SSL://:1":                             "Listener SSL is SSL and has no key: set ssl.keystore.location",
 		"listeners=PLAINTEXT://:1,PLAINTEXT://:2":        "different name",
 		"listeners=":                                     "names no listener",
 		"advertised.listeners=PLAINTEXT://0.0.0.0:9092":  "nonroutable meta-address 0.0.0.0",

@@ -104,6 +104,11 @@ type Node struct {
 	RemoteFetchMaxWaitMs              int64
 	RemoteListOffsetsRequestTimeoutMs int64
 
+	// Security is what listeners go by that set nothing for themselves alone; each listener of
+	// Listeners has its own.
+	Security  *Security
+	UsersFile string // "" for none
+
 	layers layers
 }
 
@@ -216,6 +221,7 @@ func newNode(l layers) (*Node, error) {
 	n.TierCacheDir = nameOr(l.text("varve.tier.cache.dir"), filepath.Join(n.LogDirs[0], "cache"))
 	var errListeners error
 	n.Listeners, n.AdvertisedListeners, errListeners = l.listeners()
+	n.Security, n.UsersFile = l.security(""), l.text("varve.users.file")
 	if err := errors.Join(errListeners, n.check()); err != nil {
 		return nil, err
 	}
@@ -333,6 +339,8 @@ type Listener struct {
 	Host     string
 	Port     int
 	Protocol string // PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL
+
+	Security *Security // nil for a PLAINTEXT listener and an advertised one
 }
 
 // String is the form NAME://HOST:PORT.

@@ -31,9 +31,12 @@ func readProperties(b []byte, file string) ([]assignment, []Warning, error) {
 		if renamed {
 			name = replacement
 		}
-		s, ok := Lookup(name)
+		s, ok := nodeSetting(name)
 		switch {
-		case !ok || s.Scope&NodeScope == 0:
+		case ok && ofController(name, given["controller.listener.names"]):
+			warnings = append(warnings, Warning{a.origin, name, metadataReason})
+			continue
+		case !ok:
 			warnings = append(warnings, Warning{a.origin, name, ignoredBecause(name)})
 			continue
 		case name == "listeners" || name == "advertised.listeners":
@@ -45,7 +48,7 @@ func readProperties(b []byte, file string) ([]assignment, []Warning, error) {
 			if a.value == "" && len(dropped) > 0 {
 				continue
 			}
-		case a.value == "" && s.Type != List && s.Type != String:
+		case a.value == "" && s.Type != List && s.Type != String && s.Type != Password:
 			continue // Kafka's own files carry empty values for "not set"
 		}
 		list = append(list, assignment{a.origin, name, a.value})
@@ -73,6 +76,12 @@ func withoutControllers(listeners, controllers string) (kept string, dropped []s
 		keep = append(keep, l)
 	}
 	return strings.Join(keep, ","), dropped
+}
+
+// ofController says whether a setting is for a listener of Kafka's metadata quorum alone.
+func ofController(name, controllers string) bool {
+	rest, ok := strings.CutPrefix(name, listenerPrefix)
+	return ok && slices.ContainsFunc(splitList(strings.ToLower(controllers)), func(c string) bool { return strings.HasPrefix(rest, c+".") })
 }
 
 // parseProperties reads the format of java.util.Properties: comments with # or !, a name

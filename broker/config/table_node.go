@@ -17,7 +17,7 @@ var nodeSettings = []Setting{
 		Name: "listener.security.protocol.map", Type: String,
 		Default: "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT",
 		Valid:   protocolMap, Scope: NodeScope, Importance: Low, Since: "Kafka 0.10.2 (KIP-103)",
-		Doc: "The security protocol of each listener name: NAME:PROTOCOL, separated by commas. Varve " + Version + " serves PLAINTEXT.",
+		Doc: "The security protocol of each listener name: NAME:PROTOCOL, separated by commas.",
 	}, {
 		Name: "broker.rack", Type: String, Scope: NodeScope, Importance: Medium, Since: "Kafka 0.10 (KIP-36)",
 		Doc: "The rack or availability zone of this broker.",

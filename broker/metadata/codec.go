@@ -46,6 +46,8 @@ var known = layouts{
 	KindPurge:          {{1, 1, encodePurge, decodePurge}},
 	KindConfig:         {{1, 1, encodeConfig, decodeConfig}},
 	KindRemoveBroker:   {{1, 1, encodeRemoveBroker, decodeRemoveBroker}},
+	KindScram:          {{1, 1, encodeScram, decodeScram}},
+	KindRemoveScram:    {{1, 1, encodeRemoveScram, decodeRemoveScram}},
 }
 
 // EncodeEntry is the log entry that holds the records as one atomic list. Each gets the newest

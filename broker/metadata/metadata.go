@@ -78,6 +78,7 @@ type Image struct {
 	nextProducerID int64
 	purging        []PurgingTopic // by id; never changed in place
 	configs        map[ConfigResource]map[string]string
+	scram          tree[ScramCredential] // under scramKey
 }
 
 // Version is the index in the metadata log of the last entry in the image; 0 before the first.

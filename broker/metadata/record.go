@@ -18,6 +18,8 @@ const (
 	KindPurge          Kind = 9
 	KindConfig         Kind = 10
 	KindRemoveBroker   Kind = 11
+	KindScram          Kind = 12
+	KindRemoveScram    Kind = 13
 )
 
 // Record is one change of the image.

@@ -82,6 +82,9 @@ func (img *Image) records(add func(Record)) {
 	for r := range img.ConfigResources() {
 		add(ConfigRecord{Resource: r, Config: img.Config(r)})
 	}
+	for s := range img.ScramCredentials() {
+		add(ScramRecord{s})
+	}
 	for p := range img.Purging() {
 		add(PurgeRecord{TopicID: p.ID, Name: p.Name})
 	}

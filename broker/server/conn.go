@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/wire"
 )
 
@@ -30,17 +32,19 @@ type Conn struct {
 	id       uint64
 	nc       net.Conn
 	raw      syscall.RawConn // nil where there is no descriptor to read and write directly
-	probe    syscall.RawConn // the socket below, also under TLS; nil in memory
+	probe    syscall.RawConn // the socket, also below TLS; nil in memory
 	ip       string          // key of the per-address limit
 
 	ctx    context.Context // cancelled when the connection ends or its peer has gone
 	cancel context.CancelCauseFunc
 
-	header        wire.RequestHeader // of the last request: an unchanged client id is not copied again
-	authenticated atomic.Bool
-	in            framer
-	out           output
-	answers       answers
+	header    wire.RequestHeader // of the last request: an unchanged client id is not copied again
+	opened    time.Time
+	principal atomic.Pointer[kafka.Principal] // nil until the login is complete
+	tokens    func(*Request)                  // takes the next frame as it is; touched on the connection's goroutine only
+	in        framer
+	out       output
+	answers   answers
 
 	muted        time.Time // no request is handled before; touched on the connection's goroutine only
 	deadline     time.Time // read deadline in force
@@ -56,12 +60,34 @@ func (c *Conn) Listener() string { return c.listener.Name }
 // RemoteAddr is the peer's address.
 func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
 
-// SetAuthenticated lifts the limits that hold before authentication.
-func (c *Conn) SetAuthenticated() { c.authenticated.Store(true) }
+// Protocol is the security protocol of that listener.
+func (c *Conn) Protocol() string { return c.listener.Protocol }
+
+// Host is the peer's address without its port, as ACLs and limits go by it.
+func (c *Conn) Host() string { return c.ip }
+
+// Principal is who the connection speaks for; the zero Principal until its login is complete.
+func (c *Conn) Principal() kafka.Principal {
+	if p := c.principal.Load(); p != nil {
+		return *p
+	}
+	return kafka.Principal{}
+}
+
+// Authenticated says whether the peer is known: at once without SASL, after the login with it.
+func (c *Conn) Authenticated() bool { return c.principal.Load() != nil }
+
+// SetPrincipal ends a login, and with it the limits that hold before.
+func (c *Conn) SetPrincipal(p kafka.Principal) { c.principal.Store(&p) }
+
+// NextFrame has the next frame handed to f as it is, in place of a request with a header: a
+// token of a SASL mechanism after a SaslHandshake of version 0. It is called inside Handle,
+// or inside f for the frame after.
+func (c *Conn) NextFrame(f func(*Request)) { c.tokens = f }
 
 // frameLimit is the longest frame that the peer may send now, in bytes.
 func (c *Conn) frameLimit() int64 {
-	if c.authenticated.Load() {
+	if c.Authenticated() {
 		return c.srv.limits.MaxRequestBytes
 	}
 	return c.srv.limits.UnauthenticatedRequestBytes
@@ -71,7 +97,10 @@ func (c *Conn) frameLimit() int64 {
 // the short-lived ones that write late answers.
 func (c *Conn) run() {
 	defer c.srv.forget(c)
-	err := c.serve()
+	err := c.handshake()
+	if err == nil {
+		err = c.serve()
+	}
 	if errors.Is(err, errDraining) || errors.Is(err, errClosing) {
 		c.awaitAnswered(c.srv.hardStop)
 	}
@@ -79,6 +108,33 @@ func (c *Conn) run() {
 	c.answers.awaitWriter()
 	c.in.free()
 	c.logEnd(err)
+}
+
+// handshake makes a TLS connection one, within its time, and names the peer of an SSL listener.
+func (c *Conn) handshake() error {
+	nc, ok := c.nc.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	if c.srv.shaking.Add(1) > int64(c.srv.limits.Handshakes) {
+		c.srv.shaking.Add(-1)
+		return fmt.Errorf("%w: %d are under way", errHandshakes, c.srv.limits.Handshakes)
+	}
+	_ = nc.SetDeadline(time.Now().Add(c.srv.limits.HandshakeTimeout)) // fails only when closed
+	err := nc.HandshakeContext(c.ctx)
+	c.srv.shaking.Add(-1)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errHandshake, err)
+	}
+	_ = nc.SetDeadline(time.Time{})
+	if !c.listener.sasl && c.listener.Identify != nil {
+		p, err := c.listener.Identify(nc.ConnectionState())
+		if err != nil {
+			return fmt.Errorf("%w: %w", errHandshake, err)
+		}
+		c.SetPrincipal(p)
+	}
+	return nil
 }
 
 // serve reads and handles requests until the connection has to end.
@@ -140,19 +196,24 @@ func (c *Conn) sitOut() error {
 
 // handle waits for the request's turn and hands it to the handler.
 func (c *Conn) handle(frame []byte, s *slab) error {
-	body, err := c.header.Parse(frame)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errHeader, err)
+	body, handle := frame, c.tokens
+	if handle == nil {
+		var err error
+		if body, err = c.header.Parse(frame); err != nil {
+			return fmt.Errorf("%w: %w", errHeader, err)
+		}
+		handle = c.srv.handler.Handle
 	}
 	r := &Request{
 		Header: c.header, Body: body, Conn: c, Ctx: c.ctx, Received: c.in.progress,
-		slab: s, size: len(frame), exclusive: !c.srv.overlap(c.header.Key),
+		slab: s, size: len(frame), exclusive: c.tokens != nil || !c.srv.overlap(c.header.Key),
 	}
+	c.tokens = nil
 	if err := c.admit(r); err != nil {
 		return err
 	}
 	c.srv.metrics.request(r.Header.Key, len(frame))
-	return r.run(func() { c.srv.handler.Handle(r) })
+	return r.run(func() { handle(r) })
 }
 
 // admit queues r when its turn has come: an exclusive request when all earlier ones are
@@ -242,7 +303,22 @@ func (c *Conn) shut(err error) {
 		return
 	}
 	c.cancel(err)
+	if nc, ok := c.nc.(*tls.Conn); ok && c.abrupt(err) {
+		nc.NetConn().Close()
+		return
+	}
 	c.nc.Close()
+}
+
+// abrupt says whether a TLS connection ends without telling the peer, who would not read it:
+// the alert would be waited for.
+func (c *Conn) abrupt(err error) bool {
+	select {
+	case <-c.srv.hardStop:
+		return true
+	default:
+		return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errStalled)
+	}
 }
 
 // armRead sets the deadline of the wait that follows: for the rest of a frame the stall
@@ -252,6 +328,9 @@ func (c *Conn) armRead() {
 	patience := c.srv.limits.MaxIdle
 	if c.in.midFrame() {
 		patience = c.srv.limits.StallTimeout
+	}
+	if !c.Authenticated() {
+		patience = min(patience, time.Until(c.opened.Add(c.srv.limits.LoginTimeout)))
 	}
 	if want := time.Now().Add(patience); c.deadline.After(want) || c.deadline.Before(want.Add(nearly(patience)-patience)) {
 		c.deadline = want
@@ -275,6 +354,8 @@ func (c *Conn) readFailed(err error) error {
 	switch {
 	case c.srv.draining.Load():
 		return errDraining
+	case !c.Authenticated() && now.Sub(c.opened) >= nearly(c.srv.limits.LoginTimeout):
+		return errLoginTimeout
 	case c.in.midFrame():
 		if now.Sub(c.in.progress) >= nearly(c.srv.limits.StallTimeout) {
 			return errStalled

@@ -24,6 +24,10 @@ var (
 	errIdle        = errors.New("connection idle for too long")
 	errDraining    = errors.New("server is shutting down")
 	errConnClosed  = errors.New("connection closed")
+
+	errHandshake    = errors.New("TLS handshake failed")
+	errHandshakes   = errors.New("too many TLS handshakes at once")
+	errLoginTimeout = errors.New("peer has not logged in in time")
 )
 
 // framer cuts the bytes of one connection into frames. It belongs to the goroutine of
@@ -84,8 +88,11 @@ func (f *framer) nextLength() (int, error) {
 	if f.shared == nil || f.w-f.r < lengthBytes {
 		return 0, nil
 	}
-	n := int64(int32(binary.BigEndian.Uint32(f.shared.b[f.r:])))
-	if limit := f.c.frameLimit(); n < minFrameBytes || n > limit {
+	n, least := int64(int32(binary.BigEndian.Uint32(f.shared.b[f.r:]))), int64(minFrameBytes)
+	if f.c.tokens != nil {
+		least = 1 // a token has no header
+	}
+	if limit := f.c.frameLimit(); n < least || n > limit {
 		return 0, fmt.Errorf("%w: %d bytes claimed, %d allowed", errFrameLength, n, limit)
 	}
 	return int(n), nil

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/varve-io/varve/broker/kafka"
 )
 
 // TestFramesOfEverySize sends frames around every size at which the framer changes its
@@ -82,7 +84,7 @@ func TestUnauthenticatedFrameLimit(t *testing.T) {
 	k := newKitOn(t, Listener{Name: "PLAINTEXT", Protocol: "SASL_PLAINTEXT", Accept: listenLoopback(t)}, Limits{},
 		func(r *Request) {
 			if r.Header.CorrelationID == 1 {
-				r.Conn.SetAuthenticated()
+				r.Conn.SetPrincipal(kafka.User("alice"))
 			}
 			echo(r)
 		})

@@ -2,12 +2,15 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/varve-io/varve/broker/kafka"
 )
 
 // Listener is one named door, and the address under which clients reach it.
@@ -19,6 +22,11 @@ type Listener struct {
 	Protocol string
 	// Accept yields the connections, bound already; any net.Listener, also in memory.
 	Accept net.Listener
+	// TLS is needed by SSL and SASL_SSL. The server adds no option to it.
+	TLS *tls.Config
+	// Identify names the peer of an SSL listener after its handshake. An error closes the
+	// connection. nil: everybody is kafka.Anonymous.
+	Identify func(tls.ConnectionState) (kafka.Principal, error)
 	// AdvertisedHost and AdvertisedPort are what clients are told (advertised.listeners).
 	// Empty and 0 take the bound address.
 	AdvertisedHost string
@@ -44,6 +52,9 @@ func newListener(l Listener) (*listener, error) {
 	}
 	if l.Name == "" || l.Accept == nil {
 		return nil, errors.New("BUG: a listener needs a name and a socket")
+	}
+	if strings.HasSuffix(l.Protocol, "SSL") != (l.TLS != nil) {
+		return nil, fmt.Errorf("BUG: listener %s is %s and does not fit its TLS settings", l.Name, l.Protocol)
 	}
 	return &listener{Listener: l, sasl: strings.HasPrefix(l.Protocol, "SASL_")}, nil
 }
@@ -123,18 +134,21 @@ func (s *Server) enter(c *Conn) string {
 
 func (s *Server) newConn(l *listener, nc net.Conn) *Conn {
 	now := time.Now()
-	c := &Conn{srv: s, listener: l, id: s.lastID.Add(1), nc: nc, ip: hostOf(nc.RemoteAddr()), lastActivity: now}
-	c.raw = rawConn(nc)
-	c.probe = c.raw
-	if below, ok := nc.(interface{ NetConn() net.Conn }); ok {
-		c.probe = rawConn(below.NetConn())
+	c := &Conn{srv: s, listener: l, id: s.lastID.Add(1), nc: nc, ip: hostOf(nc.RemoteAddr()), opened: now, lastActivity: now}
+	c.probe = rawConn(nc)
+	if l.TLS != nil {
+		c.nc = tls.Server(nc, l.TLS)
+	} else {
+		c.raw = c.probe
 	}
-	c.authenticated.Store(!l.sasl)
+	if !l.sasl {
+		c.SetPrincipal(kafka.Anonymous()) // an SSL listener says more after the handshake
+	}
 	c.ctx, c.cancel = context.WithCancelCause(s.ctx)
 	c.answers.wake = make(chan struct{}, 1)
 	c.in.c, c.in.progress = c, now
 	c.in.attempt = c.in.tryRead
-	c.out = output{nc: nc, raw: c.raw, patience: s.limits.StallTimeout, scratch: &s.scratch, cold: s.cold}
+	c.out = output{nc: c.nc, raw: c.raw, patience: s.limits.StallTimeout, scratch: &s.scratch, cold: s.cold}
 	c.out.sendFn, c.out.fileFn = c.out.sendVector, c.out.sendFileRange
 	if tc, ok := nc.(*net.TCPConn); ok {
 		// A refusal leaves the system's own size, which serves as well.

@@ -26,6 +26,11 @@ const (
 	endRequest    = "by_request"
 	endLimit      = "max_connections"
 	endLimitPerIP = "max_connections_per_ip"
+	endHandshake  = "tls_handshake"
+	endHandshakes = "max_tls_handshakes"
+	endLogin      = "login"
+	endLoginTime  = "login_timeout"
+	endExpired    = "session_expired"
 )
 
 // maxKeys bounds the API keys with metrics of their own; the rest count as "unknown".
@@ -144,6 +149,16 @@ func (c *collector) api(ch chan<- prometheus.Metric, name string, a *apiMetrics)
 // endReason sorts the error that ended a connection.
 func endReason(err error) string {
 	switch {
+	case errors.Is(err, errHandshake):
+		return endHandshake
+	case errors.Is(err, errHandshakes):
+		return endHandshakes
+	case errors.Is(err, errLoginTimeout):
+		return endLoginTime
+	case errors.Is(err, ErrLogin):
+		return endLogin
+	case errors.Is(err, ErrSessionExpired):
+		return endExpired
 	case errors.Is(err, errIdle):
 		return endIdle
 	case errors.Is(err, errStalled), errors.Is(err, os.ErrDeadlineExceeded):

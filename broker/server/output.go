@@ -26,9 +26,10 @@ const (
 // output writes answers. It belongs to the connection's writer of the moment.
 //
 // On a plain TCP socket, bytes leave by one gathered write and file ranges by sendfile
-// with an explicit offset; elsewhere, and for short ranges, file bytes are read into a
-// scratch buffer. A write that would block waits for the peer under a deadline which each
-// bit of progress renews.
+// with an explicit offset; for short ranges, file bytes are read into a scratch buffer.
+// Elsewhere (TLS, memory) everything but long runs of bytes goes through the scratch buffer,
+// so that TLS makes full records of it. A write that would block waits for the peer under a
+// deadline which each bit of progress renews.
 type output struct {
 	nc       net.Conn
 	raw      syscall.RawConn // nil: no direct access to the socket
@@ -109,6 +110,9 @@ func (o *output) answer(r *Request) error {
 
 // bytes gathers b.
 func (o *output) bytes(b []byte) error {
+	if o.raw == nil {
+		return o.stream(b)
+	}
 	if len(o.vector) == maxVector {
 		if err := o.flush(true); err != nil {
 			return err
@@ -116,6 +120,39 @@ func (o *output) bytes(b []byte) error {
 	}
 	o.vector = append(o.vector, b)
 	return nil
+}
+
+// stream copies b into the scratch buffer, or writes a long run by itself.
+func (o *output) stream(b []byte) error {
+	if len(b) >= scratchBytes/2 {
+		if err := o.flush(true); err != nil {
+			return err
+		}
+		return o.write(b)
+	}
+	for len(b) > 0 {
+		dst, err := o.room(int64(len(b)))
+		if err != nil {
+			return err
+		}
+		n := copy(dst, b)
+		o.used += n
+		b = b[n:]
+	}
+	return nil
+}
+
+// room is the free part of the scratch buffer, at most n bytes of it; a full one is written first.
+func (o *output) room(n int64) ([]byte, error) {
+	if o.used == scratchBytes || len(o.vector) == maxVector {
+		if err := o.flush(true); err != nil {
+			return nil, err
+		}
+	}
+	if o.buf == nil {
+		o.buf, _ = o.scratch.Get().(*[scratchBytes]byte)
+	}
+	return o.buf[o.used:min(scratchBytes, int64(o.used)+n)], nil
 }
 
 // file sends a range by sendfile, or gathers it through the scratch buffer.
@@ -158,15 +195,10 @@ func (o *output) sendFileOf(fd uintptr, r vfs.Range) (sent int64, err error) {
 // copyFile gathers a range through the scratch buffer, writing whenever that is full.
 func (o *output) copyFile(r vfs.Range) error {
 	for r.Len > 0 {
-		if o.used == scratchBytes || len(o.vector) == maxVector {
-			if err := o.flush(true); err != nil {
-				return err
-			}
+		dst, err := o.room(r.Len)
+		if err != nil {
+			return err
 		}
-		if o.buf == nil {
-			o.buf, _ = o.scratch.Get().(*[scratchBytes]byte)
-		}
-		dst := o.buf[o.used:min(scratchBytes, int64(o.used)+r.Len)]
 		n, err := o.cold.readAt(r.File, dst, r.Off)
 		if n < len(dst) {
 			if err == nil || errors.Is(err, io.EOF) {
@@ -176,7 +208,9 @@ func (o *output) copyFile(r vfs.Range) error {
 		}
 		o.used += n
 		r.Off, r.Len = r.Off+int64(n), r.Len-int64(n)
-		o.vector = append(o.vector, dst)
+		if o.raw != nil {
+			o.vector = append(o.vector, dst)
+		}
 	}
 	return nil
 }
@@ -184,30 +218,37 @@ func (o *output) copyFile(r vfs.Range) error {
 // flush writes what is gathered. more says that further bytes follow at once, so that the
 // kernel need not send a short packet.
 func (o *output) flush(more bool) error {
+	if o.raw == nil {
+		if o.used == 0 {
+			return nil
+		}
+		n := o.used
+		o.used = 0
+		return o.write(o.buf[:n])
+	}
 	if len(o.vector) == 0 {
 		return nil
 	}
-	var err error
-	if o.raw != nil {
-		o.more = more
-		err = o.rawLoop(o.sendFn)
-	} else {
-		err = o.flushPlain()
-	}
+	o.more = more
+	err := o.rawLoop(o.sendFn)
 	clear(o.vector)
 	o.vector, o.used = o.vector[:0], 0
 	return err
 }
 
-// flushPlain writes through the net.Conn. The deadline covers one gathered write, at most
-// the scratch buffer and the answers' own bytes.
-func (o *output) flushPlain() error {
-	if err := o.nc.SetWriteDeadline(time.Now().Add(o.patience)); err != nil {
-		return err
+// write writes through the net.Conn, step by step, so that the deadline covers little.
+func (o *output) write(b []byte) error {
+	for len(b) > 0 {
+		if err := o.nc.SetWriteDeadline(time.Now().Add(o.patience)); err != nil {
+			return err
+		}
+		n, err := o.nc.Write(b[:min(len(b), scratchBytes)])
+		if err != nil {
+			return err
+		}
+		b = b[n:]
 	}
-	bufs := net.Buffers(o.vector)
-	_, err := bufs.WriteTo(o.nc)
-	return err
+	return nil
 }
 
 // sendfile sends n bytes at off of the file src and reports how many have left.

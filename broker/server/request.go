@@ -15,6 +15,12 @@ var (
 	errPeerGone = errors.New("peer has gone")
 )
 
+// Reasons for which a Handler closes connections, that the server counts apart.
+var (
+	ErrLogin          = errors.New("the login failed")
+	ErrSessionExpired = errors.New("the session has expired without another login")
+)
+
 // Handler gives requests their meaning.
 //
 // Handle is called on the connection's goroutine, in the order of arrival. It must not
@@ -84,6 +90,13 @@ func (r *Request) CloseConn(reason error) {
 		r.end = errClosing
 	}
 	r.finish()
+}
+
+// ReplyClose answers with one run of bytes and closes the connection after it, for the given
+// reason. Later requests are not handled.
+func (r *Request) ReplyClose(b []byte, reason error) {
+	r.end = reason
+	r.ReplyBytes(b)
 }
 
 // Mute holds the connection up: no later request of it is handled before d has passed, while

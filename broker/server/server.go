@@ -49,6 +49,9 @@ type Limits struct {
 	UnsentBytes                 int64         // memory of one connection's answers that its peer has not read, above which no request is taken; default 1 MiB
 	MaxIdle                     time.Duration // connections.max.idle.ms; default 10 minutes; negative: they stay
 	StallTimeout                time.Duration // longest silence inside a frame, and of a peer that does not read; default 30 s
+	HandshakeTimeout            time.Duration // longest TLS handshake; default 10 s
+	Handshakes                  int           // TLS handshakes under way at once; further connections are refused; default 1024
+	LoginTimeout                time.Duration // longest time from a connection to the end of its login; default 30 s
 	MaxConnections              int           // max.connections; ≤ 0: no bound
 	MaxConnectionsPerIP         int           // max.connections.per.ip; ≤ 0: no bound
 	SendBufferBytes             int           // socket.send.buffer.bytes; ≤ 0: the system's choice
@@ -69,14 +72,22 @@ func (l Limits) withDefaults() Limits {
 	if l.InFlightRequests == 0 {
 		l.InFlightRequests = 256
 	}
+	if l.Handshakes == 0 {
+		l.Handshakes = 1024
+	}
 	switch {
 	case l.MaxIdle == 0:
 		l.MaxIdle = 10 * time.Minute
 	case l.MaxIdle < 0:
 		l.MaxIdle = 100 * 365 * 24 * time.Hour
 	}
-	if l.StallTimeout == 0 {
-		l.StallTimeout = 30 * time.Second
+	for _, d := range []struct {
+		v   *time.Duration
+		def time.Duration
+	}{{&l.StallTimeout, 30 * time.Second}, {&l.HandshakeTimeout, 10 * time.Second}, {&l.LoginTimeout, 30 * time.Second}} {
+		if *d.v == 0 {
+			*d.v = d.def
+		}
 	}
 	return l
 }
@@ -93,6 +104,7 @@ type Server struct {
 	scratch   sync.Pool
 	cold      *coldReads
 	listeners []*listener
+	shaking   atomic.Int64 // TLS handshakes under way
 
 	ctx      context.Context // parent of all connections'
 	cancel   context.CancelFunc

@@ -4,54 +4,61 @@ package wire
 
 // The keys of the APIs in the table.
 const (
-	KeyProduce                     int16 = 0
-	KeyFetch                       int16 = 1
-	KeyListOffsets                 int16 = 2
-	KeyMetadata                    int16 = 3
-	KeyOffsetCommit                int16 = 8
-	KeyOffsetFetch                 int16 = 9
-	KeyFindCoordinator             int16 = 10
-	KeyJoinGroup                   int16 = 11
-	KeyHeartbeat                   int16 = 12
-	KeyLeaveGroup                  int16 = 13
-	KeySyncGroup                   int16 = 14
-	KeyDescribeGroups              int16 = 15
-	KeyListGroups                  int16 = 16
-	KeyApiVersions                 int16 = 18
-	KeyCreateTopics                int16 = 19
-	KeyDeleteTopics                int16 = 20
-	KeyDeleteRecords               int16 = 21
-	KeyInitProducerID              int16 = 22
-	KeyOffsetForLeaderEpoch        int16 = 23
-	KeyAddPartitionsToTxn          int16 = 24
-	KeyAddOffsetsToTxn             int16 = 25
-	KeyEndTxn                      int16 = 26
-	KeyWriteTxnMarkers             int16 = 27
-	KeyTxnOffsetCommit             int16 = 28
-	KeyDescribeConfigs             int16 = 32
-	KeyAlterConfigs                int16 = 33
-	KeyAlterReplicaLogDirs         int16 = 34
-	KeyDescribeLogDirs             int16 = 35
-	KeyCreatePartitions            int16 = 37
-	KeyDeleteGroups                int16 = 42
-	KeyElectLeaders                int16 = 43
-	KeyIncrementalAlterConfigs     int16 = 44
-	KeyAlterPartitionReassignments int16 = 45
-	KeyListPartitionReassignments  int16 = 46
-	KeyOffsetDelete                int16 = 47
-	KeyDescribeQuorum              int16 = 55
-	KeyUpdateFeatures              int16 = 57
-	KeyDescribeCluster             int16 = 60
-	KeyDescribeProducers           int16 = 61
-	KeyUnregisterBroker            int16 = 64
-	KeyDescribeTransactions        int16 = 65
-	KeyListTransactions            int16 = 66
-	KeyConsumerGroupHeartbeat      int16 = 68
-	KeyConsumerGroupDescribe       int16 = 69
-	KeyGetTelemetrySubscriptions   int16 = 71
-	KeyPushTelemetry               int16 = 72
-	KeyListConfigResources         int16 = 74
-	KeyDescribeTopicPartitions     int16 = 75
+	KeyProduce                      int16 = 0
+	KeyFetch                        int16 = 1
+	KeyListOffsets                  int16 = 2
+	KeyMetadata                     int16 = 3
+	KeyOffsetCommit                 int16 = 8
+	KeyOffsetFetch                  int16 = 9
+	KeyFindCoordinator              int16 = 10
+	KeyJoinGroup                    int16 = 11
+	KeyHeartbeat                    int16 = 12
+	KeyLeaveGroup                   int16 = 13
+	KeySyncGroup                    int16 = 14
+	KeyDescribeGroups               int16 = 15
+	KeyListGroups                   int16 = 16
+	KeySaslHandshake                int16 = 17
+	KeyApiVersions                  int16 = 18
+	KeyCreateTopics                 int16 = 19
+	KeyDeleteTopics                 int16 = 20
+	KeyDeleteRecords                int16 = 21
+	KeyInitProducerID               int16 = 22
+	KeyOffsetForLeaderEpoch         int16 = 23
+	KeyAddPartitionsToTxn           int16 = 24
+	KeyAddOffsetsToTxn              int16 = 25
+	KeyEndTxn                       int16 = 26
+	KeyWriteTxnMarkers              int16 = 27
+	KeyTxnOffsetCommit              int16 = 28
+	KeyDescribeAcls                 int16 = 29
+	KeyCreateAcls                   int16 = 30
+	KeyDeleteAcls                   int16 = 31
+	KeyDescribeConfigs              int16 = 32
+	KeyAlterConfigs                 int16 = 33
+	KeyAlterReplicaLogDirs          int16 = 34
+	KeyDescribeLogDirs              int16 = 35
+	KeySaslAuthenticate             int16 = 36
+	KeyCreatePartitions             int16 = 37
+	KeyDeleteGroups                 int16 = 42
+	KeyElectLeaders                 int16 = 43
+	KeyIncrementalAlterConfigs      int16 = 44
+	KeyAlterPartitionReassignments  int16 = 45
+	KeyListPartitionReassignments   int16 = 46
+	KeyOffsetDelete                 int16 = 47
+	KeyDescribeUserScramCredentials int16 = 50
+	KeyAlterUserScramCredentials    int16 = 51
+	KeyDescribeQuorum               int16 = 55
+	KeyUpdateFeatures               int16 = 57
+	KeyDescribeCluster              int16 = 60
+	KeyDescribeProducers            int16 = 61
+	KeyUnregisterBroker             int16 = 64
+	KeyDescribeTransactions         int16 = 65
+	KeyListTransactions             int16 = 66
+	KeyConsumerGroupHeartbeat       int16 = 68
+	KeyConsumerGroupDescribe        int16 = 69
+	KeyGetTelemetrySubscriptions    int16 = 71
+	KeyPushTelemetry                int16 = 72
+	KeyListConfigResources          int16 = 74
+	KeyDescribeTopicPartitions      int16 = 75
 )
 
 // apis is sorted by key.
@@ -69,6 +76,7 @@ var apis = [...]API{
 	{Key: KeySyncGroup, Name: "SyncGroup", MinVersion: 0, MaxVersion: 5, AdvertisedMin: 0, FlexibleFrom: 4},
 	{Key: KeyDescribeGroups, Name: "DescribeGroups", MinVersion: 0, MaxVersion: 6, AdvertisedMin: 0, FlexibleFrom: 5},
 	{Key: KeyListGroups, Name: "ListGroups", MinVersion: 0, MaxVersion: 5, AdvertisedMin: 0, FlexibleFrom: 3},
+	{Key: KeySaslHandshake, Name: "SaslHandshake", MinVersion: 0, MaxVersion: 1, AdvertisedMin: 0, FlexibleFrom: -1},
 	{Key: KeyApiVersions, Name: "ApiVersions", MinVersion: 0, MaxVersion: 5, AdvertisedMin: 0, FlexibleFrom: 3},
 	{Key: KeyCreateTopics, Name: "CreateTopics", MinVersion: 2, MaxVersion: 7, AdvertisedMin: 2, FlexibleFrom: 5},
 	{Key: KeyDeleteTopics, Name: "DeleteTopics", MinVersion: 1, MaxVersion: 6, AdvertisedMin: 1, FlexibleFrom: 4},
@@ -80,10 +88,14 @@ var apis = [...]API{
 	{Key: KeyEndTxn, Name: "EndTxn", MinVersion: 0, MaxVersion: 5, AdvertisedMin: 0, FlexibleFrom: 3},
 	{Key: KeyWriteTxnMarkers, Name: "WriteTxnMarkers", MinVersion: 1, MaxVersion: 2, AdvertisedMin: 1, FlexibleFrom: 1},
 	{Key: KeyTxnOffsetCommit, Name: "TxnOffsetCommit", MinVersion: 0, MaxVersion: 6, AdvertisedMin: 0, FlexibleFrom: 3},
+	{Key: KeyDescribeAcls, Name: "DescribeAcls", MinVersion: 1, MaxVersion: 3, AdvertisedMin: 1, FlexibleFrom: 2},
+	{Key: KeyCreateAcls, Name: "CreateAcls", MinVersion: 1, MaxVersion: 3, AdvertisedMin: 1, FlexibleFrom: 2},
+	{Key: KeyDeleteAcls, Name: "DeleteAcls", MinVersion: 1, MaxVersion: 3, AdvertisedMin: 1, FlexibleFrom: 2},
 	{Key: KeyDescribeConfigs, Name: "DescribeConfigs", MinVersion: 1, MaxVersion: 4, AdvertisedMin: 1, FlexibleFrom: 4},
 	{Key: KeyAlterConfigs, Name: "AlterConfigs", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 2},
 	{Key: KeyAlterReplicaLogDirs, Name: "AlterReplicaLogDirs", MinVersion: 1, MaxVersion: 2, AdvertisedMin: 1, FlexibleFrom: 2},
 	{Key: KeyDescribeLogDirs, Name: "DescribeLogDirs", MinVersion: 1, MaxVersion: 5, AdvertisedMin: 1, FlexibleFrom: 2},
+	{Key: KeySaslAuthenticate, Name: "SaslAuthenticate", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 2},
 	{Key: KeyCreatePartitions, Name: "CreatePartitions", MinVersion: 0, MaxVersion: 3, AdvertisedMin: 0, FlexibleFrom: 2},
 	{Key: KeyDeleteGroups, Name: "DeleteGroups", MinVersion: 0, MaxVersion: 3, AdvertisedMin: 0, FlexibleFrom: 2},
 	{Key: KeyElectLeaders, Name: "ElectLeaders", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 2},
@@ -91,6 +103,8 @@ var apis = [...]API{
 	{Key: KeyAlterPartitionReassignments, Name: "AlterPartitionReassignments", MinVersion: 0, MaxVersion: 1, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyListPartitionReassignments, Name: "ListPartitionReassignments", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyOffsetDelete, Name: "OffsetDelete", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: -1},
+	{Key: KeyDescribeUserScramCredentials, Name: "DescribeUserScramCredentials", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
+	{Key: KeyAlterUserScramCredentials, Name: "AlterUserScramCredentials", MinVersion: 0, MaxVersion: 0, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyDescribeQuorum, Name: "DescribeQuorum", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyUpdateFeatures, Name: "UpdateFeatures", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 0},
 	{Key: KeyDescribeCluster, Name: "DescribeCluster", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 0},
@@ -135,6 +149,8 @@ func NewRequest(key int16) Message {
 		return new(DescribeGroupsRequest)
 	case KeyListGroups:
 		return new(ListGroupsRequest)
+	case KeySaslHandshake:
+		return new(SaslHandshakeRequest)
 	case KeyApiVersions:
 		return new(ApiVersionsRequest)
 	case KeyCreateTopics:
@@ -157,6 +173,12 @@ func NewRequest(key int16) Message {
 		return new(WriteTxnMarkersRequest)
 	case KeyTxnOffsetCommit:
 		return new(TxnOffsetCommitRequest)
+	case KeyDescribeAcls:
+		return new(DescribeAclsRequest)
+	case KeyCreateAcls:
+		return new(CreateAclsRequest)
+	case KeyDeleteAcls:
+		return new(DeleteAclsRequest)
 	case KeyDescribeConfigs:
 		return new(DescribeConfigsRequest)
 	case KeyAlterConfigs:
@@ -165,6 +187,8 @@ func NewRequest(key int16) Message {
 		return new(AlterReplicaLogDirsRequest)
 	case KeyDescribeLogDirs:
 		return new(DescribeLogDirsRequest)
+	case KeySaslAuthenticate:
+		return new(SaslAuthenticateRequest)
 	case KeyCreatePartitions:
 		return new(CreatePartitionsRequest)
 	case KeyDeleteGroups:
@@ -179,6 +203,10 @@ func NewRequest(key int16) Message {
 		return new(ListPartitionReassignmentsRequest)
 	case KeyOffsetDelete:
 		return new(OffsetDeleteRequest)
+	case KeyDescribeUserScramCredentials:
+		return new(DescribeUserScramCredentialsRequest)
+	case KeyAlterUserScramCredentials:
+		return new(AlterUserScramCredentialsRequest)
 	case KeyDescribeQuorum:
 		return new(DescribeQuorumRequest)
 	case KeyUpdateFeatures:
@@ -238,6 +266,8 @@ func NewResponse(key int16) Message {
 		return new(DescribeGroupsResponse)
 	case KeyListGroups:
 		return new(ListGroupsResponse)
+	case KeySaslHandshake:
+		return new(SaslHandshakeResponse)
 	case KeyApiVersions:
 		return new(ApiVersionsResponse)
 	case KeyCreateTopics:
@@ -260,6 +290,12 @@ func NewResponse(key int16) Message {
 		return new(WriteTxnMarkersResponse)
 	case KeyTxnOffsetCommit:
 		return new(TxnOffsetCommitResponse)
+	case KeyDescribeAcls:
+		return new(DescribeAclsResponse)
+	case KeyCreateAcls:
+		return new(CreateAclsResponse)
+	case KeyDeleteAcls:
+		return new(DeleteAclsResponse)
 	case KeyDescribeConfigs:
 		return new(DescribeConfigsResponse)
 	case KeyAlterConfigs:
@@ -268,6 +304,8 @@ func NewResponse(key int16) Message {
 		return new(AlterReplicaLogDirsResponse)
 	case KeyDescribeLogDirs:
 		return new(DescribeLogDirsResponse)
+	case KeySaslAuthenticate:
+		return new(SaslAuthenticateResponse)
 	case KeyCreatePartitions:
 		return new(CreatePartitionsResponse)
 	case KeyDeleteGroups:
@@ -282,6 +320,10 @@ func NewResponse(key int16) Message {
 		return new(ListPartitionReassignmentsResponse)
 	case KeyOffsetDelete:
 		return new(OffsetDeleteResponse)
+	case KeyDescribeUserScramCredentials:
+		return new(DescribeUserScramCredentialsResponse)
+	case KeyAlterUserScramCredentials:
+		return new(AlterUserScramCredentialsResponse)
 	case KeyDescribeQuorum:
 		return new(DescribeQuorumResponse)
 	case KeyUpdateFeatures:

@@ -27,10 +27,14 @@ const (
 // clientFlags are the flags of every verb that talks to a cluster.
 type clientFlags struct {
 	brokers []string
+	tls     tlsFlags
+	login   loginFlags
 }
 
 func (f *clientFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringSliceVarP(&f.brokers, "brokers", "b", []string{defaultBroker}, "broker addresses, `HOST:PORT`[,…]")
+	f.tls.add(cmd)
+	f.login.add(cmd)
 }
 
 // client connects and asks one broker a first question, so that a wrong address fails here, with advice.
@@ -39,7 +43,11 @@ func (f *clientFlags) client(ctx context.Context, opts ...kgo.Opt) (*kgo.Client,
 		kgo.SeedBrokers(f.brokers...), kgo.ClientID("varve-cli"),
 		kgo.DialTimeout(dialTimeout), kgo.RetryTimeout(answerTimeout),
 	}
-	cl, err := kgo.NewClient(append(base, opts...)...)
+	secure, err := f.secure()
+	if err != nil {
+		return nil, err
+	}
+	cl, err := kgo.NewClient(append(append(base, secure...), opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
@@ -110,6 +118,8 @@ func explain(what string, err error, message string) error {
 		next = "its cleanup.policy has no delete"
 	case errors.Is(err, kerr.TransactionalIDNotFound):
 		next = "list the transactional ids with 'varve txn list'"
+	case errors.Is(err, kerr.SaslAuthenticationFailed):
+		next = "check --user and the password in --password-file or VARVE_PASSWORD"
 	case errors.Is(err, kerr.InvalidReplicationFactor):
 		next = "there are fewer brokers than replicas; use --replication-factor 1"
 	}

@@ -20,6 +20,7 @@ var sdkDoors = map[string][]string{
 	"github.com/pierrec/lz4":        {"broker/batch"},
 	"github.com/spf13/cobra":        {"cmd/varve"},
 	"github.com/twmb/franz-go":      {"cmd/varve"},
+	"github.com/xdg-go/scram":       {"broker/security"},
 	"go.yaml.in/yaml":               {"broker/config"},
 	"golang.org/x/oauth2":           {"objstore/gcs"},
 	"google.golang.org/api":         {"objstore/gcs"},

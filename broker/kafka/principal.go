@@ -1,0 +1,17 @@
+package kafka
+
+// UserPrincipal is the one type of principal that logins give (KafkaPrincipal.USER_TYPE).
+const UserPrincipal = "User"
+
+// Principal is who a connection speaks for. The zero Principal is nobody: a connection whose
+// login is not complete.
+type Principal struct{ Type, Name string }
+
+// Anonymous is who connects without saying who it is (KafkaPrincipal.ANONYMOUS).
+func Anonymous() Principal { return Principal{UserPrincipal, "ANONYMOUS"} }
+
+// User is the principal of a user's name.
+func User(name string) Principal { return Principal{UserPrincipal, name} }
+
+// String is Kafka's form, "User:alice".
+func (p Principal) String() string { return p.Type + ":" + p.Name }

@@ -1,0 +1,206 @@
+package security
+
+import (
+	"encoding/base64"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"crypto/pbkdf2"
+	"crypto/sha256"
+
+	"github.com/xdg-go/scram"
+
+	"github.com/varve-io/varve/broker/config"
+	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/metadata"
+)
+
+// logins is a listener with PLAIN and SCRAM, whose users are alice of SCRAM and bob of PLAIN.
+func logins(t *testing.T, maxReauthMs int64) *Logins {
+	t.Helper()
+	users := map[metadata.ScramMechanism]metadata.ScramCredential{}
+	for _, m := range []metadata.ScramMechanism{metadata.ScramSHA256, metadata.ScramSHA512} {
+		c, err := NewScramCredential("alice", m, "alice-secret", MinIterations)
+		if err != nil {
+			t.Fatal(err)
+		}
+		users[m] = c
+	}
+	from := &config.Security{
+		Mechanisms: []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}, PlainUsers: map[string]string{"bob": "bob-secret", "nobody": ""},
+		MaxReauthMs: maxReauthMs,
+	}
+	return NewLogins(from, func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool) {
+		c, ok := users[m]
+		return c, ok && user == c.User
+	}, time.Now)
+}
+
+// talk runs a client of SCRAM against a login, each message changed by meddle on its way.
+func talk(t *testing.T, l *Login, mechanism, user, password string, meddle func(step int, token string) string) (done bool, err error) {
+	t.Helper()
+	if err := l.Handshake(mechanism); err != nil {
+		t.Fatal(err)
+	}
+	client, err := map[string]scram.HashGeneratorFcn{"SCRAM-SHA-256": scram.SHA256, "SCRAM-SHA-512": scram.SHA512}[mechanism].NewClient(user, password, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := client.NewConversation()
+	var reply string
+	for step := 0; !done; step++ {
+		token, err := c.Step(reply)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if meddle != nil {
+			token = meddle(step, token)
+		}
+		var out []byte
+		if out, done, err = l.Token([]byte(token)); err != nil {
+			return false, err
+		}
+		reply = string(out)
+	}
+	_, err = c.Step(reply)
+	if err != nil || !c.Valid() {
+		t.Fatalf("the client does not believe the server: %v", err)
+	}
+	return done, nil
+}
+
+// TestScramVector is the exchange of RFC 7677, 3, byte for byte.
+func TestScramVector(t *testing.T) {
+	salt, _ := base64.StdEncoding.DecodeString("W22ZaJ0SNY7soEsUEjb6gQ==")
+	salted, err := pbkdf2.Key(sha256.New, "pencil", salt, 4096, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := NewLogins(&config.Security{Mechanisms: []string{"SCRAM-SHA-256"}}, func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool) {
+		return ScramCredentialOf(user, m, salt, salted, 4096), user == "user"
+	}, time.Now)
+	of.nonce = func() string { return "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0" }
+	l := of.New()
+	if err := l.Handshake("SCRAM-SHA-256"); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range [][2]string{
+		{"n,,n=user,r=rOprNGfwEbeRWgbNEkqO", "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"},
+		{"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=", "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="},
+	} {
+		got, _, err := l.Token([]byte(step[0]))
+		if err != nil || string(got) != step[1] {
+			t.Fatalf("%s: %s, %v; want %s", step[0], got, err, step[1])
+		}
+	}
+	if l.User() != kafka.User("user") || !l.Complete() {
+		t.Errorf("logged in as %s", l.User())
+	}
+}
+
+// A5: an unknown user, a wrong password and a meddled exchange fail in the same way.
+func TestA5LoginsThatFailLookAlike(t *testing.T) {
+	of := logins(t, 0)
+	cut := func(at int) func(int, string) string {
+		return func(step int, token string) string {
+			if step == at {
+				return token[:len(token)/2]
+			}
+			return token
+		}
+	}
+	change := func(at int, from, to string) func(int, string) string {
+		return func(step int, token string) string {
+			if step == at {
+				return strings.Replace(token, from, to, 1)
+			}
+			return token
+		}
+	}
+	var replayed string
+	keep := func(step int, token string) string { replayed = token; return token }
+	if done, err := talk(t, of.New(), "SCRAM-SHA-256", "alice", "alice-secret", keep); !done || err != nil {
+		t.Fatal(err)
+	}
+	for name, try := range map[string]struct {
+		mechanism, user, password string
+		meddle                    func(int, string) string
+	}{
+		"wrong password":      {"SCRAM-SHA-512", "alice", "other", nil},
+		"unknown user":        {"SCRAM-SHA-512", "mallory", "alice-secret", nil},
+		"user of PLAIN":       {"SCRAM-SHA-256", "bob", "bob-secret", nil},
+		"no user":             {"SCRAM-SHA-256", "alice", "alice-secret", change(0, "n=alice", "n=")},
+		"truncated proof":     {"SCRAM-SHA-256", "alice", "alice-secret", cut(1)},
+		"another nonce":       {"SCRAM-SHA-256", "alice", "alice-secret", change(1, "r=", "r=x")},
+		"another binding":     {"SCRAM-SHA-256", "alice", "alice-secret", change(1, "c=biws", "c=eSws")},
+		"acts as another":     {"SCRAM-SHA-256", "alice", "alice-secret", change(0, "n,,", "n,a=root,")},
+		"channel binding":     {"SCRAM-SHA-256", "alice", "alice-secret", change(0, "n,,", "p=tls-unique,,")},
+		"nothing":             {"SCRAM-SHA-256", "alice", "alice-secret", func(int, string) string { return "" }},
+		"a replayed proof":    {"SCRAM-SHA-256", "alice", "alice-secret", func(step int, token string) string { return []string{token, replayed}[min(step, 1)] }},
+		"a proof of no bytes": {"SCRAM-SHA-256", "alice", "alice-secret", func(step int, token string) string { return token[:len(token)-step*44] }},
+	} {
+		if done, err := talk(t, of.New(), try.mechanism, try.user, try.password, try.meddle); done || err != ErrCredentials {
+			t.Errorf("%s: %v, %v; want just %v", name, done, err, ErrCredentials)
+		}
+	}
+	for _, token := range []string{"\x00bob\x00other", "\x00mallory\x00bob-secret", "\x00nobody\x00", "root\x00bob\x00bob-secret", "bob\x00bob-secret", "", "\x00\x00", "\x00bob\x00bob-secret\x00"} {
+		l := of.New()
+		if err := l.Handshake("PLAIN"); err != nil {
+			t.Fatal(err)
+		}
+		if _, done, err := l.Token([]byte(token)); done || err != ErrCredentials {
+			t.Errorf("PLAIN %q: %v, %v", token, done, err)
+		}
+	}
+	if err := of.New().Handshake("GSSAPI"); !errors.Is(err, ErrMechanism) {
+		t.Errorf("GSSAPI: %v", err)
+	}
+	if _, _, err := of.New().Token([]byte("x")); !errors.Is(err, ErrOrder) {
+		t.Errorf("a token without a handshake: %v", err)
+	}
+}
+
+// The salt of a user that is not there stays the same, as that of one who is does.
+func TestDecoysStayTheSame(t *testing.T) {
+	of := logins(t, 0)
+	one, two, other := of.decoy("mallory", metadata.ScramSHA256), of.decoy("mallory", metadata.ScramSHA256), of.decoy("eve", metadata.ScramSHA256)
+	if string(one.Salt) != string(two.Salt) || string(one.Salt) == string(other.Salt) || len(one.Salt) != saltBytes {
+		t.Errorf("salts %x, %x, %x", one.Salt, two.Salt, other.Salt)
+	}
+}
+
+// A6: a login holds for connections.max.reauth.ms, and is renewed by the same user and mechanism only.
+func TestA6LoginsAreRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := logins(t, 5000).New()
+		if done, err := talk(t, l, "SCRAM-SHA-512", "alice", "alice-secret", nil); !done || err != nil {
+			t.Fatal(err)
+		}
+		if l.Expired() || !l.Renewable() || l.LifetimeMs() != 5000 {
+			t.Errorf("expired %v, renewable %v, for %d ms", l.Expired(), l.Renewable(), l.LifetimeMs())
+		}
+		time.Sleep(5 * time.Second)
+		if !l.Expired() {
+			t.Error("it does not end")
+		}
+		if done, err := talk(t, l, "SCRAM-SHA-512", "alice", "alice-secret", nil); !done || err != nil || l.Expired() {
+			t.Errorf("renewed: %v, %v", done, err)
+		}
+		if l.Renewable() {
+			t.Error("renewable at once")
+		}
+		time.Sleep(time.Second)
+		if !l.Renewable() {
+			t.Error("not renewable after a second")
+		}
+		if err := l.Handshake("PLAIN"); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := l.Token([]byte("\x00alice\x00alice-secret")); !errors.Is(err, ErrChanged) {
+			t.Errorf("another mechanism: %v", err)
+		}
+	})
+}
