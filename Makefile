@@ -72,6 +72,10 @@ compat: build ## kcat, Kafka's own tools and the clients of five languages again
 		VARVE_KAFKA_APPS=$$($(INSTALL) kafka-apps) ./localstack/store run versitygw $(GOTESTSUM) -- -count=1 -timeout 20m -p 1 ./test/compat/...
 	VARVE_BIN=$(CURDIR)/$(BIN) ./localstack/store run ministack,azurite,fake-gcs $(GOTESTSUM) -- -count=1 -run TestEveryStore ./test/compat
 
+.PHONY: judge
+judge: build ## compare every answer with what Apache Kafka has answered once, and plant wrong ones; no JVM ('make compat' asks Kafka itself)
+	VARVE_BIN=$(CURDIR)/$(BIN) $(GOTESTSUM) -- $(EMBEDDED) -count=1 -run 'TestAgainstRecording|TestDifferencesAreExplained' ./test/compat/judge
+
 .PHONY: dev-up dev-down
 dev-up: build ## start a real object store without Docker and say how to use it (STORE=versitygw|minio|ministack|localstack|azurite|fake-gcs)
 	@./localstack/store up $(or $(STORE),versitygw)

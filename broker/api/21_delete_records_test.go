@@ -71,3 +71,23 @@ func TestF13DeleteRecordsErrors(t *testing.T) {
 		t.Errorf("nothing asked: %+v", resp)
 	}
 }
+
+// TestF13NoTimeAtAll: a request that leaves no time is answered, whichever way it ends, and the
+// broker lives.
+func TestF13NoTimeAtAll(t *testing.T) {
+	k := newKit(t)
+	k.topic("t")
+	c := k.dial(internalListener)
+	c.produce("t", recordsOf("a"))
+	for i := range 200 {
+		req := kmsg.NewPtrDeleteRecordsRequest()
+		req.TimeoutMillis = -int32(i % 2)
+		p := kmsg.NewDeleteRecordsRequestTopicPartition()
+		p.Offset = 1
+		req.Topics = append(req.Topics, kmsg.DeleteRecordsRequestTopic{Topic: "t", Partitions: []kmsg.DeleteRecordsRequestTopicPartition{p}})
+		code := kafka.Error(ask[*kmsg.DeleteRecordsResponse](c, 2, req).Topics[0].Partitions[0].ErrorCode)
+		if code != kafka.NoError && code != kafka.RequestTimedOut {
+			t.Fatalf("timeout %d: %v", req.TimeoutMillis, code)
+		}
+	}
+}

@@ -208,11 +208,8 @@ func compress(dst []byte, c Codec, level int, payload []byte) ([]byte, error) {
 	case None:
 		return append(dst, payload...), nil
 	case Gzip:
-		if level == 0 {
-			level = gzip.DefaultCompression
-		}
 		out := bytes.NewBuffer(dst)
-		w, err := gzip.NewWriterLevel(out, level)
+		w, err := newGzipWriter(out, level)
 		if err != nil {
 			return nil, err
 		}
@@ -221,10 +218,8 @@ func compress(dst []byte, c Codec, level int, payload []byte) ([]byte, error) {
 		return appendXerial(dst, payload), nil
 	case LZ4:
 		out := bytes.NewBuffer(dst)
-		w := lz4.NewWriter(out)
-		// Java's reader takes independent blocks only; it neither needs nor checks a content checksum.
-		if err := w.Apply(lz4.BlockSizeOption(lz4.Block64Kb), lz4.ChecksumOption(false),
-			lz4.ConcurrencyOption(1), lz4.CompressionLevelOption(lz4Level(level))); err != nil {
+		w, err := newLZ4Writer(out, level)
+		if err != nil {
 			return nil, err
 		}
 		return finish(w, payload, out)
@@ -235,24 +230,42 @@ func compress(dst []byte, c Codec, level int, payload []byte) ([]byte, error) {
 	}
 }
 
-// compressZstd maps the reference levels onto the library's four; level 0 is Kafka's default, 3.
+func newGzipWriter(out io.Writer, level int) (*gzip.Writer, error) {
+	if level == 0 {
+		level = gzip.DefaultCompression
+	}
+	return gzip.NewWriterLevel(out, level)
+}
+
+func newLZ4Writer(out io.Writer, level int) (*lz4.Writer, error) {
+	w := lz4.NewWriter(out)
+	// Java's reader takes independent blocks only; it neither needs nor checks a content checksum.
+	return w, w.Apply(lz4.BlockSizeOption(lz4.Block64Kb), lz4.ChecksumOption(false),
+		lz4.ConcurrencyOption(1), lz4.CompressionLevelOption(lz4Level(level)))
+}
+
 func compressZstd(dst []byte, level int, payload []byte) ([]byte, error) {
+	w, done, err := zstdWriter(level)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return w.EncodeAll(payload, dst), nil
+}
+
+// zstdWriter takes an encoder from its pool, which done gives back. It maps the reference
+// levels onto the library's four; level 0 is Kafka's default, 3.
+func zstdWriter(level int) (w *zstd.Encoder, done func(), err error) {
 	if level == 0 {
 		level = 3
 	}
 	l := zstd.EncoderLevelFromZstd(level)
 	w, ok := zstdWriters[l].Get().(*zstd.Encoder)
 	if !ok {
-		var err error
 		w, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true),
 			zstd.WithEncoderLevel(l), zstd.WithEncoderCRC(false))
-		if err != nil {
-			return nil, err
-		}
 	}
-	out := w.EncodeAll(payload, dst)
-	zstdWriters[l].Put(w)
-	return out, nil
+	return w, func() { zstdWriters[l].Put(w) }, err
 }
 
 func finish(w io.WriteCloser, payload []byte, out *bytes.Buffer) ([]byte, error) {

@@ -104,11 +104,20 @@ func (r *snappyReader) decode(src []byte) error {
 	return err
 }
 
-// appendXerial compresses payload in snappy-java's framing, which every client reads.
-func appendXerial(dst, payload []byte) []byte {
+// appendXerialHeader starts snappy-java's framing.
+func appendXerialHeader(dst []byte) []byte {
 	dst = append(dst, xerialMagic...)
 	dst = binary.BigEndian.AppendUint32(dst, 1)
-	dst = binary.BigEndian.AppendUint32(dst, 1)
+	return binary.BigEndian.AppendUint32(dst, 1)
+}
+
+// appendXerial compresses payload in snappy-java's framing, which every client reads.
+func appendXerial(dst, payload []byte) []byte {
+	return appendXerialBlocks(appendXerialHeader(dst), payload)
+}
+
+// appendXerialBlocks appends payload in blocks.
+func appendXerialBlocks(dst, payload []byte) []byte {
 	var block []byte
 	for len(payload) > 0 {
 		n := min(len(payload), xerialBlockSize)

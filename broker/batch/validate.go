@@ -118,18 +118,9 @@ func ValidateInto(dst, b []byte, r Rules) ([]byte, Header, error) {
 	if err != nil || keep || target == h.Codec() || h.IsControl() {
 		return b, h, err
 	}
-	payload := b[HeaderSize:]
-	if h.Codec() != None {
-		if payload, err = decompress(h.Codec(), payload, r.Limits); err != nil {
-			return nil, h, reject(kafka.Code(err), "%v", err)
-		}
-	}
-	out, err := seal(dst, h, target, r.Level, payload)
+	out, err := recompress(dst, b, h, target, r)
 	if err != nil {
-		return nil, h, reject(kafka.UnknownServerError, "compress with %s: %v", target, err)
-	}
-	if int64(len(out)) > r.MaxBytes {
-		return nil, h, reject(kafka.MessageTooLarge, "the batch has %d bytes when compressed with %s, the topic allows %d", len(out), target, r.MaxBytes)
+		return nil, h, err
 	}
 	h, err = ParseHeader(out)
 	return out, h, err
@@ -161,6 +152,12 @@ func seal(dst []byte, h Header, c Codec, level int, payload []byte) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
+	return sealed(dst, start, h, c)
+}
+
+// sealed finishes the batch that starts in dst at start: room for the header, then records that
+// are compressed with c.
+func sealed(dst []byte, start int, h Header, c Codec) ([]byte, error) {
 	if len(dst)-start > math.MaxInt32 {
 		return nil, fmt.Errorf("batch of %d bytes: %w", len(dst)-start, kafka.MessageTooLarge)
 	}

@@ -418,3 +418,46 @@ func BenchmarkValidate(b *testing.B) {
 		}
 	}
 }
+
+// TestLongBatchesAreCompressedAnew: records that are more than streamFrom together are the same
+// behind each pair of codecs, and stay within the topic's limit and that of decompression.
+func TestLongBatchesAreCompressedAnew(t *testing.T) {
+	long := bytes.Repeat([]byte("some words that compress well, "), 40_000)
+	for _, from := range codecs {
+		b := batch.Builder{Codec: from, BaseTimestampMs: 5}
+		b.Append([]byte("k"), long, nil, 7)
+		b.Append(nil, []byte("last"), nil, 9)
+		for _, to := range codecs {
+			rules := with(func(r *batch.Rules) { r.Codec, r.MaxBytes, r.Full = to.String(), batch.NoLimit, true })
+			out, h, err := batch.ValidateInto([]byte("before"), b.Bytes(), rules)
+			if err != nil {
+				t.Errorf("%v to %v: %v", from, to, err)
+				continue
+			}
+			if h.Codec() != to || h.Count != 2 || h.MaxTimestampMs != 9 || binary.BigEndian.Uint32(out[17:]) != batch.Checksum(out) {
+				t.Errorf("%v to %v: header %+v", from, to, h)
+			}
+			var got []string
+			for r, err := range batch.Records(out, batch.Limits{}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, string(r.Value))
+			}
+			if len(got) != 2 || got[0] != string(long) || got[1] != "last" {
+				t.Errorf("%v to %v: %d records", from, to, len(got))
+			}
+			if from == to || from == batch.None {
+				continue
+			}
+			rules.MaxBytes = int64(len(out)) - 6
+			if _, _, err := batch.ValidateInto(nil, b.Bytes(), rules); !errors.Is(err, kafka.MessageTooLarge) && int(rules.MaxBytes) < len(b.Bytes()) {
+				t.Errorf("%v to %v, beyond the topic's limit: %v", from, to, err)
+			}
+			rules.MaxBytes, rules.Limits.MaxBytes = batch.NoLimit, 9<<17
+			if _, _, err := batch.ValidateInto(nil, b.Bytes(), rules); !errors.Is(err, kafka.MessageTooLarge) {
+				t.Errorf("%v to %v, beyond the limit of decompression: %v", from, to, err)
+			}
+		}
+	}
+}

@@ -54,7 +54,9 @@ func (m *Manager) DeleteRecords(deletions []Deletion, timeout time.Duration, don
 	for i := range j.mu.results {
 		j.mu.results[i] = failedDeletion(kafka.RequestTimedOut)
 	}
-	j.timer = time.AfterFunc(timeout, j.conclude)
+	j.mu.Lock() // conclude waits for it: with a timeout of 0 it may run before AfterFunc returns
+	j.mu.timer = time.AfterFunc(timeout, j.conclude)
+	j.mu.Unlock()
 	for i, d := range deletions {
 		workers := m.disk
 		if d.isTiered() {
@@ -68,13 +70,13 @@ func (m *Manager) DeleteRecords(deletions []Deletion, timeout time.Duration, don
 
 // deleteJob is the deletions of one request.
 type deleteJob struct {
-	m     *Manager
-	done  func([]DeletionResult)
-	timer *time.Timer
-	once  sync.Once
+	m    *Manager
+	done func([]DeletionResult)
+	once sync.Once
 
 	mu struct {
 		sync.Mutex
+		timer   *time.Timer
 		left    int
 		results []DeletionResult        // what an answer would say now
 		moved   map[string][]movedStart // by log dir: starts that its checkpoint does not have yet
@@ -144,8 +146,8 @@ func (j *deleteJob) save(moved map[string][]movedStart) {
 // answer tells what is known, once.
 func (j *deleteJob) answer() {
 	j.once.Do(func() {
-		j.timer.Stop()
 		j.mu.Lock()
+		j.mu.timer.Stop()
 		out := slices.Clone(j.mu.results) // what is late writes to results
 		j.mu.Unlock()
 		j.done(out)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/varve-io/varve/broker"
 	"github.com/varve-io/varve/broker/brokertest"
+	"github.com/varve-io/varve/objstore/mem"
 )
 
 // readCommitted reads n records of the topic at read_committed, and fails on more that come soon.
@@ -169,4 +170,39 @@ func TestGroupTransactions(t *testing.T) {
 	if sum != inputs {
 		t.Errorf("the offsets of the group sum up to %d, want %d: %v", sum, inputs, offsets)
 	}
+}
+
+// TestI11AbortedTransactionsFromTheStore: readers of committed records skip the aborted ones
+// when the records, and the index of what was aborted, come from the object store.
+func TestI11AbortedTransactionsFromTheStore(t *testing.T) {
+	f := brokertest.Node{Bucket: mem.New()}
+	n := f.Start(t)
+	cl, adm := client(t, n, kgo.TransactionalID("mover"))
+	create(t, adm, tieredTopic())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	const rounds, each = 24, 200 // of half a KiB: two segments and more
+	var want []string
+	for round := range rounds {
+		if err := cl.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		for i := range each {
+			v := string(value(round*each + i))
+			cl.Produce(ctx, kgo.StringRecord(v), nil)
+			if round%3 != 1 {
+				want = append(want, v)
+			}
+		}
+		if err := cl.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := cl.EndTransaction(ctx, kgo.TransactionEndTry(round%3 != 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if l := evicted(t, adm); l.local < 2*(each+1) {
+		t.Fatalf("local records start at %d: the first aborted transaction is not only in the store", l.local)
+	}
+	readCommitted(t, n, want...)
 }

@@ -218,7 +218,7 @@ func (b *bench) want(what string, want ...string) {
 	}
 }
 
-func TestNewestPerKey(t *testing.T) {
+func TestF16NewestPerKey(t *testing.T) {
 	b := newBench(t)
 	b.put(kv{"a", "1"}, kv{"b", "1"}, kv{"c", "1"})
 	b.put(kv{"a", "2"}, kv{"b", "2"})
@@ -248,8 +248,8 @@ func TestNewestPerKey(t *testing.T) {
 	}
 }
 
-// TestTombstone keeps a deletion for delete.retention.ms behind the first cleaning.
-func TestTombstone(t *testing.T) {
+// TestF16Tombstone keeps a deletion for delete.retention.ms behind the first cleaning.
+func TestF16Tombstone(t *testing.T) {
 	b := newBench(t)
 	b.put(kv{"a", "1"}, kv{"b", "1"})
 	b.put(kv{"a", tombstone})
@@ -268,8 +268,8 @@ func TestTombstone(t *testing.T) {
 	b.want("at the horizon", "1=b:1", "3=c:1", "4=d:1")
 }
 
-// TestLimits stays below what may change, is young, or no checkpoint vouches for.
-func TestLimits(t *testing.T) {
+// TestF16Limits stays below what may change, is young, or no checkpoint vouches for.
+func TestF16Limits(t *testing.T) {
 	b := newBench(t)
 	for i := range 4 {
 		b.put(kv{"a", fmt.Sprint(i)}, kv{"b", fmt.Sprint(i)})
@@ -320,9 +320,9 @@ func TestRatio(t *testing.T) {
 	}
 }
 
-// TestTransactions drops aborted data, keeps markers until nothing of them is left and their
+// TestF16Transactions drops aborted data, keeps markers until nothing of them is left and their
 // horizon has passed, and keeps the transaction index true.
-func TestTransactions(t *testing.T) {
+func TestF16Transactions(t *testing.T) {
 	b := newBench(t)
 	tx := batch.Transactional
 	b.produce(1, tx, kv{"a", "committed"})
@@ -373,8 +373,8 @@ func TestTransactions(t *testing.T) {
 	}
 }
 
-// TestProducerState keeps the last batch of each producer, without records if need be.
-func TestProducerState(t *testing.T) {
+// TestF16ProducerState keeps the last batch of each producer, without records if need be.
+func TestF16ProducerState(t *testing.T) {
 	b := newBench(t)
 	b.produce(7, 0, kv{"a", "1"}, kv{"b", "1"})
 	b.produce(7, 0, kv{"a", "2"}, kv{"b", "2"})

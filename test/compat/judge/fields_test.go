@@ -192,6 +192,9 @@ var memberID = regexp.MustCompile(`-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]
 
 // foreign says whether an element is a topic or a group of another script, which runs at the same time.
 func (f *fields) foreign(e reflect.Value) bool {
+	if e.Kind() != reflect.Struct {
+		return false
+	}
 	field := "Topic"
 	switch e.Interface().(type) {
 	case kmsg.ListGroupsResponseGroup:

@@ -12,12 +12,15 @@ package judge
 import (
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varve-io/varve/test/kit"
 )
@@ -99,52 +102,83 @@ const absent = "(absent)"
 
 // TestAgainstKafka runs every script on both brokers.
 func TestAgainstKafka(t *testing.T) {
-	settings := []string{"--set", "group.initial.rebalance.delay.ms=200",
-		"--set", "group.consumer.assignment.interval.ms=0", "--set", "offsets.topic.replication.factor=1",
-		"--set", "transaction.state.log.replication.factor=1", "--set", "transaction.state.log.min.isr=1"}
-	header := kit.Start(t, filepath.Join(t.TempDir(), "header"), settings...)
-	varve := kit.Start(t, filepath.Join(t.TempDir(), "varve"), append(settings, "--set", "varve.produce.validation=full")...)
-	kafka := kit.StartKafka(t, "group.initial.rebalance.delay.ms=200", "group.consumer.assignment.interval.ms=0",
-		"transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1")
+	kafka := kit.StartKafka(t, append(settings, "transaction.state.log.min.isr=1")...)
 	base := time.Now().Add(-time.Hour).Truncate(time.Minute).UnixMilli()
-
-	scripts := scripts()
-	sides := make([][3]*side, len(scripts)) // the third one is nil where it cannot matter how batches are looked at
+	var theirs []*side
 	var wg sync.WaitGroup
-	start := func(i, j int, addr string) {
-		s := &side{addr: addr, name: scripts[i].name, base: base, ids: map[[16]byte]string{}, seen: map[string]int{}}
-		sides[i][j] = s
+	wg.Go(func() { theirs = play(t, kafka, base, scripts()) })
+	v := startVarves(t, base)
+	wg.Wait()
+	k := recorded(t, theirs)
+	if path := os.Getenv("VARVE_JUDGE_RECORD"); path != "" {
+		k.save(t, path)
+	}
+	v.judge(t, k, theirs)
+}
+
+// TestAgainstRecording compares Varve with what Kafka has answered once: the same judge
+// without a JVM. VARVE_JUDGE_RECORD=PATH makes TestAgainstKafka write the file anew.
+func TestAgainstRecording(t *testing.T) {
+	if os.Getenv("VARVE_KAFKA_JARS") != "" {
+		t.Skip("Kafka itself is here: TestAgainstKafka")
+	}
+	k := loadRecording(t, "testdata/kafka-4.3.1.json.gz")
+	startVarves(t, time.Now().Add(-time.Hour).Truncate(time.Minute).UnixMilli()).judge(t, k, nil)
+}
+
+// settings are those that both brokers run with.
+var settings = []string{"group.initial.rebalance.delay.ms=600", "group.consumer.assignment.interval.ms=0",
+	"transaction.state.log.replication.factor=1"}
+
+// varves is what the two modes of Varve have answered: full looks at every record of a
+// batch, as Kafka does, header is the default. Only producing scripts ran on the latter.
+type varves struct{ full, header []*side }
+
+// startVarves starts Varve in both modes and runs the scripts.
+func startVarves(t *testing.T, base int64) varves {
+	t.Helper()
+	var args []string
+	for _, s := range append(slices.Clone(settings), "offsets.topic.replication.factor=1", "transaction.state.log.min.isr=1") {
+		args = append(args, "--set", s)
+	}
+	header := kit.Start(t, filepath.Join(t.TempDir(), "header"), args...)
+	full := kit.Start(t, filepath.Join(t.TempDir(), "varve"), append(args, "--set", "varve.produce.validation=full")...)
+	var few []script
+	for _, s := range scripts() {
+		if slices.Contains(producing, s.name) {
+			few = append(few, s)
+		}
+	}
+	return varves{full: play(t, full.Addr, base, scripts()), // the others behind them: some are in a hurry
+		header: play(t, header.Addr, base, few)}
+}
+
+// play runs scripts on one broker, beside each other.
+func play(t *testing.T, addr string, base int64, scripts []script) []*side {
+	sides := make([]*side, len(scripts))
+	var wg sync.WaitGroup
+	for i, script := range scripts {
+		s := &side{addr: addr, name: script.name, base: base, ids: map[[16]byte]string{}, seen: map[string]int{}, asked: map[int16]int{}}
+		sides[i] = s
 		wg.Go(func() {
 			start := time.Now()
-			s.run(scripts[i].run)
+			s.run(script.run)
 			t.Logf("%s at %s: %v", s.name, s.addr, time.Since(start).Round(time.Millisecond))
 		})
 	}
-	for i := range scripts {
-		start(i, 0, kafka)
-		start(i, 1, varve.Addr)
-	}
 	wg.Wait()
-	for i := range scripts { // behind the others, of which some are in a hurry
-		if slices.Contains(producing, scripts[i].name) {
-			start(i, 2, header.Addr)
-		}
-	}
-	wg.Wait()
+	return sides
+}
 
+// judge compares both modes with Kafka, plants wrong answers, and tells what was asked.
+func (v varves) judge(t *testing.T, kafka recording, theirs []*side) {
 	full, quick := newExpectation(expected), newExpectation(slices.Concat(expectedByHeader, expected))
-	steps := 0
-	for i := range scripts {
-		t.Run(scripts[i].name, func(t *testing.T) {
-			steps += len(sides[i][0].steps)
-			judge(t, sides[i][0], sides[i][1], full)
-		})
-		if sides[i][2] != nil {
-			t.Run(scripts[i].name+" by header", func(t *testing.T) {
-				steps += len(sides[i][0].steps)
-				judge(t, sides[i][0], sides[i][2], quick)
-			})
-		}
+	answers := map[int16]int{}
+	for _, s := range v.full {
+		t.Run(s.name, func(t *testing.T) { judge(t, kafka, s, full, answers) })
+	}
+	for _, s := range v.header {
+		t.Run(s.name+" by header", func(t *testing.T) { judge(t, kafka, s, quick, answers) })
 	}
 	unused := maps.Clone(full.unused)
 	for _, row := range expectedByHeader {
@@ -152,32 +186,53 @@ func TestAgainstKafka(t *testing.T) {
 			unused[row.String()] = true
 		}
 	}
-	t.Logf("%d answers compared", steps)
 	for _, row := range slices.Sorted(maps.Keys(unused)) {
 		t.Errorf("expected difference is gone: delete the row of expected_test.go, and its line in docs/differences.md if it was the last:\n%s", row)
 	}
+	if !t.Failed() {
+		t.Run("planted", func(t *testing.T) { plant(t, kafka, v.full) })
+	}
+	tell(t, answers, slices.Concat(theirs, v.full, v.header))
+}
+
+// tell prints the count of exchanges and of compared answers for each key.
+func tell(t *testing.T, answers map[int16]int, sides []*side) {
+	asked := map[int16]int{}
+	for _, s := range sides {
+		for key, n := range s.asked {
+			asked[key] += n
+		}
+	}
+	exchanges, compared := 0, 0
+	for _, key := range slices.Sorted(maps.Keys(asked)) {
+		t.Logf("key %2d %-28s %6d exchanges, %5d answers compared", key, kmsg.NameForKey(key), asked[key], answers[key])
+		exchanges, compared = exchanges+asked[key], compared+answers[key]
+	}
+	t.Logf("%d exchanges; %d answers compared, and %d outcomes without one: closed, silent, how long it took",
+		exchanges, compared, answers[noKey])
 }
 
 // judge compares what a script saw on both sides.
-func judge(t *testing.T, kafka, varve *side, e *expectation) {
-	for who, s := range map[string]*side{"Kafka": kafka, "Varve": varve} {
-		if s.broken != nil {
-			t.Fatalf("the script could not go on with %s after step %q: %v", who, lastStep(s), s.broken)
-		}
+func judge(t *testing.T, kafka recording, varve *side, e *expectation, compared map[int16]int) {
+	if varve.broken != nil {
+		t.Fatalf("the script could not go on after step %q: %v", lastStep(varve), varve.broken)
 	}
 	answers := map[string]*step{}
 	for i := range varve.steps {
 		answers[varve.steps[i].name] = &varve.steps[i]
 	}
-	for i := range kafka.steps {
-		k := &kafka.steps[i]
+	for i := range kafka[varve.name] {
+		k := &kafka[varve.name][i]
 		v := answers[k.name]
 		delete(answers, k.name)
-		report(t, compare(kafka.name, k, v), e)
+		report(t, compare(varve.name, k, v), e)
+		if v != nil {
+			compared[v.key]++
+		}
 	}
 	for i := range varve.steps { // what the script did not come to with Kafka
 		if v := answers[varve.steps[i].name]; v != nil {
-			report(t, compare(kafka.name, nil, v), e)
+			report(t, compare(varve.name, nil, v), e)
 		}
 	}
 }

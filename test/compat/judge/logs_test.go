@@ -113,14 +113,10 @@ func logDirsScript(s *side) {
 			req := kmsg.NewPtrDescribeLogDirsRequest()
 			req.Topics = topics
 			resp, ok := c.try(v, req).(*kmsg.DescribeLogDirsResponse)
-			f := newFields(s)
-			if f.put("outcome", fmt.Sprint(ok)); ok {
-				f.put("ErrorCode", errorName(resp.ErrorCode))
-				for i := range resp.Dirs {
-					logDir(f, i, &resp.Dirs[i])
-				}
+			if !ok {
+				s.must(errClosed)
 			}
-			s.record(fmt.Sprintf("v%d %s", v, what), f)
+			s.taken(fmt.Sprintf("v%d %s", v, what), resp, logDirs)
 		}
 	}
 }
@@ -151,17 +147,18 @@ func moveLogsScript(s *side) {
 		} {
 			req := kmsg.NewPtrAlterReplicaLogDirsRequest()
 			req.Dirs = asked
-			resp, ok := c.try(v, req).(*kmsg.AlterReplicaLogDirsResponse)
-			f := newFields(s)
-			if f.put("outcome", fmt.Sprint(ok)); ok {
-				for _, t := range resp.Topics {
-					for _, p := range t.Partitions {
-						f.put(fmt.Sprintf("Topics[%s].Partitions[%d].ErrorCode", t.Topic, p.Partition), errorName(p.ErrorCode))
-					}
-				}
-			}
-			s.record(fmt.Sprintf("v%d %s", v, what), f)
+			c.ask(what, v, req)
 		}
+	}
+}
+
+// logDirs takes an answer to DescribeLogDirs apart.
+func logDirs(f *fields, resp kmsg.Response) {
+	r := resp.(*kmsg.DescribeLogDirsResponse)
+	f.put("ThrottleMillis", fmt.Sprint(r.ThrottleMillis))
+	f.put("ErrorCode", errorName(r.ErrorCode))
+	for i := range r.Dirs {
+		logDir(f, i, &r.Dirs[i])
 	}
 }
 

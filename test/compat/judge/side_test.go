@@ -17,7 +17,18 @@ type step struct {
 	name   string
 	fields map[string]string // path of the field → its value, made comparable
 	order  []string          // the paths as they came
+
+	key    int16         // of the request that was asked, noKey where the connection is what counts
+	answer kmsg.Response // what fields was made of, nil where it was something else
+	take   taker         // how they were made
+	afloat bool          // of the side, when it was made
 }
+
+// taker takes an answer apart.
+type taker func(*fields, kmsg.Response)
+
+// noKey is the key of steps that are about no API.
+const noKey int16 = -1
 
 // side is one broker as one script sees it: it remembers every answer.
 type side struct {
@@ -27,6 +38,7 @@ type side struct {
 	steps  []step
 	ids    map[[16]byte]string // topic ids seen, with the topic's name
 	seen   map[string]int      // step names, to tell repeated ones apart
+	asked  map[int16]int       // requests by key, those that set the scene among them
 	afloat bool                // offsets count as there or not there: they depend on what was accepted before
 	broken error               // why the script could not go on
 }
@@ -51,7 +63,7 @@ func (s *side) record(name string, f *fields) {
 	} else {
 		s.seen[name] = 1
 	}
-	s.steps = append(s.steps, step{name: name, fields: f.values, order: f.order})
+	s.steps = append(s.steps, step{name: name, fields: f.values, order: f.order, key: noKey, afloat: s.afloat})
 }
 
 // note records a step with one value.
@@ -88,7 +100,7 @@ func (c *conn) close() {
 }
 
 // patience is how long an answer may take that nobody delays on purpose.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 var errClosed = errors.New("closed")
 
@@ -126,19 +138,37 @@ func (c *conn) receive(wait time.Duration) ([]byte, error) {
 func (c *conn) frame(version int16, req kmsg.Request) []byte {
 	req.SetVersion(version)
 	c.correlation++
+	c.s.asked[req.Key()]++
 	return kmsg.NewRequestFormatter(kmsg.FormatterClientID(c.clientID)).AppendRequest(nil, req, c.correlation)
 }
 
-// parse reads the content of an answer's frame.
+// parse reads the content of an answer's frame, and wants no byte more or less than its fields take.
 func parse(body []byte, version int16, resp kmsg.Response) error {
-	if len(body) < 4 {
+	if len(body) < 5 {
 		return fmt.Errorf("an answer of %d bytes", len(body))
 	}
 	body = body[4:]
 	if resp.SetVersion(version); resp.IsFlexible() && resp.Key() != 18 {
-		body = body[1:] // no broker sends tags in the header
+		if body[0] != 0 {
+			return fmt.Errorf("%d tags in the header, where no broker sends any", body[0])
+		}
+		body = body[1:]
 	}
-	return resp.ReadFrom(body)
+	if err := resp.ReadFrom(body); err != nil {
+		return err
+	}
+	if n := len(resp.AppendTo(nil)); n != len(body) {
+		return fmt.Errorf("%d bytes, and the fields of version %d take %d", len(body), version, n)
+	}
+	return nil
+}
+
+// answers parses the answer to the request with that correlation id.
+func answers(body []byte, correlation int32, version int16, resp kmsg.Response) error {
+	if len(body) >= 4 && int32(binary.BigEndian.Uint32(body)) != correlation {
+		return fmt.Errorf("correlation id %d, want %d", int32(binary.BigEndian.Uint32(body)), correlation)
+	}
+	return parse(body, version, resp)
 }
 
 // try sends a request and returns the answer, nil when the connection was closed instead.
@@ -149,7 +179,7 @@ func (c *conn) try(version int16, req kmsg.Request) kmsg.Response {
 	}
 	c.s.must(err)
 	resp := req.ResponseKind()
-	if err := parse(body, version, resp); err != nil {
+	if err := answers(body, c.correlation, version, resp); err != nil {
 		c.s.must(fmt.Errorf("the answer to key %d v%d does not parse: %w", req.Key(), version, err))
 	}
 	return resp
@@ -159,6 +189,7 @@ func (c *conn) try(version int16, req kmsg.Request) kmsg.Response {
 func (c *conn) ask(name string, version int16, req kmsg.Request) kmsg.Response {
 	resp := c.try(version, req)
 	c.s.answered(fmt.Sprintf("v%d %s", version, name), resp)
+	c.s.steps[len(c.s.steps)-1].key = req.Key()
 	return resp
 }
 
@@ -168,9 +199,16 @@ func (s *side) answered(name string, resp kmsg.Response) {
 		s.note(name, "closed")
 		return
 	}
+	s.taken(name, resp, (*fields).message)
+}
+
+// taken records an answer as take sees it.
+func (s *side) taken(name string, resp kmsg.Response, take taker) {
 	f := newFields(s)
-	f.message(resp)
+	take(f, resp)
 	s.record(name, f)
+	last := &s.steps[len(s.steps)-1]
+	last.key, last.answer, last.take = resp.Key(), resp, take
 }
 
 // create makes a topic that a script needs, and waits until the broker serves it.
