@@ -134,6 +134,16 @@ func (w *world) tell(format string, args ...any) {
 	}
 }
 
+// report says of a history that failed what was done last.
+func (w *world) report() {
+	if !w.t.Failed() {
+		return
+	}
+	w.t.Logf("what was done last:\n%s", strings.Join(w.story, "\n"))
+	said := strings.Split(w.said.String(), "\n")
+	w.t.Logf("and what the processes said:\n%s", strings.Join(said[max(0, len(said)-30):], "\n"))
+}
+
 // step burns the fuse, and is where a disk shows its flaw.
 func (w *world) step(op errorfs.Op, name string) error {
 	if op == errorfs.Stat || op == errorfs.FileStat || op == errorfs.Usage || op == errorfs.FileClose {
