@@ -143,15 +143,40 @@ func (ld checker) loadEpochs(end int64) error {
 	return nil
 }
 
+// addEpochs completes the history of a sealed log: the file knows of epochs up to the last
+// sync, the batches above the recovery point carry the others. What is still missing then
+// was lost with the file, and the error wraps errUnclean.
+func (ld checker) addEpochs() error {
+	if ld.epochs.latest() == ld.state.LatestEpoch {
+		return nil
+	}
+	for _, s := range ld.segs {
+		if s.next <= ld.recoveryPoint() {
+			continue
+		}
+		if err := ld.headers(s, 0, func(h batch.Header, _ *scanner) error {
+			ld.epochs.assign(h.LeaderEpoch, h.BaseOffset)
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	if got := ld.epochs.latest(); got != ld.state.LatestEpoch {
+		return fmt.Errorf("%s: ends with epoch %d, the checkpoint says %d: %w", epochFile, got, ld.state.LatestEpoch, errUnclean)
+	}
+	return nil
+}
+
 // checkEpoch makes sure that an epoch starts where the history says: the text has no CRC.
-// What lies below the local log can't be compared.
+// What lies below the local log can't be compared, and the epoch that holds the log start
+// has batches in front of where the history begins.
 func (ld checker) checkEpoch(e EpochEntry, i int) error {
 	if i > 0 && e.Start == ld.epochs.entries[i-1].Start {
 		return fmt.Errorf("%s: epochs %d and %d start at %d: %w", epochFile, ld.epochs.entries[i-1].Epoch, e.Epoch, e.Start, kafka.ErrCorrupt)
 	}
 	for _, off := range []int64{e.Start, e.Start - 1} {
 		n := slices.IndexFunc(ld.segs, func(s *segment) bool { return s.base <= off && off < s.next })
-		if n < 0 || ld.segs[n].size == 0 {
+		if n < 0 || ld.segs[n].size == 0 || off < e.Start && off < ld.state.LogStart {
 			continue
 		}
 		f, err := ld.finderOf(ld.segs[n])
