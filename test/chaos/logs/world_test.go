@@ -205,6 +205,9 @@ func (w *world) begin(fuse int64) error {
 			}
 			return commitlog.DefaultConfig()
 		},
+		Named: func(tp kafka.TopicPartition, id kafka.UUID) bool {
+			return slices.ContainsFunc(w.parts, func(f *part) bool { return f.tp == tp && f.id == id })
+		},
 		Now: time.Now, Logger: logger, ProducerIDExpirationMs: keepProducers,
 		OpenFiles: 1 + w.rng.IntN(20), RecoveryThreads: 1 + w.rng.IntN(3), WALBytes: int64(wal.MinBytes) << w.rng.IntN(2),
 	})
