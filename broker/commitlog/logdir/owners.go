@@ -129,12 +129,12 @@ func (m opener) findStrays(all []*contents) {
 				others = append(others, c)
 			}
 		}
-		if len(named) != 1 {
-			continue
-		}
 		for _, c := range others {
-			c.stale[tp] = c.topicID(tp)
-			if _, there := c.partitions[tp]; there {
+			switch _, there := c.partitions[tp]; {
+			case !there: // deleted, and its entry is what is left
+				c.stale[tp] = c.topicID(tp)
+			case len(named) == 1:
+				c.stale[tp] = c.topicID(tp)
 				c.strays = append(c.strays, tp)
 			}
 		}

@@ -177,6 +177,30 @@ func TestStrayWithAMovedFile(t *testing.T) {
 	}
 }
 
+// TestTwoEntriesOfDeletedTopics: a name was in two log dirs one after the other, and both topics
+// were deleted, before the next checkpoint of either.
+func TestTwoEntriesOfDeletedTopics(t *testing.T) {
+	fsys := memfs.New()
+	o := options(fsys, "/a", "/b")
+	m := mustOpen(t, o)
+	for i, d := range m.Dirs() {
+		l, err := m.Create(tp("t", 0), id(byte(1+i)), testConfig(), Placement{Dir: d.ID, Fresh: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendTo(t, l, 5)
+		saveDir(t, m, d.Path)
+		if err := m.Delete(tp("t", 0), id(byte(1+i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.FS = fsys.KillClone()
+	o.Named = func(kafka.TopicPartition, kafka.UUID) bool { return false }
+	if logs := mustOpen(t, o).Logs(); len(logs) > 0 {
+		t.Errorf("deleted logs are back: %v", logs)
+	}
+}
+
 // TestStillbornLog: a crash in front of a log's first record leaves a directory that says nothing
 // of its topic. The next start removes it: it would be in the way of a move into this log dir.
 func TestStillbornLog(t *testing.T) {
