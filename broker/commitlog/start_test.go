@@ -143,6 +143,32 @@ func TestF13SealedLogKnowsItsEpochs(t *testing.T) {
 	}
 }
 
+// TestF16RebuiltTransactionIndexIsDurable: a recovery that builds an index anew below the recovery
+// point leaves it as durable as it was. The next roll makes it one that a start trusts.
+func TestF16RebuiltTransactionIndexIsDurable(t *testing.T) {
+	fsys := newFS(t)
+	o := testOptions(fsys)
+	l := open(t, o)
+	appendBatch(t, l, transactional(5, 0, 0, 2), 0)
+	appendBatch(t, l, batch.ControlBatch(batch.Abort, 7, 5, 0, testNowMs), 0)
+	if err := l.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	st := l.State()
+	killed := fsys.KillClone()
+	l = reopen(t, o, killed, &st, false, false)
+	if err := l.Roll(); err != nil {
+		t.Fatal(err)
+	}
+	for seed := range uint64(20) {
+		crashed := killed.CrashClone(seed)
+		l := reopen(t, o, crashed, &st, false, true)
+		if got, err := l.AbortedTxns(0, 3); err != nil || len(got) != 1 {
+			t.Fatalf("seed %d: aborted transactions %v, %v; files %v", seed, got, err, names(t, crashed))
+		}
+	}
+}
+
 // TestI10LastStableIsNotBelowTheStart: the first records of an open transaction may be deleted.
 func TestI10LastStableIsNotBelowTheStart(t *testing.T) {
 	l := open(t, testOptions(newFS(t)))
