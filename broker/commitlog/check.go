@@ -192,7 +192,8 @@ func (ld checker) checkEpoch(e EpochEntry, i int) error {
 			return err
 		}
 		if off == e.Start && h.LeaderEpoch < e.Epoch || h.LastOffset() < e.Start && h.LeaderEpoch >= e.Epoch ||
-			off == e.Start && h.BaseOffset <= off && h.LeaderEpoch != e.Epoch {
+			off == e.Start && h.BaseOffset <= off && h.LeaderEpoch != e.Epoch ||
+			off == e.Start && h.BaseOffset < off && (i > 0 || off > ld.state.LogStart) {
 			return fmt.Errorf("%s: epoch %d starts at %d, the batch at %d has epoch %d: %w", epochFile, e.Epoch, e.Start, h.BaseOffset, h.LeaderEpoch, kafka.ErrCorrupt)
 		}
 	}

@@ -143,6 +143,24 @@ func TestF13SealedLogKnowsItsEpochs(t *testing.T) {
 	}
 }
 
+// TestF13HistoryOfBatchesThatAreGone: a crash in a truncation leaves the history of what was cut
+// off. A batch of the same epoch, over the place where it was to begin, does not make it true.
+func TestF13HistoryOfBatchesThatAreGone(t *testing.T) {
+	fsys := newFS(t)
+	o := testOptions(fsys)
+	l := open(t, o)
+	appendBatch(t, l, records(4, 10, testNowMs), 2)
+	appendBatch(t, l, records(4, 10, testNowMs), 3)
+	stale := AppendEpochCheckpoint(nil, []EpochEntry{{Epoch: 2, Start: 0}, {Epoch: 3, Start: 6}})
+	if err := vfs.WriteFileAtomic(fsys, "/data/orders-3/"+epochFile, stale); err != nil {
+		t.Fatal(err)
+	}
+	want := []EpochEntry{{Epoch: 2, Start: 0}, {Epoch: 3, Start: 4}}
+	if got := reopen(t, o, fsys.KillClone(), nil, false, false).Epochs(); !reflect.DeepEqual(got, want) {
+		t.Errorf("epochs %v, want %v", got, want)
+	}
+}
+
 // TestF16RebuiltTransactionIndexIsDurable: a recovery that builds an index anew below the recovery
 // point leaves it as durable as it was. The next roll makes it one that a start trusts.
 func TestF16RebuiltTransactionIndexIsDurable(t *testing.T) {
