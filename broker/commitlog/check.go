@@ -265,7 +265,7 @@ func (ld checker) rebuildTxns(s *segment) error {
 
 // syncTxns makes those rebuilt transaction indexes durable that the recovery point speaks of:
 // once the log rolls they are trusted, and no sync comes by before that.
-func (ld *loader) syncTxns() error {
+func (ld checker) syncTxns() error {
 	rebuilt := false
 	for _, s := range ld.segs[min(ld.scanFrom, len(ld.segs)):] {
 		if s.hasTxns && s.base < ld.recoveryPoint() {
