@@ -216,6 +216,10 @@ func (n *Node) openDirs(context.Context) error {
 			}
 		},
 	}
+	o.Named = func(tp kafka.TopicPartition, id kafka.UUID) bool {
+		t := img.TopicByID(id)
+		return t != nil && t.Name == tp.Topic
+	}
 	o.KnownDirs = knownDirs(img, n.config.NodeID)
 	dirs, err := logdir.Open(o)
 	if err != nil {

@@ -143,15 +143,40 @@ func (ld checker) loadEpochs(end int64) error {
 	return nil
 }
 
+// addEpochs completes the history of a sealed log: the file knows of epochs up to the last
+// sync, the batches above the recovery point carry the others. What is still missing then
+// was lost with the file, and the error wraps errUnclean.
+func (ld checker) addEpochs() error {
+	if ld.epochs.latest() == ld.state.LatestEpoch {
+		return nil
+	}
+	for _, s := range ld.segs {
+		if s.next <= ld.recoveryPoint() {
+			continue
+		}
+		if err := ld.headers(s, 0, func(h batch.Header, _ *scanner) error {
+			ld.epochs.assign(h.LeaderEpoch, h.BaseOffset)
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	if got := ld.epochs.latest(); got != ld.state.LatestEpoch {
+		return fmt.Errorf("%s: ends with epoch %d, the checkpoint says %d: %w", epochFile, got, ld.state.LatestEpoch, errUnclean)
+	}
+	return nil
+}
+
 // checkEpoch makes sure that an epoch starts where the history says: the text has no CRC.
-// What lies below the local log can't be compared.
+// What lies below the local log can't be compared, and the epoch that holds the log start
+// has batches in front of where the history begins.
 func (ld checker) checkEpoch(e EpochEntry, i int) error {
 	if i > 0 && e.Start == ld.epochs.entries[i-1].Start {
 		return fmt.Errorf("%s: epochs %d and %d start at %d: %w", epochFile, ld.epochs.entries[i-1].Epoch, e.Epoch, e.Start, kafka.ErrCorrupt)
 	}
 	for _, off := range []int64{e.Start, e.Start - 1} {
 		n := slices.IndexFunc(ld.segs, func(s *segment) bool { return s.base <= off && off < s.next })
-		if n < 0 || ld.segs[n].size == 0 {
+		if n < 0 || ld.segs[n].size == 0 || off < e.Start && off < ld.state.LogStart {
 			continue
 		}
 		f, err := ld.finderOf(ld.segs[n])
@@ -167,7 +192,8 @@ func (ld checker) checkEpoch(e EpochEntry, i int) error {
 			return err
 		}
 		if off == e.Start && h.LeaderEpoch < e.Epoch || h.LastOffset() < e.Start && h.LeaderEpoch >= e.Epoch ||
-			off == e.Start && h.BaseOffset <= off && h.LeaderEpoch != e.Epoch {
+			off == e.Start && h.BaseOffset <= off && h.LeaderEpoch != e.Epoch ||
+			off == e.Start && h.BaseOffset < off && (i > 0 || off > ld.state.LogStart) {
 			return fmt.Errorf("%s: epoch %d starts at %d, the batch at %d has epoch %d: %w", epochFile, e.Epoch, e.Start, h.BaseOffset, h.LeaderEpoch, kafka.ErrCorrupt)
 		}
 	}
@@ -233,6 +259,27 @@ func (ld checker) rebuildTxns(s *segment) error {
 	}
 	if err := ld.l.opts.FS.Remove(s.path(txnIndexSuffix)); err != nil {
 		return fmt.Errorf("remove %s: %w", s.path(txnIndexSuffix), err)
+	}
+	return nil
+}
+
+// syncTxns makes those rebuilt transaction indexes durable that the recovery point speaks of:
+// once the log rolls they are trusted, and no sync comes by before that.
+func (ld checker) syncTxns() error {
+	rebuilt := false
+	for _, s := range ld.segs[min(ld.scanFrom, len(ld.segs)):] {
+		if s.hasTxns && s.base < ld.recoveryPoint() {
+			rebuilt = true
+			if err := (syncer{ld.l}).syncPath(s.path(txnIndexSuffix)); err != nil {
+				return err
+			}
+		}
+	}
+	if !rebuilt {
+		return nil
+	}
+	if err := ld.l.opts.FS.SyncDir(ld.l.dir); err != nil {
+		return fmt.Errorf("sync directory %s: %w", ld.l.dir, err)
 	}
 	return nil
 }

@@ -151,7 +151,17 @@ func (l *Log) Delete() error {
 // DeletedDirName is the name of a partition's directory on its way out. It fits the 255
 // bytes of a file name, at the expense of the topic's.
 func DeletedDirName(tp kafka.TopicPartition, unique kafka.UUID) string {
-	tail := fmt.Sprintf("-%d.%s%s", tp.Partition, unique.Hex(), DeletedDirSuffix)
+	return dirName(tp, unique, DeletedDirSuffix)
+}
+
+// StrayDirName is the name, Kafka's, of the directory of a partition that is no log of this
+// node any more and that nobody but the operator removes.
+func StrayDirName(tp kafka.TopicPartition, unique kafka.UUID) string {
+	return dirName(tp, unique, "-stray")
+}
+
+func dirName(tp kafka.TopicPartition, unique kafka.UUID, suffix string) string {
+	tail := fmt.Sprintf("-%d.%s%s", tp.Partition, unique.Hex(), suffix)
 	return tp.Topic[:min(len(tp.Topic), 255-len(tail))] + tail
 }
 

@@ -219,7 +219,10 @@ func (ld *loader) loadClean() error {
 		return fmt.Errorf("ends at %d, the checkpoint says %d: %w", end, ld.state.End, errUnclean)
 	}
 	err := (checker{ld}).loadEpochs(end)
-	if err != nil && !(errors.Is(err, os.ErrNotExist) && end == 0) {
+	if err == nil || errors.Is(err, os.ErrNotExist) && ld.recoveryPoint() == 0 {
+		err = (checker{ld}).addEpochs()
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", err, errUnclean)
 	}
 	return ld.replay(end)
@@ -422,7 +425,7 @@ func (ld *loader) install() {
 		ld.keepPromise()
 	}
 	l.w = writer{Log: l, producers: ld.producers, snapshotEnd: ld.snapshot, flushedMs: l.opts.nowMs(), expiredMs: l.opts.nowMs(),
-		dirty: ld.scanFrom < len(ld.segs), quietEnd: -1, sealSnapshot: -1}
+		dirty: ld.scanFrom < len(ld.segs) || ld.epochs.dirty, quietEnd: -1, sealSnapshot: -1}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := &l.mu

@@ -362,7 +362,7 @@ func (ld *loader) replay(limit int64) error {
 		}
 	}
 	ld.producers.end = ld.end()
-	return nil
+	return (checker{ld}).syncTxns()
 }
 
 // apply brings the state up to one batch.

@@ -1,12 +1,15 @@
 package commitlog
 
 import (
+	"bytes"
+	"log/slog"
 	"reflect"
 	"testing"
 	"time"
 
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/vfs"
 )
 
 // TestF13StartOfALogThatWasNotReadYet: a log that a clean start has opened without reading
@@ -57,6 +60,130 @@ func TestF13DeletedEpochsAreForgotten(t *testing.T) {
 	before.LogStart = 4
 	if got := reopen(t, o, fsys, &before, false, false).Epochs(); !reflect.DeepEqual(got, want) {
 		t.Errorf("read anew: epochs %v, want %v", got, want)
+	}
+}
+
+// TestF13StartInsideAnEpoch: the history then begins in the middle of an epoch, whose earlier
+// batches may still be there, and that is no reason to recover a log that was closed in order.
+func TestF13StartInsideAnEpoch(t *testing.T) {
+	fsys := newFS(t)
+	o := testOptions(fsys)
+	var said bytes.Buffer
+	o.Logger = slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	l := open(t, o)
+	for i := range int32(9) {
+		appendBatch(t, l, records(1, 10, testNowMs), i/3)
+	}
+	if err := l.SetStart(4); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	st := l.State()
+	want := []EpochEntry{{Epoch: 1, Start: 4}, {Epoch: 2, Start: 6}}
+	if got := reopen(t, o, fsys, &st, true, false).Epochs(); !reflect.DeepEqual(got, want) {
+		t.Errorf("epochs %v, want %v", got, want)
+	}
+	if said.Len() > 0 {
+		t.Errorf("a clean start says:\n%s", said.String())
+	}
+	if err := vfs.WriteFileAtomic(fsys, "/data/orders-3/"+epochFile, AppendEpochCheckpoint(nil, []EpochEntry{{Epoch: 1, Start: 5}, want[1]})); err != nil {
+		t.Fatal(err)
+	}
+	if got := reopen(t, o, fsys, &st, true, false).Epochs(); !reflect.DeepEqual(got, want) {
+		t.Errorf("a damaged history is believed: %v", got)
+	}
+}
+
+// TestF13SealedLogKnowsItsEpochs: a sealed log has its epochs in batches that no sync has
+// covered yet, while leader-epoch-checkpoint says what was true at the last one, or is not
+// there at all; and the end in order of the next process makes up for it.
+func TestF13SealedLogKnowsItsEpochs(t *testing.T) {
+	for _, truncated := range []bool{false, true} {
+		fsys := newFS(t)
+		o := testOptions(fsys)
+		var said bytes.Buffer
+		o.Logger = slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		l := open(t, o)
+		if truncated { // the file is written, and says that there is no epoch
+			appendBatch(t, l, records(1, 10, testNowMs), 0)
+			if err := l.TruncateTo(0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range int32(4) {
+			appendBatch(t, l, records(1, 10, testNowMs), i/2)
+		}
+		for range 2 {
+			if err := l.FlushClosed(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		st := l.State()
+		if !st.Sealed || st.RecoveryPoint > 0 {
+			t.Fatalf("want a sealed log that was not synced: %+v", st)
+		}
+		killed := fsys.KillClone()
+		want := []EpochEntry{{Epoch: 0, Start: 0}, {Epoch: 1, Start: 2}}
+		l = reopen(t, o, killed, &st, true, false)
+		if got := l.Epochs(); !reflect.DeepEqual(got, want) {
+			t.Errorf("truncated %v: epochs %v, want %v", truncated, got, want)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		b, err := vfs.ReadFile(killed, "/data/orders-3/"+epochFile)
+		if got, _ := ParseEpochCheckpoint(b); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("truncated %v: after a close the file says %v, %v; want %v", truncated, got, err, want)
+		}
+		if said.Len() > 0 {
+			t.Errorf("truncated %v: the log says:\n%s", truncated, said.String())
+		}
+	}
+}
+
+// TestF13HistoryOfBatchesThatAreGone: a crash in a truncation leaves the history of what was cut
+// off. A batch of the same epoch, over the place where it was to begin, does not make it true.
+func TestF13HistoryOfBatchesThatAreGone(t *testing.T) {
+	fsys := newFS(t)
+	o := testOptions(fsys)
+	l := open(t, o)
+	appendBatch(t, l, records(4, 10, testNowMs), 2)
+	appendBatch(t, l, records(4, 10, testNowMs), 3)
+	stale := AppendEpochCheckpoint(nil, []EpochEntry{{Epoch: 2, Start: 0}, {Epoch: 3, Start: 6}})
+	if err := vfs.WriteFileAtomic(fsys, "/data/orders-3/"+epochFile, stale); err != nil {
+		t.Fatal(err)
+	}
+	want := []EpochEntry{{Epoch: 2, Start: 0}, {Epoch: 3, Start: 4}}
+	if got := reopen(t, o, fsys.KillClone(), nil, false, false).Epochs(); !reflect.DeepEqual(got, want) {
+		t.Errorf("epochs %v, want %v", got, want)
+	}
+}
+
+// TestF16RebuiltTransactionIndexIsDurable: a recovery that builds an index anew below the recovery
+// point leaves it as durable as it was. The next roll makes it one that a start trusts.
+func TestF16RebuiltTransactionIndexIsDurable(t *testing.T) {
+	fsys := newFS(t)
+	o := testOptions(fsys)
+	l := open(t, o)
+	appendBatch(t, l, transactional(5, 0, 0, 2), 0)
+	appendBatch(t, l, batch.ControlBatch(batch.Abort, 7, 5, 0, testNowMs), 0)
+	if err := l.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	st := l.State()
+	killed := fsys.KillClone()
+	l = reopen(t, o, killed, &st, false, false)
+	if err := l.Roll(); err != nil {
+		t.Fatal(err)
+	}
+	for seed := range uint64(20) {
+		crashed := killed.CrashClone(seed)
+		l := reopen(t, o, crashed, &st, false, true)
+		if got, err := l.AbortedTxns(0, 3); err != nil || len(got) != 1 {
+			t.Fatalf("seed %d: aborted transactions %v, %v; files %v", seed, got, err, names(t, crashed))
+		}
 	}
 }
 

@@ -44,6 +44,9 @@ type Options struct {
 	// empty ones take their places and ids, and their partitions start as suspect. An id
 	// that is not missing is passed over.
 	Lost []kafka.UUID
+	// Named says whether the cluster's metadata has the partition under this topic id, nil for
+	// not known. It decides between two directories that hold a partition of one name.
+	Named func(tp kafka.TopicPartition, topicID kafka.UUID) bool
 	// Config answers a partition's settings for the logs found at start.
 	Config func(tp kafka.TopicPartition, topicID kafka.UUID) commitlog.Config
 

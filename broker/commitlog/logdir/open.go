@@ -305,6 +305,7 @@ func (m *Manager) openAll() error {
 		all = append(all, c)
 	}
 	settleOwners(all)
+	(opener{m}).findStrays(all)
 	at := map[kafka.TopicPartition]*dir{}
 	for _, c := range all {
 		for tp := range c.owned() {

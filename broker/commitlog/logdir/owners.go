@@ -27,9 +27,10 @@ type contents struct {
 	moved      map[kafka.TopicPartition]*moved
 	stale      map[kafka.TopicPartition]kafka.UUID // moved into another directory, or deleted: the topic id
 
-	void    []string // files of moves that did not come to their end
-	debris  []string // files that a crash cut short
-	deleted []string // directories on their way out
+	strays  []kafka.TopicPartition // directories of a deleted topic whose name is that of a log elsewhere
+	void    []string               // files of moves that did not come to their end
+	debris  []string               // files that a crash cut short
+	deleted []string               // directories on their way out
 }
 
 // replaced says that the checkpoint's entry of tp is of an earlier life here: a move has
@@ -66,7 +67,7 @@ func settleOwners(all []*contents) {
 	for _, c := range all {
 		for tp, v := range c.moved {
 			for _, other := range all {
-				if other != c && slices.Contains(v.former, other.dir.id) {
+				if other != c && slices.Contains(v.former, other.dir.id) && other.mayHold(tp, v.entry.TopicID) {
 					other.stale[tp] = v.entry.TopicID
 				}
 			}
@@ -99,6 +100,78 @@ func dropGone(all []*contents) {
 			}
 		}
 	}
+}
+
+// findStrays finds what a directory that was offline kept of a topic, or of an old copy of its
+// log, while the topic was deleted and its name came back in another one: of two topic ids the
+// metadata knows one. Without it nobody can choose.
+func (m opener) findStrays(all []*contents) {
+	if m.opts.Named == nil {
+		return
+	}
+	owners := map[kafka.TopicPartition]int{}
+	for _, c := range all {
+		for tp := range c.owned() {
+			owners[tp]++
+		}
+	}
+	for tp, n := range owners {
+		if n < 2 {
+			continue
+		}
+		var named, others []*contents
+		for _, c := range all {
+			switch {
+			case !c.owned()[tp]:
+			case m.opts.Named(tp, c.topicID(tp)):
+				named = append(named, c)
+			default:
+				others = append(others, c)
+			}
+		}
+		for _, c := range others {
+			switch _, there := c.partitions[tp]; {
+			case !there: // deleted, and its entry is what is left
+				c.stale[tp] = c.topicID(tp)
+			case len(named) == 1:
+				c.stale[tp] = c.topicID(tp)
+				c.strays = append(c.strays, tp)
+			}
+		}
+	}
+}
+
+// mayHold says whether what there is of a partition, if anything, is of a topic id: a log dir
+// comes back with a moved file, and its former one may have another topic of that name by now.
+func (c *contents) mayHold(tp kafka.TopicPartition, id kafka.UUID) bool {
+	there, ok := c.partitions[tp]
+	if there.IsZero() && c.names(tp) {
+		there = c.entry(tp).TopicID
+	}
+	return there == id || !ok && !c.names(tp) || there.IsZero()
+}
+
+// topicID is that of the log of an owned partition.
+func (c *contents) topicID(tp kafka.TopicPartition) kafka.UUID {
+	if id := c.partitions[tp]; !id.IsZero() {
+		return id
+	}
+	if v := c.moved[tp]; v != nil {
+		return v.entry.TopicID
+	}
+	return c.entry(tp).TopicID
+}
+
+// setAside gives a stray directory a name that is no partition's, Kafka's for such, durably.
+func (m opener) setAside(c *contents, tp kafka.TopicPartition) error {
+	name := commitlog.StrayDirName(tp, kafka.NewUUID())
+	from, to := filepath.Join(c.dir.path, tp.String()), filepath.Join(c.dir.path, name)
+	if err := errors.Join(m.opts.FS.Rename(from, to), m.opts.FS.SyncDir(c.dir.path)); err != nil {
+		return fmt.Errorf("rename %s to %s: %w: %w", from, name, kafka.KafkaStorageError, err)
+	}
+	m.opts.Logger.Warn("a log dir holds a partition of a topic that was deleted, and whose name another topic has now; it is set aside. Remove it once you are sure",
+		"partition", tp.String(), "topicID", c.stale[tp].String(), "dir", to)
+	return nil
 }
 
 // entry is what the checkpoint, which must name it, says of a partition.
@@ -233,6 +306,11 @@ func (m opener) begin(c *contents) ([]job, error) {
 	}
 	for _, path := range c.void {
 		if err := removeDurably(m.opts.FS, d.path, path); err != nil {
+			return nil, err
+		}
+	}
+	for _, tp := range c.strays {
+		if err := m.setAside(c, tp); err != nil {
 			return nil, err
 		}
 	}

@@ -1,8 +1,11 @@
 package logdir
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -87,6 +90,114 @@ func TestTwoDirsHoldAPartition(t *testing.T) {
 	}
 	if _, err := Open(options(fsys.KillClone(), "/a", "/b")); err == nil {
 		t.Error("a partition in two log dirs was opened")
+	}
+}
+
+// TestStrayOfAnOfflineDir: a topic is deleted, and comes back under another id, while a log dir
+// that holds it is away. With that dir the start finds both, and the metadata knows which is meant.
+func TestStrayOfAnOfflineDir(t *testing.T) {
+	fsys := memfs.New()
+	o := options(fsys, "/a", "/b")
+	m := mustOpen(t, o)
+	for i, d := range m.Dirs() {
+		l, err := m.Create(tp("t", 0), id(byte(1+i)), testConfig(), Placement{Dir: d.ID, Fresh: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendTo(t, l, 5+i)
+		if err := l.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		saveDir(t, m, d.Path)
+		if i == 0 { // what /a holds is as it was when the disk went away
+			put(m, tp("t", 0), placed{})
+		}
+	}
+	for _, disk := range []*memfs.FS{fsys.KillClone(), fsys.CrashClone(1)} {
+		o.FS = disk
+		if _, err := Open(o); !errors.Is(err, ErrForeign) {
+			t.Fatalf("without a word from the metadata: %v", err)
+		}
+		o.Named = func(_ kafka.TopicPartition, topic kafka.UUID) bool { return topic == id(2) }
+		for range 2 {
+			m := mustOpen(t, o)
+			l, ok := m.Log(tp("t", 0), id(2))
+			if !ok || l.Dir() != "/b" || l.End() != 6 || l.Err() != nil || l.Damage() != nil {
+				t.Errorf("log there %v; all: %+v", ok, m.Dirs())
+			}
+			if err := m.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		entries, err := disk.ReadDir("/a")
+		if err != nil || !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return strings.HasSuffix(e.Name(), "-stray") }) {
+			t.Errorf("the stray is gone: %v, %v", entries, err)
+		}
+		o.Named = nil
+	}
+}
+
+// TestStrayWithAMovedFile: the disk that was away holds a log whose move to it was not settled,
+// and the former log dir holds the topic that has its name now. That is no old copy.
+func TestStrayWithAMovedFile(t *testing.T) {
+	fsys := memfs.New()
+	o := options(fsys, "/a", "/b")
+	m := mustOpen(t, o)
+	l, err := m.Create(tp("t", 0), id(1), testConfig(), Placement{Dir: m.Dirs()[0].ID, Fresh: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, l, 10)
+	mv, err := m.StartMove(tp("t", 0), id(1), "/b", noPace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mv.Switch(testConfig()); err != nil {
+		t.Fatal(err)
+	}
+	mv.Stop()
+	disk := fsys.KillClone()
+	o = options(disk, "/a") // without the other disk
+	m = mustOpen(t, o)
+	if err := m.Delete(tp("t", 0), id(1)); err != nil {
+		t.Fatal(err)
+	}
+	if l, err = m.Create(tp("t", 0), id(2), testConfig(), Placement{Fresh: true}); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, l, 6)
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o = options(disk, "/a", "/b")
+	o.Named = func(_ kafka.TopicPartition, topic kafka.UUID) bool { return topic == id(2) }
+	m = mustOpen(t, o)
+	if l, ok := m.Log(tp("t", 0), id(2)); !ok || l.Dir() != "/a" || l.End() != 6 || l.Err() != nil {
+		t.Errorf("log there %v; all: %+v", ok, m.Dirs())
+	}
+}
+
+// TestTwoEntriesOfDeletedTopics: a name was in two log dirs one after the other, and both topics
+// were deleted, before the next checkpoint of either.
+func TestTwoEntriesOfDeletedTopics(t *testing.T) {
+	fsys := memfs.New()
+	o := options(fsys, "/a", "/b")
+	m := mustOpen(t, o)
+	for i, d := range m.Dirs() {
+		l, err := m.Create(tp("t", 0), id(byte(1+i)), testConfig(), Placement{Dir: d.ID, Fresh: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendTo(t, l, 5)
+		saveDir(t, m, d.Path)
+		if err := m.Delete(tp("t", 0), id(byte(1+i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.FS = fsys.KillClone()
+	o.Named = func(kafka.TopicPartition, kafka.UUID) bool { return false }
+	if logs := mustOpen(t, o).Logs(); len(logs) > 0 {
+		t.Errorf("deleted logs are back: %v", logs)
 	}
 }
 

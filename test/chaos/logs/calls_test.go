@@ -29,6 +29,7 @@ func TestEveryCall(t *testing.T) {
 // one. It answers how many calls there were.
 func script(t *testing.T, seed uint64, at int64, kill bool) int64 {
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 17))}
+	defer w.report()
 	w.disk, w.dirs = memfs.New(), []string{"/a", "/b"}
 	w.check(w.begin(0))
 	for range 3 {

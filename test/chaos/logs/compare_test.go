@@ -145,18 +145,18 @@ func (w *world) read(f *part, off, upTo, maxBytes int64, during func(upTo int64)
 		return upTo
 	}
 	if w.rng.IntN(4) == 0 {
-		w.verifyAborted(f, r.Base, r.UpperBound)
+		w.verifyAborted(f, r.Aborted, r.Base, r.UpperBound)
+		// What was evicted meanwhile has taken its part of the transaction index along.
+		if list, err := f.log.AbortedTxns(r.Base, r.UpperBound); !w.may(f, err) && f.log.LocalStart() <= r.Base && !w.ended() {
+			w.verifyAborted(f, list, r.Base, r.UpperBound)
+		}
 	}
 	return r.UpperBound
 }
 
-// verifyAborted compares the list of aborted transactions that overlap a range.
-func (w *world) verifyAborted(f *part, from, upTo int64) {
+// verifyAborted compares a list of the aborted transactions that overlap a range.
+func (w *world) verifyAborted(f *part, list []commitlog.AbortedTxn, from, upTo int64) {
 	w.t.Helper()
-	list, err := f.log.AbortedTxns(from, upTo)
-	if w.may(f, err) || w.ended() {
-		return
-	}
 	var got, want []aborted
 	for _, a := range list {
 		got = append(got, aborted{a.ProducerID, a.FirstOffset, a.LastOffset})

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,13 +28,7 @@ func play(t *testing.T, seed uint64) (s stats) {
 	t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, seed)
-			defer func() {
-				if t.Failed() {
-					t.Logf("what was done last:\n%s", strings.Join(w.story, "\n"))
-					said := strings.Split(w.said.String(), "\n")
-					t.Logf("and what the processes said:\n%s", strings.Join(said[max(0, len(said)-30):], "\n"))
-				}
-			}()
+			defer w.report()
 			w.check(w.begin(0))
 			for range 1 + w.rng.IntN(4) {
 				w.create()

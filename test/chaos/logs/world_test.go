@@ -134,6 +134,16 @@ func (w *world) tell(format string, args ...any) {
 	}
 }
 
+// report says of a history that failed what was done last.
+func (w *world) report() {
+	if !w.t.Failed() {
+		return
+	}
+	w.t.Logf("what was done last:\n%s", strings.Join(w.story, "\n"))
+	said := strings.Split(w.said.String(), "\n")
+	w.t.Logf("and what the processes said:\n%s", strings.Join(said[max(0, len(said)-30):], "\n"))
+}
+
 // step burns the fuse, and is where a disk shows its flaw.
 func (w *world) step(op errorfs.Op, name string) error {
 	if op == errorfs.Stat || op == errorfs.FileStat || op == errorfs.Usage || op == errorfs.FileClose {
@@ -194,6 +204,9 @@ func (w *world) begin(fuse int64) error {
 				return c
 			}
 			return commitlog.DefaultConfig()
+		},
+		Named: func(tp kafka.TopicPartition, id kafka.UUID) bool {
+			return slices.ContainsFunc(w.parts, func(f *part) bool { return f.tp == tp && f.id == id })
 		},
 		Now: time.Now, Logger: logger, ProducerIDExpirationMs: keepProducers,
 		OpenFiles: 1 + w.rng.IntN(20), RecoveryThreads: 1 + w.rng.IntN(3), WALBytes: int64(wal.MinBytes) << w.rng.IntN(2),
