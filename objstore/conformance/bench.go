@@ -283,4 +283,3 @@ func thousand(ctx context.Context, store objstore.Bucket) error {
 	all.Wait()
 	return errors.Join(errs...)
 }
-
