@@ -7,12 +7,18 @@ import (
 	"github.com/varve-io/varve/broker/metadata"
 )
 
-// CreateACLs adds the rules that are sound, all in one entry; one that is there already is none
+// ACLs changes the rules of access.
+type ACLs struct{ c *Controller }
+
+// ACLs is what changes the rules of access.
+func (c *Controller) ACLs() ACLs { return ACLs{c} }
+
+// Create adds the rules that are sound, all in one entry; one that is there already is none
 // the less created. The errors are in the order of rules: nil, or a wrapped kafka.Error.
 // Source: Kafka's AclControlManager.
-func (c *Controller) CreateACLs(ctx context.Context, rules []kafka.ACL) []error {
+func (a ACLs) Create(ctx context.Context, rules []kafka.ACL) []error {
 	errs := make([]error, len(rules))
-	_, err := c.change(ctx, func(img *metadata.Image) ([]metadata.Record, error) {
+	_, err := a.c.change(ctx, func(img *metadata.Image) ([]metadata.Record, error) {
 		var records []metadata.Record
 		added := make(map[kafka.ACL]bool, len(rules))
 		for i, rule := range rules {
@@ -38,11 +44,11 @@ type DeletedACLs struct {
 	Err   error       // nil, or a wrapped kafka.Error; then nothing was deleted for it
 }
 
-// DeleteACLs takes away all rules that the filters find, in one entry. The results are in the
+// Delete takes away all rules that the filters find, in one entry. The results are in the
 // order of filters; a rule that several find is in the result of each.
-func (c *Controller) DeleteACLs(ctx context.Context, filters []kafka.ACLFilter) []DeletedACLs {
+func (a ACLs) Delete(ctx context.Context, filters []kafka.ACLFilter) []DeletedACLs {
 	results := make([]DeletedACLs, len(filters))
-	_, err := c.change(ctx, func(img *metadata.Image) ([]metadata.Record, error) {
+	_, err := a.c.change(ctx, func(img *metadata.Image) ([]metadata.Record, error) {
 		var records []metadata.Record
 		gone := map[kafka.ACL]bool{}
 		for i, f := range filters {
