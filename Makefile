@@ -67,10 +67,16 @@ weight: ## build the broker, and a program of the object stores alone, and hold 
 
 .PHONY: compat
 compat: build ## kcat, Kafka's own tools and the clients of five languages against a real broker and a real S3 server
-	@$(INSTALL) kcat kafka kafka-apps clients >/dev/null
+	@$(INSTALL) kcat kafka clients >/dev/null
 	VARVE_BIN=$(CURDIR)/$(BIN) VARVE_KAFKA_JARS=$$($(INSTALL) kafka) VARVE_CLIENTS=$$($(INSTALL) clients) \
-		VARVE_KAFKA_APPS=$$($(INSTALL) kafka-apps) ./localstack/store run versitygw $(GOTESTSUM) -- -count=1 -timeout 20m -p 1 ./test/compat/...
+		./localstack/store run versitygw $(GOTESTSUM) -- -count=1 -timeout 20m -p 1 ./test/compat/...
 	VARVE_BIN=$(CURDIR)/$(BIN) ./localstack/store run ministack,azurite,fake-gcs $(GOTESTSUM) -- -count=1 -run TestEveryStore ./test/compat
+
+.PHONY: compat-apps
+compat-apps: build ## Kafka Streams and Kafka Connect, with kill -9 of broker and instances (COMPAT_INPUTS=1000000: exactly-once at length)
+	@$(INSTALL) kcat kafka kafka-apps >/dev/null
+	VARVE_BIN=$(CURDIR)/$(BIN) VARVE_KAFKA_JARS=$$($(INSTALL) kafka) VARVE_KAFKA_APPS=$$($(INSTALL) kafka-apps) \
+		$(GOTESTSUM) -- -count=1 -timeout 90m -p 1 -run 'Streams|Connect' ./test/compat
 
 .PHONY: judge
 judge: build ## compare every answer with what Apache Kafka has answered once, and plant wrong ones; no JVM ('make compat' asks Kafka itself)
