@@ -106,6 +106,14 @@ func watchLogins(reg prometheus.Registerer, h *api.API) {
 	}
 }
 
+// watchDenials shows how much was denied.
+func watchDenials(reg prometheus.Registerer, h *api.API) {
+	reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "varve_access_denied_total",
+		Help: "Checks of access that said no; the log says whose, each once a minute.",
+	}, func() float64 { return float64(h.Denials()) }))
+}
+
 // watchSessions shows the fetch sessions of clients.
 func watchSessions(reg prometheus.Registerer, h *api.API) {
 	reg.MustRegister(

@@ -29,6 +29,7 @@ import (
 	"github.com/varve-io/varve/broker/quota"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/security"
+	"github.com/varve-io/varve/broker/security/acl"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/telemetry"
 	"github.com/varve-io/varve/broker/vfs"
@@ -77,6 +78,7 @@ type Node struct {
 	server     *server.Server
 	telemetry  *telemetry.Manager
 	quotas     *quota.Manager
+	authorizer *acl.Authorizer // nil: everything is allowed
 	topics     *topicObjects
 	logins     map[string]*security.Logins // by SASL listener
 
@@ -249,16 +251,20 @@ func (n *Node) buildDoors(context.Context) error {
 	n.groups = n.groupCoordinator()
 	n.telemetry = telemetry.New(n.o.Now, n.registry)
 	n.quotas = n.quotaManager()
+	if n.config.Authorizer {
+		n.authorizer = acl.New(acl.Options{SuperUsers: n.config.SuperUsers, AllowIfNoRule: n.config.AllowIfNoACL})
+	}
 	ids, markers := txn.NewProducerIDs(n.controller.AllocateProducerIDs), n.markerWriter()
 	n.txns = n.txnCoordinator(ids, markers)
 	h := api.New(api.Options{
 		NodeID: n.config.NodeID, Cluster: n.controller, Replicas: n.replicas, Groups: n.groups, Node: n.node, Logger: n.logger,
-		Logins:    func(listener string) *security.Logins { return n.logins[listener] },
-		Telemetry: n.telemetry, Quotas: n.quotas, LogLevel: n.logLevel, Txns: n.txns, Markers: markers, ProducerIDs: ids,
+		Logins:     func(listener string) *security.Logins { return n.logins[listener] },
+		Authorizer: n.authorizer, Telemetry: n.telemetry, Quotas: n.quotas, LogLevel: n.logLevel, Txns: n.txns, Markers: markers, ProducerIDs: ids,
 	})
 	watchSessions(n.registry, h)
 	watchLogins(n.registry, h)
 	watchLag(n.registry, n.groups, n.replicas, n.config.GroupLagMaxSeries)
+	watchDenials(n.registry, h)
 	c := n.node()
 	connections := connectionLimit(c)
 	if connections < fewConnections {

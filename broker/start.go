@@ -358,6 +358,9 @@ func (n *Node) openPartitions(context.Context) error {
 		}
 		n.groups.Apply(img, d)
 		n.telemetry.Apply(img, d)
+		if d.ACLs && n.authorizer != nil {
+			n.authorizer.Apply(img)
+		}
 		if d.Quotas {
 			n.quotas.Apply(img)
 		}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -125,11 +126,12 @@ func (p *producing) append(req *wire.ProduceRequest) {
 		from, to := &req.TopicData[i], &p.resp.Responses[i]
 		to.Name, to.TopicID = from.Name, from.TopicID
 		to.PartitionResponses = make([]wire.ProduceResponsePartition, len(from.PartitionData))
+		denied := p.api.by(p.r).topicRef(kafka.OpWrite, p.ref(to))
 		for j := range from.PartitionData {
 			part, out := &from.PartitionData[j], &to.PartitionResponses[j]
 			out.Default()
 			out.Index = part.Index
-			target, err := p.target(p.ref(to), part)
+			target, err := p.target(p.ref(to), part, denied)
 			if err != nil {
 				p.placed(i, j, replica.AppendResult{LogStart: kafka.NoOffset}, err)
 				continue
@@ -163,10 +165,10 @@ func (p *producing) ref(t *wire.ProduceResponseTopic) topicRef {
 	return topicRef{name: t.Name, id: t.TopicID, byID: p.r.Header.Version >= 13}
 }
 
-// target is the partition that a batch is for.
-func (p *producing) target(t topicRef, part *wire.ProduceRequestPartition) (*replica.Partition, error) {
-	if p.refused != nil {
-		return nil, p.refused
+// target is the partition that a batch is for; denied is why the client may not write to the topic.
+func (p *producing) target(t topicRef, part *wire.ProduceRequestPartition, denied error) (*replica.Partition, error) {
+	if err := cmp.Or(p.refused, denied); err != nil {
+		return nil, err
 	}
 	target, err := p.api.partition(t, part.Index)
 	if err != nil {

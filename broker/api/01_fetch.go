@@ -105,6 +105,17 @@ func (f *fetching) params(req *wire.FetchRequest) replica.FetchParams {
 		MinBytes:      min(int64(req.MinBytes), maxBytes),
 		MaxBytes:      maxBytes,
 		ReadCommitted: f.committed,
+		Refuse:        f.refuse(),
+	}
+}
+
+// refuse says what the client may not read; nil while everything is allowed.
+func (f *fetching) refuse() func(*replica.FetchPartition) error {
+	if f.api.o.Authorizer == nil {
+		return nil
+	}
+	return func(p *replica.FetchPartition) error {
+		return f.api.by(f.r).topicRef(kafka.OpRead, topicRef{name: p.Topic, id: p.TopicID, byID: p.ByID})
 	}
 }
 

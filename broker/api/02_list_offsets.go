@@ -30,7 +30,7 @@ func (a *API) listOffsets(r *server.Request) error {
 	}
 	var resp wire.ListOffsetsResponse
 	resp.Default()
-	queries, places := listOffsetsQueries(&req, &resp, r.Header.Version)
+	queries, places := listOffsetsQueries(a.by(r), &req, &resp)
 	a.o.Replicas.ListOffsets(r.Ctx, queries, req.IsolationLevel == readCommitted, timeout, func(results []replica.OffsetResult) {
 		for i, res := range results {
 			out := places[i]
@@ -44,7 +44,7 @@ func (a *API) listOffsets(r *server.Request) error {
 
 // listOffsetsQueries lays out the answer, with the errors that need no look-up, and lists
 // the look-ups with their places in it.
-func listOffsetsQueries(req *wire.ListOffsetsRequest, resp *wire.ListOffsetsResponse, version int16) (queries []replica.OffsetQuery, places []*wire.ListOffsetsResponsePartition) {
+func listOffsetsQueries(client by, req *wire.ListOffsetsRequest, resp *wire.ListOffsetsResponse) (queries []replica.OffsetQuery, places []*wire.ListOffsetsResponsePartition) {
 	times := make(map[kafka.TopicPartition]int)
 	for i := range req.Topics {
 		for _, part := range req.Topics[i].Partitions {
@@ -55,15 +55,18 @@ func listOffsetsQueries(req *wire.ListOffsetsRequest, resp *wire.ListOffsetsResp
 	for i := range req.Topics {
 		from, to := &req.Topics[i], &resp.Topics[i]
 		to.Name = from.Name
+		denied := client.topic(kafka.OpDescribe, from.Name)
 		to.Partitions = make([]wire.ListOffsetsResponsePartition, len(from.Partitions))
 		for j, part := range from.Partitions {
 			out := &to.Partitions[j]
 			out.Default()
 			out.PartitionIndex = part.PartitionIndex
 			switch {
+			case denied != nil:
+				out.ErrorCode = int16(kafka.Code(denied))
 			case times[kafka.TopicPartition{Topic: from.Name, Partition: part.PartitionIndex}] > 1:
 				out.ErrorCode = int16(kafka.InvalidRequest)
-			case version < sinceVersion(part.Timestamp):
+			case client.r.Header.Version < sinceVersion(part.Timestamp):
 				out.ErrorCode = int16(kafka.UnsupportedVersion)
 			default:
 				queries = append(queries, replica.OffsetQuery{

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/varve-io/varve/broker/controller"
@@ -31,7 +32,7 @@ func (a *API) metadata(r *server.Request) error {
 	if err := read(r, &req); err != nil {
 		return err
 	}
-	ask := metadataAsk{api: a, req: &req, version: r.Header.Version, listener: r.Conn.Listener()}
+	ask := metadataAsk{api: a, r: r, req: &req, version: r.Header.Version, listener: r.Conn.Listener()}
 	if ask.invalid() {
 		ask.refuse(r)
 		return nil
@@ -40,13 +41,13 @@ func (a *API) metadata(r *server.Request) error {
 		return errNameless
 	}
 	img := a.o.Cluster.Image()
-	missing := ask.creatable(img)
+	missing, failed := ask.creatable(img)
 	if len(missing) == 0 {
-		ask.reply(r, ask.answer(img, nil))
+		ask.reply(r, ask.answer(img, failed))
 		return nil
 	}
 	r.Go(func() {
-		failed := a.autoCreate(r.Ctx, missing, mayMutate(a.o.Quotas, r, neverStrict))
+		maps.Copy(failed, a.autoCreate(r.Ctx, missing, mayMutate(a.o.Quotas, r, neverStrict)))
 		ask.reply(r, ask.answer(a.o.Cluster.Image(), failed))
 	})
 	return nil
@@ -55,6 +56,7 @@ func (a *API) metadata(r *server.Request) error {
 // metadataAsk is one Metadata request and what it takes to answer it.
 type metadataAsk struct {
 	api      *API
+	r        *server.Request
 	req      *wire.MetadataRequest
 	version  int16
 	listener string
@@ -97,21 +99,27 @@ func (m *metadataAsk) refuse(r *server.Request) {
 	reply(r, &resp)
 }
 
-// creatable lists the topics that have to be created first.
-func (m *metadataAsk) creatable(img *metadata.Image) []string {
+// creatable lists the topics that have to be created first, and those that the client may not create.
+func (m *metadataAsk) creatable(img *metadata.Image) (names []string, denied map[string]kafka.Error) {
+	denied = map[string]kafka.Error{}
 	if m.all() || !m.req.AllowAutoTopicCreation || !m.api.o.Node().AutoCreateTopics || m.byID() {
-		return nil
+		return nil, denied
 	}
-	var names []string
 	seen := make(map[string]bool) // a search in names would be quadratic in what a client sends
 	for _, t := range m.req.Topics {
 		name := *t.Name
 		if !seen[name] && img.Topic(name) == nil && metadata.ValidateTopicName(name) == nil && (!kafka.InternalTopic(name) || name == group.OffsetsTopic || name == txn.StateTopic) {
 			seen[name] = true
-			names = append(names, name)
+			switch {
+			case m.api.by(m.r).topic(kafka.OpDescribe, name) != nil: // which the answer says
+			case m.api.by(m.r).createTopic(name) != nil:
+				denied[name] = kafka.TopicAuthorizationFailed
+			default:
+				names = append(names, name)
+			}
 		}
 	}
-	return names
+	return names, denied
 }
 
 // byID says whether the request names topics by id; names beside ids are then ignored, as
@@ -166,14 +174,16 @@ func (m *metadataAsk) answer(img *metadata.Image, failed map[string]kafka.Error)
 		}
 	}
 	if m.req.IncludeClusterAuthorizedOperations {
-		resp.ClusterAuthorizedOperations = clusterOperations
+		resp.ClusterAuthorizedOperations = m.api.by(m.r).clusterOperations()
 	}
 	switch {
 	case m.all():
 		resp.Topics = make([]wire.MetadataResponseTopic, 0, img.TopicCount())
 		m.room = make([]wire.MetadataResponsePartition, img.PartitionCount())
 		for t := range img.Topics() {
-			resp.Topics = append(resp.Topics, m.topic(img, t))
+			if m.api.by(m.r).allowed(kafka.OpDescribe, kafka.ResourceTopic, t.Name) {
+				resp.Topics = append(resp.Topics, m.topic(img, t))
+			}
 		}
 	case m.byID():
 		m.topicsByID(img, &resp)
@@ -191,10 +201,13 @@ func (m *metadataAsk) topicsByID(img *metadata.Image, resp *wire.MetadataRespons
 			continue
 		}
 		seen[id] = true
-		if t := img.TopicByID(id); t != nil {
-			resp.Topics = append(resp.Topics, m.topic(img, t))
-		} else {
+		switch t := img.TopicByID(id); {
+		case t == nil:
 			resp.Topics = append(resp.Topics, errorTopic(nil, id, kafka.UnknownTopicID))
+		case m.api.by(m.r).topic(kafka.OpDescribe, t.Name) != nil:
+			resp.Topics = append(resp.Topics, errorTopic(nil, id, kafka.TopicAuthorizationFailed))
+		default:
+			resp.Topics = append(resp.Topics, m.topic(img, t))
 		}
 	}
 }
@@ -209,6 +222,8 @@ func (m *metadataAsk) topicsByName(img *metadata.Image, failed map[string]kafka.
 		seen[name] = true
 		t := img.Topic(name)
 		switch code, refused := failed[name]; {
+		case m.api.by(m.r).topic(kafka.OpDescribe, name) != nil, code == kafka.TopicAuthorizationFailed:
+			resp.Topics = append(resp.Topics, errorTopic(&name, kafka.UUID{}, kafka.TopicAuthorizationFailed))
 		case t != nil:
 			resp.Topics = append(resp.Topics, m.topic(img, t))
 		case refused:
@@ -225,7 +240,7 @@ func (m *metadataAsk) topicsByName(img *metadata.Image, failed map[string]kafka.
 func (m *metadataAsk) noTopic(name *string, code kafka.Error) wire.MetadataResponseTopic {
 	out := errorTopic(name, kafka.UUID{}, code)
 	if m.req.IncludeTopicAuthorizedOperations {
-		out.TopicAuthorizedOperations = topicOperations
+		out.TopicAuthorizedOperations = m.api.by(m.r).operations(kafka.ResourceTopic, *name)
 	}
 	return out
 }
@@ -234,7 +249,7 @@ func (m *metadataAsk) noTopic(name *string, code kafka.Error) wire.MetadataRespo
 func (m *metadataAsk) topic(img *metadata.Image, t *metadata.Topic) wire.MetadataResponseTopic {
 	out := errorTopic(&t.Name, t.ID, kafka.NoError)
 	if m.req.IncludeTopicAuthorizedOperations {
-		out.TopicAuthorizedOperations = topicOperations
+		out.TopicAuthorizedOperations = m.api.by(m.r).operations(kafka.ResourceTopic, t.Name)
 	}
 	out.Partitions = m.partitions(len(t.Partitions))
 	for i := range t.Partitions {

@@ -26,7 +26,7 @@ func (a groups) offsetCommit(r *server.Request) error {
 	}
 	var resp wire.OffsetCommitResponse
 	var asked []*int16 // where the answer to each offset of the commit goes
-	topics := topicRefs{img: a.o.Cluster.Image(), byID: version >= 10}
+	topics := topicRefs{img: a.o.Cluster.Image(), byID: version >= 10, denied: a.by(r).group(kafka.OpRead, req.GroupID)}
 	resp.Topics = make([]wire.OffsetCommitResponseTopic, 0, len(req.Topics))
 	for i := range req.Topics {
 		from := &req.Topics[i]
@@ -36,7 +36,7 @@ func (a groups) offsetCommit(r *server.Request) error {
 		resp.Topics = append(resp.Topics, wire.OffsetCommitResponseTopic{Name: from.Name, TopicID: from.TopicID})
 		to := &resp.Topics[len(resp.Topics)-1]
 		to.Partitions = make([]wire.OffsetCommitResponsePartition, len(from.Partitions))
-		topic, code := topics.find(from.Name, from.TopicID)
+		topic, code := topics.findFor(a.API, r, kafka.OpRead, from.Name, from.TopicID)
 		for j := range from.Partitions {
 			p, out := &from.Partitions[j], &to.Partitions[j]
 			out.PartitionIndex = p.PartitionIndex

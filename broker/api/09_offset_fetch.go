@@ -37,7 +37,7 @@ func (a groups) offsetFetch(r *server.Request) error {
 	var left atomic.Int64
 	left.Store(int64(len(req.Groups)))
 	for i := range req.Groups {
-		a.fetchGroup(r.Header.Version, req.RequireStable, &req.Groups[i], &resp.Groups[i], func() {
+		a.fetchGroup(r, req.RequireStable, &req.Groups[i], &resp.Groups[i], func() {
 			if left.Add(-1) == 0 {
 				reply(r, &resp)
 			}
@@ -56,7 +56,7 @@ func (a groups) fetchOneGroup(r *server.Request, req *wire.OffsetFetchRequest) {
 		ask.Topics = []wire.OffsetFetchRequestGroupTopic{} // none, which is not all
 	}
 	got := new(wire.OffsetFetchResponseGroup)
-	a.fetchGroup(r.Header.Version, req.RequireStable, ask, got, func() {
+	a.fetchGroup(r, req.RequireStable, ask, got, func() {
 		if r.Header.Version < 2 && got.ErrorCode != 0 {
 			got.Topics = failedTopics(ask, got.ErrorCode)
 		}
@@ -101,13 +101,21 @@ func (t topicRefs) fetched(index int32, o group.Offset) wire.OffsetFetchResponse
 }
 
 // fetchGroup fills the answer for one group in, then calls done.
-func (a groups) fetchGroup(version int16, stable bool, ask *wire.OffsetFetchRequestGroup, out *wire.OffsetFetchResponseGroup, done func()) {
+func (a groups) fetchGroup(r *server.Request, stable bool, ask *wire.OffsetFetchRequestGroup, out *wire.OffsetFetchResponseGroup, done func()) {
 	out.GroupID = ask.GroupID
-	topics := topicRefs{img: a.o.Cluster.Image(), byID: version >= 10, stable: stable}
+	if err := a.by(r).group(kafka.OpDescribe, ask.GroupID); err != nil {
+		out.ErrorCode, _ = a.failure(err)
+		done()
+		return
+	}
+	topics := topicRefs{img: a.o.Cluster.Image(), byID: r.Header.Version >= 10, stable: stable}
 	who := group.Reader{MemberID: ask.MemberID, Epoch: ask.MemberEpoch}
 	if ask.Topics == nil {
 		a.o.Groups.FetchAll(ask.GroupID, who, func(offsets []group.PartitionOffset, code kafka.Error) {
 			out.ErrorCode = int16(code)
+			offsets = slices.DeleteFunc(offsets, func(o group.PartitionOffset) bool {
+				return !a.by(r).allowed(kafka.OpDescribe, kafka.ResourceTopic, o.Topic)
+			})
 			out.Topics = topics.group(offsets)
 			done()
 		})
@@ -119,7 +127,9 @@ func (a groups) fetchGroup(version int16, stable bool, ask *wire.OffsetFetchRequ
 		from, to := &ask.Topics[i], &out.Topics[i]
 		to.Name, to.TopicID = from.Name, from.TopicID
 		name, code := from.Name, kafka.NoError
-		if topics.byID {
+		if err := a.by(r).topicRef(kafka.OpDescribe, topicRef{name: name, id: from.TopicID, byID: topics.byID}); err != nil {
+			code = kafka.Code(err)
+		} else if topics.byID {
 			name = ""
 			topic, missing := topics.find("", from.TopicID)
 			if code = missing; topic != nil {

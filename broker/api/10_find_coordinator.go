@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/varve-io/varve/broker/coordinator/group"
 	"github.com/varve-io/varve/broker/coordinator/txn"
@@ -30,7 +31,12 @@ func (a groups) findCoordinator(r *server.Request) error {
 	if err := read(r, &req); err != nil {
 		return err
 	}
-	if topic, _ := a.coordination(req.KeyType); topic != "" && a.o.Cluster.Image().Topic(topic) == nil {
+	keys := req.CoordinatorKeys
+	if r.Header.Version < 4 {
+		keys = []string{req.Key}
+	}
+	mayAsk := func(key string) bool { return a.mayCoordinate(r, req.KeyType, key) == nil }
+	if topic, _ := a.coordination(req.KeyType); topic != "" && slices.ContainsFunc(keys, mayAsk) && a.o.Cluster.Image().Topic(topic) == nil {
 		r.Go(func() {
 			a.autoCreate(r.Ctx, []string{topic}, nil) // what went wrong is logged, and seen below
 			a.answerFindCoordinator(r, &req)
@@ -42,18 +48,17 @@ func (a groups) findCoordinator(r *server.Request) error {
 }
 
 func (a groups) answerFindCoordinator(r *server.Request, req *wire.FindCoordinatorRequest) {
-	listener := r.Conn.Listener()
 	none, empty := "NONE", "" // what Kafka says when nothing is wrong: to 3, and from 4 on
 	var resp wire.FindCoordinatorResponse
 	if r.Header.Version < 4 {
-		c := a.coordinatorOf(req.KeyType, req.Key, listener)
+		c := a.coordinatorOf(r, req.KeyType, req.Key)
 		resp.NodeID, resp.Host, resp.Port, resp.ErrorCode, resp.ErrorMessage = c.NodeID, c.Host, c.Port, c.ErrorCode, c.ErrorMessage
 		if c.ErrorCode == 0 {
 			resp.ErrorMessage = &none
 		}
 	}
 	for _, key := range req.CoordinatorKeys {
-		c := a.coordinatorOf(req.KeyType, key, listener)
+		c := a.coordinatorOf(r, req.KeyType, key)
 		if c.ErrorCode == 0 {
 			c.ErrorMessage = &empty
 		}
@@ -63,15 +68,29 @@ func (a groups) answerFindCoordinator(r *server.Request, req *wire.FindCoordinat
 }
 
 // coordinatorOf finds the coordinator of a key.
-func (a groups) coordinatorOf(kind int8, key, listener string) wire.FindCoordinatorResponseCoordinator {
+func (a groups) coordinatorOf(r *server.Request, kind int8, key string) wire.FindCoordinatorResponseCoordinator {
 	out := wire.FindCoordinatorResponseCoordinator{Key: key, NodeID: -1, Port: -1}
-	l, err := a.coordinatingLeader(kind, key, listener)
+	l, err := leader{}, a.mayCoordinate(r, kind, key)
+	if err == nil {
+		l, err = a.coordinatingLeader(kind, key, r.Conn.Listener())
+	}
 	if err != nil {
 		out.ErrorCode, out.ErrorMessage = a.failure(err)
 		return out
 	}
 	out.NodeID, out.Host, out.Port = l.id, l.host, l.port
 	return out
+}
+
+// mayCoordinate says why the client may not ask for the coordinator of a key.
+func (a groups) mayCoordinate(r *server.Request, kind int8, key string) error {
+	switch kind {
+	case groupKey:
+		return a.by(r).group(kafka.OpDescribe, key)
+	case transactionKey:
+		return a.by(r).txn(kafka.OpDescribe, key)
+	}
+	return nil
 }
 
 // coordination is the internal topic for keys of a kind, "" if there is none, and the partition

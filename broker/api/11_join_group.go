@@ -1,6 +1,7 @@
 package api
 
 import (
+	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/wire"
 )
@@ -22,6 +23,18 @@ func (a groups) joinGroup(r *server.Request) error {
 	if r.Header.Version == 0 {
 		req.RebalanceTimeoutMs = req.SessionTimeoutMs
 	}
+	if err := a.by(r).group(kafka.OpRead, req.GroupID); err != nil {
+		reply(r, deniedJoin(err))
+		return nil
+	}
 	a.o.Groups.Join(memberClient(r), req, func(resp *wire.JoinGroupResponse) { reply(r, resp) })
 	return nil
+}
+
+// deniedJoin is the answer to who may not join. Source: Kafka's JoinGroupRequest.getErrorResponse.
+func deniedJoin(err error) *wire.JoinGroupResponse {
+	resp := new(wire.JoinGroupResponse)
+	resp.Default()
+	resp.ErrorCode, resp.GenerationID = int16(kafka.Code(err)), -1
+	return resp
 }

@@ -13,6 +13,10 @@ func (a groups) heartbeat(r *server.Request) error {
 	if err := read(r, req); err != nil {
 		return err
 	}
+	if err := a.by(r).group(kafka.OpRead, req.GroupID); err != nil {
+		reply(r, &wire.HeartbeatResponse{ErrorCode: int16(kafka.Code(err))})
+		return nil
+	}
 	a.o.Groups.Heartbeat(req, func(code kafka.Error) { reply(r, &wire.HeartbeatResponse{ErrorCode: int16(code)}) })
 	return nil
 }

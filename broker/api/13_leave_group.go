@@ -19,6 +19,10 @@ func (a groups) leaveGroup(r *server.Request) error {
 	if one {
 		req.Members = []wire.LeaveGroupRequestMember{{MemberID: req.MemberID}}
 	}
+	if err := a.by(r).group(kafka.OpRead, req.GroupID); err != nil {
+		reply(r, &wire.LeaveGroupResponse{ErrorCode: int16(kafka.Code(err))})
+		return nil
+	}
 	a.o.Groups.Leave(req.GroupID, req.Members, func(members []wire.LeaveGroupResponseMember, code kafka.Error) {
 		resp := wire.LeaveGroupResponse{ErrorCode: int16(code), Members: members}
 		if one && code == kafka.NoError {

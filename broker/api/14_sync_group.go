@@ -21,6 +21,10 @@ func (a groups) syncGroup(r *server.Request) error {
 		reply(r, &wire.SyncGroupResponse{ErrorCode: int16(kafka.InconsistentGroupProtocol)})
 		return nil
 	}
+	if err := a.by(r).group(kafka.OpRead, req.GroupID); err != nil {
+		reply(r, &wire.SyncGroupResponse{ErrorCode: int16(kafka.Code(err))})
+		return nil
+	}
 	a.o.Groups.Sync(req, func(resp *wire.SyncGroupResponse) { reply(r, resp) })
 	return nil
 }

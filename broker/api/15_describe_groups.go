@@ -28,18 +28,27 @@ func (a groups) describeGroups(r *server.Request) error {
 	var left atomic.Int64
 	left.Store(int64(len(ids)))
 	for i, id := range ids {
-		a.o.Groups.Describe(id, func(g wire.DescribeGroupsResponseGroup) {
+		answer := func(g wire.DescribeGroupsResponseGroup) {
 			if g.ErrorCode == int16(kafka.GroupIDNotFound) && r.Header.Version < 6 {
 				g.ErrorCode, g.ErrorMessage = 0, nil
 			}
 			if req.IncludeAuthorizedOperations && g.ErrorCode == 0 {
-				g.AuthorizedOperations = groupOperations
+				g.AuthorizedOperations = a.by(r).operations(kafka.ResourceGroup, id)
 			}
 			resp.Groups[i] = g
 			if left.Add(-1) == 0 {
 				reply(r, &resp)
 			}
-		})
+		}
+		if err := a.by(r).group(kafka.OpDescribe, id); err != nil {
+			var g wire.DescribeGroupsResponseGroup
+			g.Default()
+			g.GroupID = id
+			g.ErrorCode, g.ErrorMessage = a.failure(err)
+			answer(g)
+			continue
+		}
+		a.o.Groups.Describe(id, answer)
 	}
 	return nil
 }

@@ -17,10 +17,14 @@ func (a groups) listGroups(r *server.Request) error {
 	if err := read(r, &req); err != nil {
 		return err
 	}
+	all := a.by(r).allowed(kafka.OpDescribe, kafka.ResourceCluster, kafka.ClusterResource)
 	a.o.Groups.List(req.StatesFilter, req.TypesFilter, func(groups []group.Listed, code kafka.Error) {
 		slices.SortFunc(groups, func(a, b group.Listed) int { return strings.Compare(a.ID, b.ID) })
 		resp := wire.ListGroupsResponse{ErrorCode: int16(code)}
 		for _, g := range groups {
+			if !all && !a.by(r).allowed(kafka.OpDescribe, kafka.ResourceGroup, g.ID) {
+				continue
+			}
 			resp.Groups = append(resp.Groups, wire.ListGroupsResponseGroup{
 				GroupID: g.ID, ProtocolType: g.ProtocolType, GroupState: string(g.State), GroupType: g.Type,
 			})

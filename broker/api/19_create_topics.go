@@ -38,13 +38,13 @@ func (a *API) createTopics(r *server.Request) error {
 	r.Go(func() {
 		ctx, cancel := context.WithTimeout(r.Ctx, time.Duration(max(req.TimeoutMs, 0))*time.Millisecond)
 		defer cancel()
-		reply(r, a.createAll(ctx, &req, mayMutate(a.o.Quotas, r, 6)))
+		reply(r, a.createAll(ctx, r, &req, mayMutate(a.o.Quotas, r, 6)))
 	})
 	return nil
 }
 
 // createAll creates what passes the checks, and answers in the order of the request.
-func (a *API) createAll(ctx context.Context, req *wire.CreateTopicsRequest, charge controller.Charge) *wire.CreateTopicsResponse {
+func (a *API) createAll(ctx context.Context, r *server.Request, req *wire.CreateTopicsRequest, charge controller.Charge) *wire.CreateTopicsResponse {
 	var resp wire.CreateTopicsResponse
 	resp.Default()
 	named := make(map[string]int, len(req.Topics))
@@ -60,6 +60,9 @@ func (a *API) createAll(ctx context.Context, req *wire.CreateTopicsRequest, char
 		}
 		topic, err := a.newTopic(asked)
 		topic.Charge = charge
+		if denied := a.by(r).createTopic(asked.Name); denied != nil {
+			err = denied
+		}
 		if named[asked.Name] > 1 {
 			err = fmt.Errorf("%q is named more than once: %w", asked.Name, kafka.InvalidRequest)
 		}
@@ -76,17 +79,22 @@ func (a *API) createAll(ctx context.Context, req *wire.CreateTopicsRequest, char
 		return &resp
 	}
 	for i, res := range a.o.Cluster.CreateTopics(ctx, topics, req.ValidateOnly) {
-		a.created(&resp.Topics[place[i]], res)
+		a.created(r, &resp.Topics[place[i]], res)
 	}
 	return &resp
 }
 
 // created fills the answer for one topic with the controller's result.
-func (a *API) created(out *wire.CreateTopicsResponseTopic, res controller.TopicResult) {
+func (a *API) created(r *server.Request, out *wire.CreateTopicsResponseTopic, res controller.TopicResult) {
 	if out.ErrorCode, out.ErrorMessage = a.failure(res.Err); res.Err != nil {
 		return
 	}
 	out.TopicID = res.Topic.ID
+	if !a.by(r).allowed(kafka.OpDescribeConfigs, kafka.ResourceTopic, out.Name) { // KIP-525
+		out.NumPartitions, out.ReplicationFactor, out.Configs = -1, -1, nil
+		out.TopicConfigErrorCode = int16(kafka.TopicAuthorizationFailed)
+		return
+	}
 	out.NumPartitions = int32(len(res.Topic.Partitions))
 	if len(res.Topic.Partitions) > 0 {
 		out.ReplicationFactor = int16(len(res.Topic.Partitions[0].Replicas))

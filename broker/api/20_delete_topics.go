@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -41,14 +42,14 @@ func (a *API) deleteTopics(r *server.Request) error {
 	r.Go(func() {
 		ctx, cancel := context.WithTimeout(r.Ctx, time.Duration(max(req.TimeoutMs, 0))*time.Millisecond)
 		defer cancel()
-		reply(r, a.deleteAll(ctx, &req, disabled, mayMutate(a.o.Quotas, r, 5)))
+		reply(r, a.deleteAll(ctx, r, &req, disabled, mayMutate(a.o.Quotas, r, 5)))
 	})
 	return nil
 }
 
 // deleteAll deletes what passes the checks, and answers in the order of the request. What
 // is named more than once is answered once.
-func (a *API) deleteAll(ctx context.Context, req *wire.DeleteTopicsRequest, refused error, charge controller.Charge) *wire.DeleteTopicsResponse {
+func (a *API) deleteAll(ctx context.Context, r *server.Request, req *wire.DeleteTopicsRequest, refused error, charge controller.Charge) *wire.DeleteTopicsResponse {
 	img := a.o.Cluster.Image()
 	var resp wire.DeleteTopicsResponse
 	resp.Default()
@@ -76,15 +77,20 @@ func (a *API) deleteAll(ctx context.Context, req *wire.DeleteTopicsRequest, refu
 			said[wording(asked)] = 0
 			err = fmt.Errorf("named more than once: %w", kafka.InvalidRequest)
 		case t == nil && asked.Name != nil:
-			err = kafka.UnknownTopicOrPartition
+			err = cmp.Or(a.by(r).topic(kafka.OpDelete, *asked.Name), error(kafka.UnknownTopicOrPartition))
 		case t == nil:
 			err = kafka.UnknownTopicID
+		case asked.Name == nil && a.by(r).topic(kafka.OpDescribe, t.Name) != nil:
+			err = kafka.TopicAuthorizationFailed // which does not tell the name
 		case meant[t] > 1:
 			meant[t] = 0
 			out.Name, out.TopicID = &t.Name, t.ID
 			err = fmt.Errorf("%q is named by its name and by its id: %w", t.Name, kafka.InvalidRequest)
 		default:
 			out.Name, out.TopicID = &t.Name, t.ID
+			if err = a.by(r).topic(kafka.OpDelete, t.Name); err != nil {
+				break
+			}
 			if err = charge(len(t.Partitions)); err == nil {
 				ids, place = append(ids, t.ID), append(place, len(resp.Responses))
 			}

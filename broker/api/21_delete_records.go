@@ -32,11 +32,15 @@ func (a *API) deleteRecords(r *server.Request) error {
 	for i := range req.Topics {
 		from, to := &req.Topics[i], &resp.Topics[i]
 		to.Name = from.Name
+		denied := a.by(r).topic(kafka.OpDelete, from.Name)
 		to.Partitions = make([]wire.DeleteRecordsResponsePartition, len(from.Partitions))
 		for j, part := range from.Partitions {
 			out := &to.Partitions[j]
 			out.PartitionIndex, out.LowWatermark = part.PartitionIndex, kafka.NoOffset
-			p, err := a.deletable(from.Name, part.PartitionIndex)
+			p, err := deletable(a, from.Name, part.PartitionIndex)
+			if denied != nil {
+				err = denied
+			}
 			if err != nil {
 				out.ErrorCode, _ = a.failure(err)
 				continue
@@ -57,7 +61,7 @@ func (a *API) deleteRecords(r *server.Request) error {
 }
 
 // deletable finds a partition whose records clients may delete.
-func (a *API) deletable(topic string, index int32) (*replica.Partition, error) {
+func deletable(a *API, topic string, index int32) (*replica.Partition, error) {
 	if kafka.InternalTopic(topic) {
 		return nil, fmt.Errorf("clients delete no records of the internal topic %s: %w", topic, kafka.InvalidTopic)
 	}

@@ -23,7 +23,16 @@ func (a *API) initProducerID(r *server.Request) error {
 	var resp wire.InitProducerIDResponse
 	resp.Default()
 	resp.ProducerEpoch = -1
+	denied := error(nil)
+	if req.TransactionalID != nil {
+		denied = a.by(r).txn(kafka.OpWrite, *req.TransactionalID)
+	} else {
+		denied = a.by(r).idempotent()
+	}
 	switch {
+	case denied != nil:
+		resp.ErrorCode = int16(kafka.Code(denied))
+		reply(r, &resp)
 	case (req.ProducerID == -1) != (req.ProducerEpoch == -1):
 		resp.ErrorCode = int16(kafka.InvalidRequest)
 		reply(r, &resp)

@@ -19,21 +19,30 @@ func (a *API) offsetForLeaderEpoch(r *server.Request) error {
 	}
 	var resp wire.OffsetForLeaderEpochResponse
 	resp.Default()
+	all := a.by(r).allowed(kafka.OpClusterAction, kafka.ResourceCluster, kafka.ClusterResource)
 	resp.Topics = make([]wire.OffsetForLeaderEpochResponseTopic, len(req.Topics))
 	for i := range req.Topics {
 		from, to := &req.Topics[i], &resp.Topics[i]
 		to.Topic = from.Topic
+		denied := error(nil)
+		if !all {
+			denied = a.by(r).topic(kafka.OpDescribe, from.Topic)
+		}
 		to.Partitions = make([]wire.OffsetForLeaderEpochResponsePartition, len(from.Partitions))
 		for j := range from.Partitions {
-			a.epochEnd(from.Topic, &from.Partitions[j], &to.Partitions[j])
+			epochEnd(a, denied, from.Topic, &from.Partitions[j], &to.Partitions[j])
 		}
 	}
 	reply(r, &resp)
 	return nil
 }
 
-func (a *API) epochEnd(topic string, from *wire.OffsetForLeaderEpochRequestPartition, to *wire.OffsetForLeaderEpochResponsePartition) {
+func epochEnd(a *API, denied error, topic string, from *wire.OffsetForLeaderEpochRequestPartition, to *wire.OffsetForLeaderEpochResponsePartition) {
 	to.Partition, to.LeaderEpoch, to.EndOffset = from.Partition, kafka.NoEpoch, kafka.NoOffset
+	if denied != nil {
+		to.ErrorCode = int16(kafka.Code(denied))
+		return
+	}
 	p, err := a.o.Replicas.Partition(topic, from.Partition)
 	if err == nil {
 		end, lookErr := p.EpochEnd(from.LeaderEpoch, from.CurrentLeaderEpoch)

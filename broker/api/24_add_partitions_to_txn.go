@@ -22,6 +22,10 @@ func (a *API) addPartitionsToTxn(r *server.Request) error {
 	}
 	version := txn.Version0
 	if r.Header.Version >= 4 {
+		if err := a.by(r).cluster(kafka.OpClusterAction); err != nil {
+			reply(r, &wire.AddPartitionsToTxnResponse{ErrorCode: int16(kafka.Code(err))})
+			return nil
+		}
 		version = txn.Version2
 	} else {
 		req.Transactions = []wire.AddPartitionsToTxnRequestTransaction{{
@@ -56,15 +60,27 @@ func (a *API) addToTxn(r *server.Request, ask *wire.AddPartitionsToTxnRequestTra
 	var partitions []kafka.TopicPartition
 	var codes []*int16
 	missing := false
+	denied := error(nil)
+	if r.Header.Version < 4 {
+		denied = a.by(r).txn(kafka.OpWrite, ask.TransactionalID)
+	}
 	out.TopicResults = make([]wire.AddPartitionsToTxnResponseTopicResult, len(ask.Topics))
 	for i, t := range ask.Topics {
 		to := &out.TopicResults[i]
 		to.Name = t.Name
 		to.ResultsByPartition = make([]wire.AddPartitionsToTxnResponsePartitionResult, len(t.Partitions))
 		topic := img.Topic(t.Name)
+		refused := denied
+		if refused == nil && r.Header.Version < 4 {
+			refused = a.by(r).topic(kafka.OpWrite, t.Name)
+		}
 		for j, index := range t.Partitions {
 			p := &to.ResultsByPartition[j]
 			p.PartitionIndex = index
+			if refused != nil {
+				p.PartitionErrorCode, missing = int16(kafka.Code(refused)), true
+				continue
+			}
 			if topic == nil || !hasPartition(topic, index) {
 				p.PartitionErrorCode, missing = int16(kafka.UnknownTopicOrPartition), true
 				continue

@@ -20,6 +20,14 @@ func (a *API) addOffsetsToTxn(r *server.Request) error {
 	answer := func(code kafka.Error) {
 		reply(r, &wire.AddOffsetsToTxnResponse{ErrorCode: fencedBefore(r, 2, code)})
 	}
+	if err := a.by(r).txn(kafka.OpWrite, req.TransactionalID); err != nil {
+		answer(kafka.Code(err))
+		return nil
+	}
+	if err := a.by(r).group(kafka.OpRead, req.GroupID); err != nil {
+		answer(kafka.Code(err))
+		return nil
+	}
 	partition, ok := a.o.Groups.Partition(req.GroupID)
 	if !ok {
 		answer(kafka.CoordinatorNotAvailable)

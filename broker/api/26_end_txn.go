@@ -2,6 +2,7 @@ package api
 
 import (
 	"github.com/varve-io/varve/broker/coordinator/txn"
+	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/wire"
 )
@@ -17,6 +18,10 @@ func (a *API) endTxn(r *server.Request) error {
 	var req wire.EndTxnRequest
 	if err := read(r, &req); err != nil {
 		return err
+	}
+	if err := a.by(r).txn(kafka.OpWrite, req.TransactionalID); err != nil {
+		reply(r, &wire.EndTxnResponse{ErrorCode: int16(kafka.Code(err)), ProducerID: -1, ProducerEpoch: -1})
+		return nil
 	}
 	who := txn.Request{TransactionalID: req.TransactionalID, ProducerID: req.ProducerID, Epoch: req.ProducerEpoch, Version: txn.Version0}
 	if r.Header.Version >= 5 {

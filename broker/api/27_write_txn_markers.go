@@ -30,6 +30,10 @@ func (a *API) writeTxnMarkers(r *server.Request) error {
 			reply(r, &resp)
 		}
 	}
+	var denied error
+	if !a.by(r).allowed(kafka.OpAlter, kafka.ResourceCluster, kafka.ClusterResource) {
+		denied = a.by(r).cluster(kafka.OpClusterAction)
+	}
 	for i := range req.Markers {
 		ask := &req.Markers[i]
 		out, partitions, codes := markerAnswer(ask)
@@ -38,6 +42,13 @@ func (a *API) writeTxnMarkers(r *server.Request) error {
 			continue
 		}
 		resp.Markers = append(resp.Markers, out)
+		if denied != nil {
+			for _, code := range codes {
+				*code = int16(kafka.Code(denied))
+			}
+			done()
+			continue
+		}
 		m := replica.Marker{
 			ProducerID: ask.ProducerID, Epoch: ask.ProducerEpoch, Commit: ask.TransactionResult,
 			CoordinatorEpoch: ask.CoordinatorEpoch, Version: ask.TransactionVersion,

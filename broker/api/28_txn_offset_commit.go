@@ -30,13 +30,16 @@ func (a groups) txnOffsetCommit(r *server.Request) error {
 	}
 	var resp wire.TxnOffsetCommitResponse
 	var asked []*int16 // where the answer to each offset of the commit goes
-	topics := topicRefs{img: a.o.Cluster.Image(), byID: r.Header.Version >= 6}
+	topics := topicRefs{img: a.o.Cluster.Image(), byID: r.Header.Version >= 6, denied: a.by(r).txn(kafka.OpWrite, req.TransactionalID)}
+	if topics.denied == nil {
+		topics.denied = a.by(r).group(kafka.OpRead, req.GroupID)
+	}
 	resp.Topics = make([]wire.TxnOffsetCommitResponseTopic, len(req.Topics))
 	for i := range req.Topics {
 		from, to := &req.Topics[i], &resp.Topics[i]
 		to.Name, to.TopicID = from.Name, from.TopicID
 		to.Partitions = make([]wire.TxnOffsetCommitResponsePartition, len(from.Partitions))
-		topic, code := topics.find(from.Name, from.TopicID)
+		topic, code := topics.findFor(a.API, r, kafka.OpRead, from.Name, from.TopicID)
 		for j := range from.Partitions {
 			p, out := &from.Partitions[j], &to.Partitions[j]
 			out.PartitionIndex = p.PartitionIndex

@@ -48,7 +48,9 @@ func (a admin) describeConfigs(r *server.Request) error {
 		}
 		if !seen[key] {
 			seen[key] = true
-			entries, err = a.settings(img, res)
+			if err = a.by(r).configs(kafka.OpDescribeConfigs, res.ResourceType, res.ResourceName); err == nil {
+				entries, err = a.settings(img, res)
+			}
 		}
 		if out.ErrorCode, out.ErrorMessage = a.failure(err); err == nil {
 			out.ErrorMessage = new(string) // Kafka's is empty where others are null

@@ -25,7 +25,7 @@ func (a admin) alterConfigs(r *server.Request) error {
 		}
 	}
 	r.Go(func() {
-		a.alter(r.Ctx, list, req.ValidateOnly)
+		a.alter(r, list, req.ValidateOnly)
 		var resp wire.AlterConfigsResponse
 		resp.Default()
 		resp.Responses = make([]wire.AlterConfigsResponseResource, len(list))

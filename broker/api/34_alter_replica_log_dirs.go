@@ -1,6 +1,8 @@
 package api
 
 import (
+	"slices"
+
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/server"
@@ -40,7 +42,7 @@ func (a *API) alterReplicaLogDirs(r *server.Request) error {
 			}
 		}
 	}
-	a.o.Replicas.MoveLogs(changes, func(errs []error) {
+	answer := func(errs []error) {
 		var resp wire.AlterReplicaLogDirsResponse
 		resp.Default()
 		byTopic := map[string]int{}
@@ -55,6 +57,11 @@ func (a *API) alterReplicaLogDirs(r *server.Request) error {
 			resp.Results[k].Partitions = append(resp.Results[k].Partitions, wire.AlterReplicaLogDirsResponsePartition{PartitionIndex: c.Index, ErrorCode: code})
 		}
 		reply(r, &resp)
-	})
+	}
+	if err := a.by(r).cluster(kafka.OpAlter); err != nil {
+		answer(slices.Repeat([]error{err}, len(changes)))
+		return nil
+	}
+	a.o.Replicas.MoveLogs(changes, answer)
 	return nil
 }

@@ -23,6 +23,10 @@ func (a *API) describeLogDirs(r *server.Request) error {
 	if err := read(r, &req); err != nil {
 		return err
 	}
+	if err := a.by(r).cluster(kafka.OpDescribe); err != nil {
+		reply(r, &wire.DescribeLogDirsResponse{ErrorCode: int16(kafka.Code(err))})
+		return nil
+	}
 	want := func(kafka.TopicPartition) bool { return true }
 	if req.Topics != nil {
 		named := map[kafka.TopicPartition]bool{}

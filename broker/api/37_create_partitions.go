@@ -27,13 +27,13 @@ func (a admin) createPartitions(r *server.Request) error {
 	r.Go(func() {
 		ctx, cancel := context.WithTimeout(r.Ctx, time.Duration(max(req.TimeoutMs, 0))*time.Millisecond)
 		defer cancel()
-		reply(r, a.growAll(ctx, &req, mayMutate(a.o.Quotas, r, 3)))
+		reply(r, a.growAll(ctx, r, &req, mayMutate(a.o.Quotas, r, 3)))
 	})
 	return nil
 }
 
 // growAll lets the topics grow, and answers in the order of the request.
-func (a admin) growAll(ctx context.Context, req *wire.CreatePartitionsRequest, charge controller.Charge) *wire.CreatePartitionsResponse {
+func (a admin) growAll(ctx context.Context, r *server.Request, req *wire.CreatePartitionsRequest, charge controller.Charge) *wire.CreatePartitionsResponse {
 	var resp wire.CreatePartitionsResponse
 	resp.Default()
 	named := make(map[string]int, len(req.Topics))
@@ -52,6 +52,10 @@ func (a admin) growAll(ctx context.Context, req *wire.CreatePartitionsRequest, c
 			named[asked.Name] = 0
 			out.ErrorCode, out.ErrorMessage = a.failure(fmt.Errorf("%q is named more than once: %w", asked.Name, kafka.InvalidRequest))
 		default:
+			if err := a.by(r).topic(kafka.OpAlter, asked.Name); err != nil {
+				out.ErrorCode, out.ErrorMessage = a.failure(err)
+				break
+			}
 			topics, place = append(topics, newPartitions(asked, charge)), append(place, len(resp.Results))
 		}
 		resp.Results = append(resp.Results, out)

@@ -31,7 +31,7 @@ func (a groups) deleteGroups(r *server.Request) error {
 	var left atomic.Int64
 	left.Store(int64(len(ids)))
 	for i, id := range ids {
-		a.o.Groups.Delete(id, func(code kafka.Error) {
+		answer := func(code kafka.Error) {
 			out := &resp.Results[i]
 			out.GroupID, out.ErrorCode = id, int16(code)
 			if code != kafka.NoError {
@@ -41,7 +41,12 @@ func (a groups) deleteGroups(r *server.Request) error {
 			if left.Add(-1) == 0 {
 				reply(r, &resp)
 			}
-		})
+		}
+		if err := a.by(r).group(kafka.OpDelete, id); err != nil {
+			answer(kafka.Code(err))
+			continue
+		}
+		a.o.Groups.Delete(id, answer)
 	}
 	return nil
 }

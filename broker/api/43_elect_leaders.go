@@ -27,12 +27,12 @@ func (a admin) electLeaders(r *server.Request) error {
 	r.Go(func() {
 		ctx, cancel := context.WithTimeout(r.Ctx, time.Duration(max(req.TimeoutMs, 0))*time.Millisecond)
 		defer cancel()
-		reply(r, a.electAll(ctx, &req))
+		reply(r, a.electAll(ctx, r, &req))
 	})
 	return nil
 }
 
-func (a admin) electAll(ctx context.Context, req *wire.ElectLeadersRequest) *wire.ElectLeadersResponse {
+func (a admin) electAll(ctx context.Context, r *server.Request, req *wire.ElectLeadersRequest) *wire.ElectLeadersResponse {
 	var resp wire.ElectLeadersResponse
 	resp.Default()
 	topics, all := req.TopicPartitions, req.TopicPartitions == nil
@@ -53,10 +53,18 @@ func (a admin) electAll(ctx context.Context, req *wire.ElectLeadersRequest) *wir
 	}
 	kind := controller.Election(req.ElectionType)
 	errs := make([]error, len(partitions))
-	if kind == controller.Preferred || kind == controller.Unclean {
+	denied := a.by(r).cluster(kafka.OpAlter)
+	if denied != nil && all {
+		resp.ErrorCode, _ = a.failure(denied)
+		return &resp
+	}
+	if denied == nil && (kind == controller.Preferred || kind == controller.Unclean) {
 		errs = a.o.Cluster.ElectLeaders(ctx, kind, partitions)
 	} else {
 		err := fmt.Errorf("election of kind %d: want 0 for the preferred replica, 1 for any: %w", kind, kafka.InvalidRequest)
+		if denied != nil {
+			err = denied
+		}
 		resp.ErrorCode, _ = a.failure(err)
 		for i := range errs {
 			errs[i] = err

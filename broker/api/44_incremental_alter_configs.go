@@ -31,7 +31,7 @@ func (a admin) incrementalAlterConfigs(r *server.Request) error {
 		}
 	}
 	r.Go(func() {
-		a.alter(r.Ctx, list, req.ValidateOnly)
+		a.alter(r, list, req.ValidateOnly)
 		var resp wire.IncrementalAlterConfigsResponse
 		resp.Default()
 		resp.Responses = make([]wire.IncrementalAlterConfigsResponseResource, len(list))

@@ -23,6 +23,13 @@ func (a admin) alterPartitionReassignments(r *server.Request) error {
 	if err := read(r, &req); err != nil {
 		return err
 	}
+	if err := a.by(r).cluster(kafka.OpAlter); err != nil {
+		var resp wire.AlterPartitionReassignmentsResponse
+		resp.Default()
+		resp.ErrorCode, resp.ErrorMessage = a.failure(err)
+		reply(r, &resp)
+		return nil
+	}
 	var moves []controller.Reassignment
 	for i := range req.Topics {
 		for _, p := range req.Topics[i].Partitions {

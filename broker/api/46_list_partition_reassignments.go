@@ -1,6 +1,7 @@
 package api
 
 import (
+	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/wire"
 )
@@ -15,6 +16,7 @@ func (a admin) listPartitionReassignments(r *server.Request) error {
 	}
 	var resp wire.ListPartitionReassignmentsResponse
 	resp.Default()
+	resp.ErrorCode, resp.ErrorMessage = a.failure(a.by(r).cluster(kafka.OpDescribe))
 	reply(r, &resp)
 	return nil
 }

@@ -43,6 +43,9 @@ func (a admin) describeClientQuotas(r *server.Request) error {
 	var resp wire.DescribeClientQuotasResponse
 	resp.Default()
 	filter, err := quotaFilter(req.Components)
+	if denied := a.by(r).cluster(kafka.OpDescribeConfigs); denied != nil {
+		err = denied
+	}
 	if resp.ErrorCode, resp.ErrorMessage = a.failure(err); err != nil {
 		resp.Entries = nil
 		reply(r, &resp)

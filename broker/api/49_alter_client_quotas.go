@@ -21,6 +21,7 @@ func (a admin) alterClientQuotas(r *server.Request) error {
 	if err := read(r, &req); err != nil {
 		return err
 	}
+	denied := a.by(r).cluster(kafka.OpAlterConfigs)
 	r.Go(func() {
 		var resp wire.AlterClientQuotasResponse
 		resp.Default()
@@ -29,6 +30,9 @@ func (a admin) alterClientQuotas(r *server.Request) error {
 		var place []int // of changes, in the answer
 		for i := range req.Entries {
 			ch, err := quotaChange(&req.Entries[i])
+			if denied != nil {
+				err = denied
+			}
 			out := wire.AlterClientQuotasResponseEntry{}
 			for _, p := range req.Entries[i].Entity {
 				out.Entity = append(out.Entity, wire.AlterClientQuotasResponseEntity(p))

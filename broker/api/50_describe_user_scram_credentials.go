@@ -24,6 +24,11 @@ func (a admin) describeScram(r *server.Request) error {
 	img := a.o.Cluster.Image()
 	var resp wire.DescribeUserScramCredentialsResponse
 	resp.Default()
+	if err := a.by(r).cluster(kafka.OpDescribe); err != nil {
+		resp.ErrorCode, resp.ErrorMessage = a.failure(err)
+		reply(r, &resp)
+		return nil
+	}
 	at := map[string]int{} // of a user in the results
 	add := func(c metadata.ScramCredential) {
 		i, there := at[c.User]

@@ -2,6 +2,7 @@ package api
 
 import (
 	"github.com/varve-io/varve/broker/controller"
+	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/security"
 	"github.com/varve-io/varve/broker/server"
@@ -33,6 +34,11 @@ func (a admin) alterScram(r *server.Request) error {
 			ch.Set = &c
 		}
 		changes = append(changes, ch)
+	}
+	if err := a.by(r).cluster(kafka.OpAlter); err != nil {
+		for i := range changes {
+			changes[i].Refused = err
+		}
 	}
 	r.Go(func() {
 		var resp wire.AlterUserScramCredentialsResponse

@@ -26,6 +26,11 @@ func (a admin) describeQuorum(r *server.Request) error {
 	}
 	var resp wire.DescribeQuorumResponse
 	resp.Default()
+	if err := a.by(r).cluster(kafka.OpDescribe); err != nil {
+		resp.ErrorCode, resp.ErrorMessage = a.failure(err)
+		reply(r, &resp)
+		return nil
+	}
 	resp.ErrorMessage = new(string) // Kafka's is empty where others are null
 	if len(req.Topics) != 1 || req.Topics[0].TopicName != metadataTopic || len(req.Topics[0].Partitions) != 1 || req.Topics[0].Partitions[0].PartitionIndex != 0 {
 		for i := range req.Topics {

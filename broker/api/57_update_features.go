@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/varve-io/varve/broker/controller"
+	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/wire"
 )
@@ -28,12 +29,16 @@ func (a admin) updateFeatures(r *server.Request) error {
 			updates[i].Upgrade = controller.SafeDowngrade
 		}
 	}
+	denied := a.by(r).cluster(kafka.OpAlter)
 	r.Go(func() {
 		ctx, cancel := context.WithTimeout(r.Ctx, time.Duration(max(req.TimeoutMs, 0))*time.Millisecond)
 		defer cancel()
 		var resp wire.UpdateFeaturesResponse
 		resp.Default()
-		_, err := a.o.Cluster.UpdateFeatures(ctx, updates, req.ValidateOnly)
+		err := denied
+		if err == nil {
+			_, err = a.o.Cluster.UpdateFeatures(ctx, updates, req.ValidateOnly)
+		}
 		if resp.ErrorCode, resp.ErrorMessage = a.failure(err); err == nil {
 			for i := range updates {
 				resp.Results = append(resp.Results, wire.UpdateFeaturesResponseResult{Feature: updates[i].Name})

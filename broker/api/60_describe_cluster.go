@@ -53,7 +53,7 @@ func (a *API) describeCluster(r *server.Request) error {
 		}
 	}
 	if req.IncludeClusterAuthorizedOperations {
-		resp.ClusterAuthorizedOperations = clusterOperations
+		resp.ClusterAuthorizedOperations = a.by(r).clusterOperations()
 	}
 	reply(r, &resp)
 	return nil

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/server"
@@ -24,7 +25,10 @@ func (a *API) describeProducers(r *server.Request) error {
 		from, to := &req.Topics[i], &resp.Topics[i]
 		to.Name = from.Name
 		to.Partitions = make([]wire.DescribeProducersResponsePartition, len(from.PartitionIndexes))
-		badName := metadata.ValidateTopicName(from.Name)
+		badName := a.by(r).topic(kafka.OpRead, from.Name)
+		if badName == nil {
+			badName = metadata.ValidateTopicName(from.Name)
+		}
 		for j, index := range from.PartitionIndexes {
 			out := &to.Partitions[j]
 			out.PartitionIndex = index

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/wire"
 )
@@ -13,10 +14,15 @@ func (a admin) unregisterBroker(r *server.Request) error {
 	if err := read(r, &req); err != nil {
 		return err
 	}
+	denied := a.by(r).cluster(kafka.OpAlter)
 	r.Go(func() {
 		var resp wire.UnregisterBrokerResponse
 		resp.Default()
-		resp.ErrorCode, resp.ErrorMessage = a.failure(a.o.Cluster.UnregisterBroker(r.Ctx, req.BrokerID))
+		err := denied
+		if err == nil {
+			err = a.o.Cluster.UnregisterBroker(r.Ctx, req.BrokerID)
+		}
+		resp.ErrorCode, resp.ErrorMessage = a.failure(err)
 		reply(r, &resp)
 	})
 	return nil

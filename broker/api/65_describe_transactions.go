@@ -1,8 +1,10 @@
 package api
 
 import (
+	"slices"
 	"sync/atomic"
 
+	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/wire"
 )
@@ -23,7 +25,16 @@ func (a *API) describeTransactions(r *server.Request) error {
 		}
 	}
 	for i, id := range req.TransactionalIDs {
+		if err := a.by(r).txn(kafka.OpDescribe, id); err != nil {
+			resp.TransactionStates[i].Default()
+			resp.TransactionStates[i].TransactionalID, resp.TransactionStates[i].ErrorCode = id, int16(kafka.Code(err))
+			done()
+			continue
+		}
 		a.o.Txns.Describe(id, func(s wire.DescribeTransactionsResponseState) {
+			s.Topics = slices.DeleteFunc(s.Topics, func(t wire.DescribeTransactionsResponseTopic) bool {
+				return a.by(r).topic(kafka.OpDescribe, t.Topic) != nil
+			})
 			resp.TransactionStates[i] = s
 			done()
 		})

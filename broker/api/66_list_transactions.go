@@ -1,6 +1,8 @@
 package api
 
 import (
+	"slices"
+
 	"github.com/varve-io/varve/broker/coordinator/txn"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/server"
@@ -29,7 +31,9 @@ func (a *API) listTransactions(r *server.Request) error {
 		if resp.ErrorCode = int16(code); code != kafka.NoError {
 			resp.UnknownStateFilters = nil
 		}
-		resp.TransactionStates = ids
+		resp.TransactionStates = slices.DeleteFunc(ids, func(s wire.ListTransactionsResponseState) bool {
+			return !a.by(r).allowed(kafka.OpDescribe, kafka.ResourceTransactionalID, s.TransactionalID)
+		})
 		reply(r, &resp)
 	})
 	return nil

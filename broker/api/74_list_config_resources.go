@@ -39,6 +39,11 @@ func (a admin) listConfigResources(r *server.Request) error {
 			resp.ConfigResources = append(resp.ConfigResources, wire.ListConfigResourcesResponseResource{ResourceName: name, ResourceType: int8(t)})
 		}
 	}
+	if err := a.by(r).cluster(kafka.OpDescribeConfigs); err != nil {
+		resp.ErrorCode = int16(kafka.Code(err))
+		reply(r, &resp)
+		return nil
+	}
 	if slices.ContainsFunc(wanted, func(t metadata.ResourceType) bool { return !slices.Contains(known, t) }) {
 		resp.ErrorCode = int16(kafka.UnsupportedVersion)
 		reply(r, &resp)

@@ -31,7 +31,7 @@ func (a admin) describeTopicPartitions(r *server.Request) error {
 	var resp wire.DescribeTopicPartitionsResponse
 	resp.Default()
 	img := a.o.Cluster.Image()
-	names, from, err := describedNames(img, &req)
+	names, from, err := a.describedNames(r, img, &req)
 	if err != nil {
 		for _, t := range req.Topics {
 			out := describedTopic(t.Name)
@@ -41,7 +41,7 @@ func (a admin) describeTopicPartitions(r *server.Request) error {
 		reply(r, &resp)
 		return nil
 	}
-	page := partitionPage{img: img, listener: r.Conn.Listener(), left: max(min(req.ResponsePartitionLimit, maxDescribedPartitions), 1)}
+	page := partitionPage{api: a.API, r: r, img: img, listener: r.Conn.Listener(), left: max(min(req.ResponsePartitionLimit, maxDescribedPartitions), 1)}
 	for _, name := range names {
 		start := int32(0)
 		if req.Cursor != nil && name == req.Cursor.TopicName {
@@ -56,14 +56,14 @@ func (a admin) describeTopicPartitions(r *server.Request) error {
 }
 
 // describedNames is the names of the topics from the cursor on, and the cursor's partition.
-func describedNames(img *metadata.Image, req *wire.DescribeTopicPartitionsRequest) (names []string, from int32, err error) {
+func (a admin) describedNames(r *server.Request, img *metadata.Image, req *wire.DescribeTopicPartitionsRequest) (names []string, from int32, err error) {
 	first := ""
 	if req.Cursor != nil {
 		first, from = req.Cursor.TopicName, req.Cursor.PartitionIndex
 	}
 	if len(req.Topics) == 0 {
 		for t := range img.Topics() {
-			if t.Name >= first {
+			if t.Name >= first && a.by(r).allowed(kafka.OpDescribe, kafka.ResourceTopic, t.Name) {
 				names = append(names, t.Name)
 			}
 		}
@@ -87,6 +87,8 @@ func describedNames(img *metadata.Image, req *wire.DescribeTopicPartitionsReques
 
 // partitionPage is a page in the making.
 type partitionPage struct {
+	api      *API
+	r        *server.Request
 	img      *metadata.Image
 	listener string
 	left     int32 // partitions that there is room for
@@ -100,7 +102,12 @@ func (p *partitionPage) add(resp *wire.DescribeTopicPartitionsResponse, name str
 		return false
 	}
 	out := describedTopic(name)
-	out.TopicAuthorizedOperations = topicOperations
+	if err := p.api.by(p.r).topic(kafka.OpDescribe, name); err != nil {
+		out.ErrorCode, out.IsInternal = int16(kafka.Code(err)), false
+		resp.Topics = append(resp.Topics, out)
+		return true
+	}
+	out.TopicAuthorizedOperations = p.api.by(p.r).operations(kafka.ResourceTopic, name)
 	t := p.img.Topic(name)
 	switch {
 	case t != nil:

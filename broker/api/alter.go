@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"github.com/varve-io/varve/broker/controller"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
+	"github.com/varve-io/varve/broker/server"
 )
 
 // alteration is the change of one resource's settings, and what became of it.
@@ -31,7 +31,7 @@ type edit struct {
 
 // alter makes the changes that are sound, and notes what is wrong with the others.
 // Source: Kafka's ConfigAdminManager, which looks at a request before the controller does.
-func (a admin) alter(ctx context.Context, list []alteration, validateOnly bool) {
+func (a admin) alter(r *server.Request, list []alteration, validateOnly bool) {
 	type resource struct {
 		kind int8
 		name string
@@ -44,6 +44,9 @@ func (a admin) alter(ctx context.Context, list []alteration, validateOnly bool) 
 	var place []int // of changes, in the list
 	for i := range list {
 		alt := &list[i]
+		if alt.err = a.by(r).configs(kafka.OpAlterConfigs, alt.kind, alt.name); alt.err != nil {
+			continue
+		}
 		if named[resource{alt.kind, alt.name}] > 1 {
 			alt.err = fmt.Errorf("%q is named more than once: %w", alt.name, kafka.InvalidRequest)
 			continue
@@ -61,7 +64,7 @@ func (a admin) alter(ctx context.Context, list []alteration, validateOnly bool) 
 	if len(changes) == 0 {
 		return
 	}
-	for i, err := range a.o.Cluster.AlterConfigs(ctx, changes, validateOnly) {
+	for i, err := range a.o.Cluster.AlterConfigs(r.Ctx, changes, validateOnly) {
 		list[place[i]].err = err
 	}
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/varve-io/varve/broker/quota"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/security"
+	"github.com/varve-io/varve/broker/security/acl"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/telemetry"
 	"github.com/varve-io/varve/broker/wire"
@@ -61,6 +62,8 @@ type Cluster interface {
 	// AlterQuotas changes quotas of clients or tells why not, in the order of changes; with
 	// validateOnly it checks and writes nothing.
 	AlterQuotas(ctx context.Context, changes []controller.QuotaChange, validateOnly bool) []error
+	// ACLs changes the rules of access.
+	ACLs() controller.ACLs
 	// Quorum is the state of the metadata log.
 	Quorum() (controller.Quorum, error)
 	// AllocateProducerIDs takes n producer ids that nobody had before, from first on.
@@ -82,6 +85,8 @@ type Options struct {
 	ProducerIDs *txn.ProducerIDs
 	// Quotas counts what clients use.
 	Quotas *quota.Manager
+	// Authorizer says who may do what; nil allows everything.
+	Authorizer *acl.Authorizer
 	// Node is the broker's configuration of the moment.
 	Node   func() *config.Node
 	Logger *slog.Logger
@@ -100,6 +105,7 @@ type API struct {
 	byKey    map[int16]*row
 	sessions sessionCache
 	logins   loginCounts
+	denials  denials
 
 	// Decoded requests of the busiest keys, for the room of their slices.
 	produces, fetches sync.Pool
@@ -227,11 +233,3 @@ func optional(s string) *string {
 	}
 	return &s
 }
-
-// Operations on a resource as DescribeCluster and Metadata list them when asked: the bits
-// of Kafka's AclOperation codes. Nothing is denied while there are no ACLs, so each list
-// is the whole of what the resource type supports (AclEntry.supportedOperations).
-const (
-	topicOperations   int32 = 1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<7 | 1<<8 | 1<<10 | 1<<11
-	clusterOperations int32 = 1<<5 | 1<<7 | 1<<8 | 1<<9 | 1<<10 | 1<<11 | 1<<12
-)

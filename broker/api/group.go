@@ -31,10 +31,6 @@ func memberClient(r *server.Request) group.Client {
 	return group.Client{ID: r.Header.ClientID, Host: "/" + host, Version: r.Header.Version}
 }
 
-// groupOperations is what may be done with a group: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS
-// and ALTER_CONFIGS, as bits.
-const groupOperations int32 = 1<<3 | 1<<6 | 1<<8 | 1<<10 | 1<<11
-
 // offsetsTopic is the offsets topic as it is to be created.
 func offsetsTopic(node *config.Node) controller.NewTopic {
 	return controller.NewTopic{
@@ -50,11 +46,15 @@ func offsetsTopic(node *config.Node) controller.NewTopic {
 type topicRefs struct {
 	img    *metadata.Image
 	byID   bool
-	stable bool // offsets that may be about to change are errors
+	denied error // of every topic: the client may not use the group
+	stable bool  // offsets that may be about to change are errors
 }
 
 // find finds a topic by name or, from some version on, by id.
 func (t topicRefs) find(name string, id kafka.UUID) (*metadata.Topic, kafka.Error) {
+	if t.denied != nil {
+		return nil, kafka.Code(t.denied)
+	}
 	if t.byID {
 		if topic := t.img.TopicByID(id); topic != nil {
 			return topic, kafka.NoError
@@ -65,6 +65,14 @@ func (t topicRefs) find(name string, id kafka.UUID) (*metadata.Topic, kafka.Erro
 		return topic, kafka.NoError
 	}
 	return nil, kafka.UnknownTopicOrPartition
+}
+
+// findFor finds a topic that the client may do op with.
+func (t topicRefs) findFor(a *API, r *server.Request, op kafka.ACLOperation, name string, id kafka.UUID) (*metadata.Topic, kafka.Error) {
+	if t.denied == nil {
+		t.denied = a.by(r).topicRef(op, topicRef{name: name, id: id, byID: t.byID})
+	}
+	return t.find(name, id)
 }
 
 // hasPartition says whether a topic has a partition.

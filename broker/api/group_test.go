@@ -8,6 +8,7 @@ import (
 
 	"github.com/varve-io/varve/broker/coordinator/group"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/security/acl"
 )
 
 // groupKit is a broker whose groups have a coordinator, and a connection to it.
@@ -335,7 +336,7 @@ func describeStable(t *testing.T, c *client, member string) {
 			g.Members[0].ClientHost != "/127.0.0.1" || g.Members[0].ClientID != "test" || string(g.Members[0].MemberAssignment) != "mine" {
 			t.Errorf("DescribeGroups v%d: %+v", v, g)
 		}
-		if v >= 3 && g.AuthorizedOperations != groupOperations {
+		if v >= 3 && g.AuthorizedOperations != acl.Supported(kafka.ResourceGroup) {
 			t.Errorf("DescribeGroups v%d: operations %b", v, g.AuthorizedOperations)
 		}
 		wantCode := int16(0)

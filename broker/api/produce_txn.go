@@ -37,6 +37,9 @@ func (p *producing) judgeTransaction(req *wire.ProduceRequest) {
 				p.refused = kafka.TransactionalIDAuthorizationFailed
 				return
 			case !found:
+				if p.refused = p.api.by(p.r).txn(kafka.OpWrite, *req.TransactionalID); p.refused != nil {
+					return
+				}
 				p.txn = txn.Request{TransactionalID: *req.TransactionalID, ProducerID: h.ProducerID, Epoch: h.ProducerEpoch}
 				found = true
 			case h.ProducerID != p.txn.ProducerID || h.ProducerEpoch != p.txn.Epoch:

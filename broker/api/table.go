@@ -5,9 +5,8 @@ import (
 	"github.com/varve-io/varve/broker/wire"
 )
 
-// row is one API key as this broker serves it. Checks that belong to every request of a
-// key, by ACL operation, get their column here, and API.Handle applies
-// them before the handler.
+// row is one API key as this broker serves it. Who may do what a request wants is the handler's
+// to ask, see authorize.go: it depends on what the request names.
 type row struct {
 	key, min, max int16
 	// overlap: requests of the key may be ahead of a waiting one and wait beside others.
@@ -46,6 +45,9 @@ var table = [...]row{
 	{wire.KeyEndTxn, 0, 5, false, (*API).endTxn},
 	{wire.KeyWriteTxnMarkers, 1, 2, false, (*API).writeTxnMarkers},
 	{wire.KeyTxnOffsetCommit, 0, 6, false, onGroups(groups.txnOffsetCommit)},
+	{wire.KeyDescribeAcls, 1, 3, false, onAdmin(admin.describeACLs)},
+	{wire.KeyCreateAcls, 1, 3, false, onAdmin(admin.createACLs)},
+	{wire.KeyDeleteAcls, 1, 3, false, onAdmin(admin.deleteACLs)},
 	{wire.KeyDescribeConfigs, 1, 4, false, onAdmin(admin.describeConfigs)},
 	{wire.KeyAlterConfigs, 0, 2, false, onAdmin(admin.alterConfigs)},
 	{wire.KeyAlterReplicaLogDirs, 1, 2, false, (*API).alterReplicaLogDirs},

@@ -44,6 +44,9 @@ type Node struct {
 	QuotaWindowSeconds                   int64
 	ControllerQuotaWindowSeconds         int64
 	MaxConnections                       int64
+	Authorizer                           bool              // requests are checked against the rules of access
+	SuperUsers                           []kafka.Principal // who need none
+	AllowIfNoACL                         bool              // a resource that no rule is for is open to everyone
 
 	LogRetentionCheckIntervalMs        int64
 	LogFlushSchedulerIntervalMs        int64
@@ -157,6 +160,12 @@ func (l layers) double(name string) float64 {
 
 func (l layers) bool(name string) bool { return l.text(name) == "true" }
 
+// principals reads a list of principals, which is valid.
+func (l layers) principals(name string) []kafka.Principal {
+	list, _ := kafka.ParsePrincipals(l.text(name))
+	return list
+}
+
 func (l layers) list(name string) []string { return splitList(l.text(name)) }
 
 func newNode(l layers) (*Node, error) {
@@ -187,6 +196,9 @@ func newNode(l layers) (*Node, error) {
 		ControllerQuotaWindows:               l.int("controller.quota.window.num"),
 		ControllerQuotaWindowSeconds:         l.int("controller.quota.window.size.seconds"),
 		MaxConnections:                       l.int("max.connections"),
+		Authorizer:                           l.text("authorizer.class.name") != "",
+		SuperUsers:                           l.principals("super.users"),
+		AllowIfNoACL:                         l.bool("allow.everyone.if.no.acl.found"),
 
 		LogRetentionCheckIntervalMs:        l.int("log.retention.check.interval.ms"),
 		LogFlushSchedulerIntervalMs:        l.int("log.flush.scheduler.interval.ms"),

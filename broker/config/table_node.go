@@ -94,6 +94,15 @@ var nodeSettings = []Setting{
 		Importance: Medium, Since: "Kafka 2.4 (KIP-402)",
 		Doc: "The most connections to this broker.",
 	}, {
+		Name: "authorizer.class.name", Type: String, Valid: oneOf("", standardAuthorizer), Scope: NodeScope, Importance: Low, Since: "Kafka 0.9 (KIP-11)",
+		Doc: "`" + standardAuthorizer + "` has requests checked against the rules of access (`varve acl`, `kafka-acls`). Empty: whoever may connect may do everything.",
+	}, {
+		Name: "super.users", Type: String, Valid: principals, Scope: NodeScope, Importance: Low, Since: "Kafka 0.9 (KIP-11)",
+		Doc: "Who may do everything, whatever the rules of access say: principals such as User:admin, separated by semicolons.",
+	}, {
+		Name: "allow.everyone.if.no.acl.found", Type: Bool, Default: "false", Scope: NodeScope, Importance: Low, Since: "Kafka 0.9 (KIP-11)",
+		Doc: "Whether everyone may do everything with a resource that no rule of access is for.",
+	}, {
 		Name: "log.retention.check.interval.ms", Type: Long, Unit: Milliseconds, Default: "300000", Valid: atLeast(1), Scope: NodeScope,
 		Importance: Medium, Since: "Kafka 0.8",
 		Doc: "How often the broker looks for segments that retention no longer keeps.",

@@ -218,6 +218,16 @@ func oneOf(words ...string) Validator {
 	}}
 }
 
+// standardAuthorizer is the authorizer of Kafka whose rules are those here.
+const standardAuthorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+
+var principals = Validator{"principals such as User:admin, separated by semicolons", func(v string) string {
+	if _, err := kafka.ParsePrincipals(v); err != nil {
+		return err.Error()
+	}
+	return ""
+}}
+
 // oneOfFold is oneOf where case does not count.
 func oneOfFold(words ...string) Validator {
 	list := strings.Join(words, ", ")

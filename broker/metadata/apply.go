@@ -24,6 +24,7 @@ type change struct {
 	brokers []*Broker
 	configs []ConfigResource
 	quotas  bool
+	acls    bool
 }
 
 // Apply returns the image after the records of the log entry at index version, and what they
@@ -63,7 +64,7 @@ func (img *Image) Skip(version int64) *Image {
 
 // publish puts the touched topics into the image.
 func (c *change) publish(old *Image) *Delta {
-	d := &Delta{Brokers: c.brokers, Configs: c.configs, Quotas: c.quotas}
+	d := &Delta{Brokers: c.brokers, Configs: c.configs, Quotas: c.quotas, ACLs: c.acls}
 	for _, id := range c.order {
 		was, is := old.TopicByID(id), c.topics[id]
 		if was != nil {

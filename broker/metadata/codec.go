@@ -49,6 +49,7 @@ var known = layouts{
 	KindScram:          {{1, 1, encodeScram, decodeScram}},
 	KindRemoveScram:    {{1, 1, encodeRemoveScram, decodeRemoveScram}},
 	KindClientQuota:    {{1, 1, encodeClientQuota, decodeClientQuota}},
+	KindACL:            {{1, 1, encodeACL, decodeACL}},
 }
 
 // EncodeEntry is the log entry that holds the records as one atomic list. Each gets the newest

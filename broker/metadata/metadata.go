@@ -81,6 +81,7 @@ type Image struct {
 	configs        map[ConfigResource]map[string]string
 	scram          tree[ScramCredential] // under scramKey
 	quotas         map[QuotaEntity]map[string]float64
+	acls           tree[kafka.ACL] // under aclKey
 }
 
 // Version is the index in the metadata log of the last entry in the image; 0 before the first.
@@ -178,11 +179,12 @@ type Delta struct {
 	Brokers                   []*Broker        // registered anew
 	Configs                   []ConfigResource // resources other than topics that got other settings
 	Quotas                    bool             // some entity got other quotas
+	ACLs                      bool             // there are other rules of access
 }
 
 // Empty says whether nothing changed.
 func (d *Delta) Empty() bool {
-	return len(d.Created) == 0 && len(d.Changed) == 0 && len(d.Deleted) == 0 && len(d.Brokers) == 0 && len(d.Configs) == 0 && !d.Quotas
+	return len(d.Created) == 0 && len(d.Changed) == 0 && len(d.Deleted) == 0 && len(d.Brokers) == 0 && len(d.Configs) == 0 && !d.Quotas && !d.ACLs
 }
 
 // Diff is the delta between two images that need not be neighbours, such as around a snapshot.
@@ -205,6 +207,7 @@ func Diff(from, to *Image) *Delta {
 	}
 	d.Configs = diffConfigs(from, to)
 	d.Quotas = !maps.EqualFunc(from.quotas, to.quotas, maps.Equal)
+	d.ACLs = !slices.Equal(slices.Collect(from.ACLs()), slices.Collect(to.ACLs()))
 	for b := range to.Brokers() {
 		if old := from.Broker(b.ID); old == nil || old.Epoch != b.Epoch {
 			d.Brokers = append(d.Brokers, b)

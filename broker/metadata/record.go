@@ -21,6 +21,7 @@ const (
 	KindScram          Kind = 12
 	KindRemoveScram    Kind = 13
 	KindClientQuota    Kind = 14
+	KindACL            Kind = 15
 )
 
 // Record is one change of the image.

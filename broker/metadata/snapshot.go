@@ -88,6 +88,9 @@ func (img *Image) records(add func(Record)) {
 	for e := range img.QuotaEntities() {
 		add(ClientQuotaRecord{Entity: e, Quotas: img.Quotas(e)})
 	}
+	for a := range img.ACLs() {
+		add(ACLRecord{ACL: a})
+	}
 	for p := range img.Purging() {
 		add(PurgeRecord{TopicID: p.ID, Name: p.Name})
 	}

@@ -18,6 +18,7 @@ type FetchParams struct {
 	MaxBytes      int64
 	ReadCommitted bool // stop at the last stable offset, and name the aborted transactions
 	Partitions    []FetchPartition
+	Refuse        func(*FetchPartition) error // says why the client may not read a partition; nil refuses nothing
 }
 
 // FetchPartition is one partition of a fetch.
@@ -130,9 +131,19 @@ func (m *Manager) Fetch(ctx context.Context, params *FetchParams, done func([]Fe
 		parts: make([]*Partition, n), errs: make([]error, n), results: make([]FetchResult, n), seen: make([]seen, n),
 	}
 	for i := range params.Partitions {
-		f.parts[i], f.errs[i] = m.find(&params.Partitions[i])
+		f.parts[i], f.errs[i] = f.find(&params.Partitions[i])
 	}
 	f.attempt()
+}
+
+// find looks up a partition, unless the client may not read it.
+func (f *fetch) find(fp *FetchPartition) (*Partition, error) {
+	if f.params.Refuse != nil {
+		if err := f.params.Refuse(fp); err != nil {
+			return nil, err
+		}
+	}
+	return f.m.find(fp)
 }
 
 // find looks up a partition as a request names it.

@@ -255,7 +255,7 @@ func (sf *sessionFetch) gather(f *fetch) {
 		f.results = []FetchResult{} // nil would say that the client has gone
 	}
 	for i := range f.parts {
-		f.parts[i], f.errs[i] = f.m.find(&f.params.Partitions[i])
+		f.parts[i], f.errs[i] = f.find(&f.params.Partitions[i])
 		f.seen[i] = seen{}
 	}
 }
