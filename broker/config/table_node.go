@@ -95,7 +95,7 @@ var nodeSettings = []Setting{
 		Doc: "The most connections to this broker.",
 	}, {
 		Name: "authorizer.class.name", Type: String, Valid: oneOf("", standardAuthorizer), Scope: NodeScope, Importance: Low, Since: "Kafka 0.9 (KIP-11)",
-		Doc: "`" + standardAuthorizer + "` has requests checked against the rules of access (`varve acl`, `kafka-acls`). Empty: whoever may connect may do everything.",
+		Doc: "`" + standardAuthorizer + "` has requests checked against the rules of access (`kafka-acls`). Empty: whoever may connect may do everything.",
 	}, {
 		Name: "super.users", Type: String, Valid: principals, Scope: NodeScope, Importance: Low, Since: "Kafka 0.9 (KIP-11)",
 		Doc: "Who may do everything, whatever the rules of access say: principals such as User:admin, separated by semicolons.",
