@@ -1,11 +1,16 @@
 package broker
 
 import (
+	"strconv"
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/varve-io/varve/broker/api"
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/commitlog/logdir"
+	"github.com/varve-io/varve/broker/coordinator/group"
+	"github.com/varve-io/varve/broker/replica"
 )
 
 // metrics counts what the background loops fail at: each is tried again, and would be
@@ -117,4 +122,61 @@ func watchSessions(reg prometheus.Registerer, h *api.API) {
 			Help: "Fetch sessions that lost their slot to others; their clients begin anew.",
 		}, func() float64 { _, _, n := h.FetchSessions(); return float64(n) }),
 	)
+}
+
+// lagPatience is how long a look at the metrics waits for the group coordinator.
+const lagPatience = 2 * time.Second
+
+// lag shows how far groups are behind, as it is when the metrics are read: nothing is kept in
+// between. The cluster's clients choose the labels, so that there are limit series at most.
+type lag struct {
+	groups   *group.Coordinator
+	replicas *replica.Manager
+	limit    int // 0: none, and nobody is asked
+
+	records, leftOut *prometheus.Desc
+}
+
+// watchLag shows how far the groups are behind that this broker coordinates.
+func watchLag(reg prometheus.Registerer, groups *group.Coordinator, replicas *replica.Manager, limit int) {
+	reg.MustRegister(&lag{
+		groups: groups, replicas: replicas, limit: limit,
+		records: prometheus.NewDesc("varve_group_lag_records",
+			"Offsets between what a group has committed and the high watermark, of groups that this broker coordinates and partitions that it holds; the first of them by name, as far as varve.group.lag.max.series allows.",
+			[]string{"group", "topic", "partition"}, nil),
+		leftOut: prometheus.NewDesc("varve_group_lag_left_out",
+			"Committed offsets whose lag is not shown, since varve.group.lag.max.series series are.", nil, nil),
+	})
+}
+
+// Describe implements prometheus.Collector.
+func (l *lag) Describe(to chan<- *prometheus.Desc) {
+	to <- l.records
+	to <- l.leftOut
+}
+
+// Collect implements prometheus.Collector.
+func (l *lag) Collect(to chan<- prometheus.Metric) {
+	if l.limit == 0 {
+		return
+	}
+	type positions struct {
+		first []group.Position
+		all   int
+	}
+	answer := make(chan positions, 1)
+	l.groups.Positions(l.limit, func(first []group.Position, all int) { answer <- positions{first, all} })
+	patience := time.NewTimer(lagPatience)
+	defer patience.Stop()
+	select {
+	case <-patience.C: // a gap in the series says it
+	case p := <-answer:
+		to <- prometheus.MustNewConstMetric(l.leftOut, prometheus.GaugeValue, float64(p.all-len(p.first)))
+		for _, at := range p.first {
+			if part, err := l.replicas.Partition(at.Topic, at.Partition); err == nil && part.Log() != nil {
+				behind := max(0, part.HighWatermark()-at.At)
+				to <- prometheus.MustNewConstMetric(l.records, prometheus.GaugeValue, float64(behind), at.GroupID, at.Topic, strconv.Itoa(int(at.Partition)))
+			}
+		}
+	}
 }

@@ -258,6 +258,7 @@ func (n *Node) buildDoors(context.Context) error {
 	})
 	watchSessions(n.registry, h)
 	watchLogins(n.registry, h)
+	watchLag(n.registry, n.groups, n.replicas, n.config.GroupLagMaxSeries)
 	c := n.node()
 	connections := connectionLimit(c)
 	if connections < fewConnections {

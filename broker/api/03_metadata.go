@@ -42,12 +42,12 @@ func (a *API) metadata(r *server.Request) error {
 	img := a.o.Cluster.Image()
 	missing := ask.creatable(img)
 	if len(missing) == 0 {
-		reply(r, ask.answer(img, nil))
+		ask.reply(r, ask.answer(img, nil))
 		return nil
 	}
 	r.Go(func() {
 		failed := a.autoCreate(r.Ctx, missing, mayMutate(a.o.Quotas, r, neverStrict))
-		reply(r, ask.answer(a.o.Cluster.Image(), failed))
+		ask.reply(r, ask.answer(a.o.Cluster.Image(), failed))
 	})
 	return nil
 }
@@ -58,15 +58,18 @@ type metadataAsk struct {
 	req      *wire.MetadataRequest
 	version  int16
 	listener string
+	// room is where the partitions of the answer go; what it lacks is allocated. An answer with
+	// all topics has one piece of it for all.
+	room []wire.MetadataResponsePartition
 }
 
 // all says whether the request is for all topics.
-func (m metadataAsk) all() bool {
+func (m *metadataAsk) all() bool {
 	return m.req.Topics == nil || m.version == 0 && len(m.req.Topics) == 0
 }
 
 // invalid says whether the request uses topic ids before they were allowed.
-func (m metadataAsk) invalid() bool {
+func (m *metadataAsk) invalid() bool {
 	return m.version < 12 && slices.ContainsFunc(m.req.Topics, func(t wire.MetadataRequestTopic) bool {
 		return t.Name == nil || !t.TopicID.IsZero()
 	})
@@ -76,12 +79,12 @@ func (m metadataAsk) invalid() bool {
 var errNameless = fmt.Errorf("request for metadata asks for a topic by neither name nor id: %w", wire.ErrMalformed)
 
 // nameless says whether a request by names leaves one out.
-func (m metadataAsk) nameless() bool {
+func (m *metadataAsk) nameless() bool {
 	return !m.byID() && slices.ContainsFunc(m.req.Topics, func(t wire.MetadataRequestTopic) bool { return t.Name == nil })
 }
 
 // refuse answers an invalid request, for each of its topics.
-func (m metadataAsk) refuse(r *server.Request) {
+func (m *metadataAsk) refuse(r *server.Request) {
 	var resp wire.MetadataResponse
 	resp.Default()
 	for _, t := range m.req.Topics {
@@ -95,7 +98,7 @@ func (m metadataAsk) refuse(r *server.Request) {
 }
 
 // creatable lists the topics that have to be created first.
-func (m metadataAsk) creatable(img *metadata.Image) []string {
+func (m *metadataAsk) creatable(img *metadata.Image) []string {
 	if m.all() || !m.req.AllowAutoTopicCreation || !m.api.o.Node().AutoCreateTopics || m.byID() {
 		return nil
 	}
@@ -113,7 +116,7 @@ func (m metadataAsk) creatable(img *metadata.Image) []string {
 
 // byID says whether the request names topics by id; names beside ids are then ignored, as
 // Kafka does.
-func (m metadataAsk) byID() bool {
+func (m *metadataAsk) byID() bool {
 	return slices.ContainsFunc(m.req.Topics, func(t wire.MetadataRequestTopic) bool { return !t.TopicID.IsZero() })
 }
 
@@ -149,7 +152,7 @@ func (a *API) autoCreate(ctx context.Context, names []string, charge controller.
 }
 
 // answer builds the answer from an image. failed holds topics whose creation went wrong.
-func (m metadataAsk) answer(img *metadata.Image, failed map[string]kafka.Error) *wire.MetadataResponse {
+func (m *metadataAsk) answer(img *metadata.Image, failed map[string]kafka.Error) *wire.MetadataResponse {
 	var resp wire.MetadataResponse
 	resp.Default()
 	cluster := img.ClusterID()
@@ -167,6 +170,8 @@ func (m metadataAsk) answer(img *metadata.Image, failed map[string]kafka.Error) 
 	}
 	switch {
 	case m.all():
+		resp.Topics = make([]wire.MetadataResponseTopic, 0, img.TopicCount())
+		m.room = make([]wire.MetadataResponsePartition, img.PartitionCount())
 		for t := range img.Topics() {
 			resp.Topics = append(resp.Topics, m.topic(img, t))
 		}
@@ -178,7 +183,7 @@ func (m metadataAsk) answer(img *metadata.Image, failed map[string]kafka.Error) 
 	return &resp
 }
 
-func (m metadataAsk) topicsByID(img *metadata.Image, resp *wire.MetadataResponse) {
+func (m *metadataAsk) topicsByID(img *metadata.Image, resp *wire.MetadataResponse) {
 	seen := make(map[kafka.UUID]bool, len(m.req.Topics))
 	for _, asked := range m.req.Topics {
 		id := asked.TopicID
@@ -194,7 +199,7 @@ func (m metadataAsk) topicsByID(img *metadata.Image, resp *wire.MetadataResponse
 	}
 }
 
-func (m metadataAsk) topicsByName(img *metadata.Image, failed map[string]kafka.Error, resp *wire.MetadataResponse) {
+func (m *metadataAsk) topicsByName(img *metadata.Image, failed map[string]kafka.Error, resp *wire.MetadataResponse) {
 	seen := make(map[string]bool, len(m.req.Topics))
 	for _, asked := range m.req.Topics {
 		name := *asked.Name
@@ -217,7 +222,7 @@ func (m metadataAsk) topicsByName(img *metadata.Image, failed map[string]kafka.E
 }
 
 // noTopic is a topic that is not there; what its name would allow is told all the same.
-func (m metadataAsk) noTopic(name *string, code kafka.Error) wire.MetadataResponseTopic {
+func (m *metadataAsk) noTopic(name *string, code kafka.Error) wire.MetadataResponseTopic {
 	out := errorTopic(name, kafka.UUID{}, code)
 	if m.req.IncludeTopicAuthorizedOperations {
 		out.TopicAuthorizedOperations = topicOperations
@@ -226,12 +231,12 @@ func (m metadataAsk) noTopic(name *string, code kafka.Error) wire.MetadataRespon
 }
 
 // topic describes one topic.
-func (m metadataAsk) topic(img *metadata.Image, t *metadata.Topic) wire.MetadataResponseTopic {
+func (m *metadataAsk) topic(img *metadata.Image, t *metadata.Topic) wire.MetadataResponseTopic {
 	out := errorTopic(&t.Name, t.ID, kafka.NoError)
 	if m.req.IncludeTopicAuthorizedOperations {
 		out.TopicAuthorizedOperations = topicOperations
 	}
-	out.Partitions = make([]wire.MetadataResponsePartition, 0, len(t.Partitions))
+	out.Partitions = m.partitions(len(t.Partitions))
 	for i := range t.Partitions {
 		p := &t.Partitions[i]
 		q := wire.MetadataResponsePartition{
@@ -254,6 +259,35 @@ func (m metadataAsk) topic(img *metadata.Image, t *metadata.Topic) wire.Metadata
 	return out
 }
 
+// partitions is room for the partitions of a topic, empty.
+func (m *metadataAsk) partitions(n int) []wire.MetadataResponsePartition {
+	if n > len(m.room) {
+		return make([]wire.MetadataResponsePartition, 0, n)
+	}
+	out := m.room[:0:n]
+	m.room = m.room[n:]
+	return out
+}
+
+// reply answers, in a buffer that is as large as the answer will be, or little larger: that of
+// ten thousand topics is not copied again and again while it grows.
+func (m *metadataAsk) reply(r *server.Request, resp *wire.MetadataResponse) {
+	const fixed, perTopic, perPartition = 256, 32, 40 // at most, in bytes, beside names and lists of replicas
+	size := fixed + 64*len(resp.Brokers)
+	for i := range resp.Topics {
+		t := &resp.Topics[i]
+		size += perTopic + perPartition*len(t.Partitions)
+		if t.Name != nil {
+			size += len(*t.Name)
+		}
+		for j := range t.Partitions {
+			p := &t.Partitions[j]
+			size += 4 * (len(p.ReplicaNodes) + len(p.ISRNodes) + len(p.OfflineReplicas))
+		}
+	}
+	replyIn(r, resp, m.version, size)
+}
+
 // dirOffline says whether the log directory of a replica is one that its broker has, and has
 // lost. Source: KIP-858; the replica is offline, and leads nobody.
 func dirOffline(img *metadata.Image, p *metadata.Partition, id int32) bool {
@@ -262,7 +296,7 @@ func dirOffline(img *metadata.Image, p *metadata.Partition, id int32) bool {
 }
 
 // unreachable is why the clients of this listener can't talk to a partition's leader.
-func (m metadataAsk) unreachable(img *metadata.Image, leader int32) kafka.Error {
+func (m *metadataAsk) unreachable(img *metadata.Image, leader int32) kafka.Error {
 	if b := img.Broker(leader); b == nil || b.Fenced || m.version < 6 {
 		return kafka.LeaderNotAvailable
 	}

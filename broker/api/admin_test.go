@@ -105,7 +105,7 @@ func TestMetadataOfANamelessTopic(t *testing.T) {
 		{[]wire.MetadataRequestTopic{{TopicID: kafka.NewUUID()}, {}}, false}, // by id: the zero id is skipped
 		{nil, false},
 	} {
-		if got := (metadataAsk{req: &wire.MetadataRequest{Topics: c.topics}}).nameless(); got != c.want {
+		if got := (&metadataAsk{req: &wire.MetadataRequest{Topics: c.topics}}).nameless(); got != c.want {
 			t.Errorf("%v: nameless is %v", c.topics, got)
 		}
 	}

@@ -165,9 +165,12 @@ func reply(r *server.Request, m wire.Message) {
 }
 
 // replyAs answers with a message in a given version.
-func replyAs(r *server.Request, m wire.Message, version int16) {
+func replyAs(r *server.Request, m wire.Message, version int16) { replyIn(r, m, version, 256) }
+
+// replyIn answers as replyAs does, in a buffer of so many bytes, which grows if it must.
+func replyIn(r *server.Request, m wire.Message, version int16, size int) {
 	throttle(r, m)
-	b := wire.AppendResponseHeader(make([]byte, 0, 256), r.Header.Key, version, r.Header.CorrelationID)
+	b := wire.AppendResponseHeader(make([]byte, 0, size), r.Header.Key, version, r.Header.CorrelationID)
 	r.ReplyBytes(m.Append(b, version))
 }
 

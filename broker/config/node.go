@@ -74,6 +74,7 @@ type Node struct {
 	GroupConsumerUpgrade            bool     // classic groups become groups of the consumer protocol
 	GroupConsumerDowngrade          bool     // and back
 	OffsetMetadataMaxBytes          int
+	GroupLagMaxSeries               int
 	OffsetsCommitTimeoutMs          int64
 	OffsetsRetentionMs              int64
 	OffsetsRetentionCheckIntervalMs int64
@@ -252,6 +253,7 @@ func (n *Node) setCoordinators(l layers) {
 	n.GroupConsumerMaxSize = int(l.int("group.consumer.max.size"))
 	n.GroupConsumerAssignors = l.list("group.consumer.assignors")
 	n.OffsetMetadataMaxBytes = int(l.int("offset.metadata.max.bytes"))
+	n.GroupLagMaxSeries = int(l.int("varve.group.lag.max.series"))
 	n.OffsetsCommitTimeoutMs = l.int("offsets.commit.timeout.ms")
 	n.OffsetsRetentionMs = l.int("offsets.retention.minutes") * Minutes.millis()
 	n.OffsetsRetentionCheckIntervalMs = l.int("offsets.retention.check.interval.ms")

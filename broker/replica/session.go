@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -21,7 +22,8 @@ type Session struct {
 	mu struct {
 		sync.Mutex
 		members   map[memberKey]*member
-		active    []*member // of which there may be something to tell, in the order of their turns
+		active    []*member // of which there may be something to tell, in the order in which that came up
+		turns     uint64    // given out
 		fetch     *fetch    // the one under way
 		committed bool      // as the last fetch was
 		closed    bool
@@ -52,8 +54,8 @@ type member struct {
 	p       *Partition // that was watched last, nil = none
 	version uint64     // grows with each thing that happens
 	active  bool
-	gone    bool // forgotten, or the session was closed
-	served  bool // the last answer had records of it
+	gone    bool   // forgotten, or the session was closed
+	turn    uint64 // the lower, the earlier it is looked at; see sessionFetch.gather
 
 	// What the client knows; -1 before the first answer and after an error.
 	highWatermark, logStart int64
@@ -92,7 +94,8 @@ func (s *Session) addLocked(fp *FetchPartition) *member {
 	key := keyOf(fp)
 	e := s.mu.members[key]
 	if e == nil {
-		e = &member{s: s, highWatermark: kafka.NoOffset, logStart: kafka.NoOffset}
+		s.mu.turns++
+		e = &member{s: s, turn: s.mu.turns, highWatermark: kafka.NoOffset, logStart: kafka.NoOffset}
 		s.mu.members[key] = e
 	}
 	e.want = *fp
@@ -103,7 +106,6 @@ func (s *Session) addLocked(fp *FetchPartition) *member {
 // changedLocked makes the next fetch look at the member.
 func (e *member) changedLocked() {
 	e.version++
-	e.served = false
 	if !e.active {
 		e.active = true
 		e.s.mu.active = append(e.s.mu.active, e)
@@ -210,8 +212,7 @@ func (e *member) arrived(bytes int64, look bool) (keep bool) {
 // tell notes what the client is told of the partition, and says whether that is anything
 // new. Source: Kafka's CachedPartition.
 func (e *member) tell(res *FetchResult) (news bool) {
-	e.served = res.bytes() > 0
-	news = e.served || res.Err != nil || res.Diverging != nil || !e.knows(res)
+	news = res.bytes() > 0 || res.Err != nil || res.Diverging != nil || !e.knows(res)
 	e.highWatermark, e.logStart = res.HighWatermark, res.LogStart
 	if res.Err != nil {
 		e.highWatermark = kafka.NoOffset // so that its end is told when the error has passed
@@ -231,11 +232,16 @@ type sessionFetch struct {
 	versions []uint64  // of the members when they were gathered
 }
 
-// gather takes the active members into the fetch, which is busy.
+// gather takes the active members into the fetch, which is busy. Their order is that of the
+// session, where a member whose records were sent goes to the end: when they became active
+// says nothing, since a partition's news may come later than they are true. Source: KIP-227.
 func (sf *sessionFetch) gather(f *fetch) {
 	s := sf.s
 	s.mu.Lock()
 	n := len(s.mu.active)
+	if byTurn := func(a, b *member) int { return cmp.Compare(a.turn, b.turn) }; !slices.IsSortedFunc(s.mu.active, byTurn) {
+		slices.SortFunc(s.mu.active, byTurn)
+	}
 	sf.members = append(sf.members[:0], s.mu.active...)
 	sf.versions = slices.Grow(sf.versions[:0], n)[:n]
 	f.params.Partitions = slices.Grow(f.params.Partitions[:0], n)[:n]
@@ -322,28 +328,17 @@ func (sf *sessionFetch) finish(f *fetch, results []FetchResult) (out []SessionRe
 	}
 	out = make([]SessionResult, 0, len(results))
 	for i := range results {
-		if sf.members[i].tell(&results[i]) {
+		e := sf.members[i]
+		if results[i].bytes() > 0 { // behind the others, whose turn it is
+			s.mu.turns++
+			e.turn = s.mu.turns
+		}
+		if e.tell(&results[i]) {
 			fp := &f.params.Partitions[i]
 			out = append(out, SessionResult{Topic: fp.Topic, TopicID: fp.TopicID, Index: fp.Index, FetchResult: results[i]})
 		}
 	}
 	s.mu.Unlock()
 	sf.rest(f, false)
-	s.turn()
 	return out, nil
-}
-
-// turn puts the members whose records were just sent behind the others, whose turn it is.
-func (s *Session) turn() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	slices.SortStableFunc(s.mu.active, func(a, b *member) int {
-		switch {
-		case a.served == b.served:
-			return 0
-		case a.served:
-			return 1
-		}
-		return -1
-	})
 }

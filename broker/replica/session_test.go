@@ -427,6 +427,38 @@ func TestF6ServedPartitionsWaitForTheirTurn(t *testing.T) {
 	})
 }
 
+// TestF6TurnsAreTheSessionsNotThoseOfTheNews: which partition is served first doesn't depend on
+// which one had its news first, as in Kafka.
+func TestF6TurnsAreTheSessionsNotThoseOfTheNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		parts := k.createWide(3)
+		c := k.newSession(parts...)
+		told(<-c.fetch(FetchParams{}))
+		if n := c.s.activeNow(); n != 0 {
+			t.Fatalf("%d active members of a quiet session", n)
+		}
+		for _, i := range []int{2, 0, 1} {
+			k.produce(parts[i], 1)
+		}
+		tiny := long(1)
+		tiny.MaxBytes = 1 // one batch an answer
+		var order []int32
+		for range 3 {
+			got := <-c.fetch(tiny)
+			for _, r := range got.results {
+				if r.bytes() > 0 {
+					order = append(order, r.Index)
+				}
+				r.release()
+			}
+		}
+		if want := []int32{0, 1, 2}; !reflect.DeepEqual(order, want) {
+			t.Errorf("served %v, want %v", order, want)
+		}
+	})
+}
+
 // TestF6WhatHappensWhileAFetchReads: of a partition that changes between the look at it
 // and the moment from which it is watched, the client hears nevertheless.
 func TestF6WhatHappensWhileAFetchReads(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -126,6 +127,12 @@ func TestGroupVerbs(t *testing.T) {
 	if d.TotalLag != 6 || len(d.Partitions) != 2 || d.Partitions[1].Offset != 4 || d.Partitions[1].End != 10 {
 		t.Errorf("group describe: %+v", d)
 	}
+	wantLag := []lagRow{{"billing", "orders", 0, 0, 0, 0}, {"billing", "orders", 1, 4, 10, 6}}
+	for _, args := range [][]string{{"group", "lag", "billing", "-b", b}, {"group", "lag", "-b", b}} {
+		if got := decode[[]lagRow](t, args...); !slices.Equal(got, wantLag) {
+			t.Errorf("varve %s: %+v", strings.Join(args, " "), got)
+		}
+	}
 	for to, want := range map[string]int64{"end": 10, "2001-01-01T00:00:00Z": 0, "2100-01-01T00:00:00Z": 10, "99": 10} {
 		rows := decode[[]seekRow](t, "group", "seek", "billing", "--topic", "orders", "--partition", "1", "--to", to, "-b", b)
 		if len(rows) != 1 || rows[0].To != want {
@@ -140,6 +147,9 @@ func TestGroupVerbs(t *testing.T) {
 		want string
 	}{
 		{[]string{"group", "describe", "billing", "-b", b}, exitError, "varve group list"},
+		{[]string{"group", "lag", "billing", "-b", b}, exitError, "varve group list"},
+		{[]string{"group", "lag", "a", "b", "-b", b}, exitUsage, "one group name"},
+		{[]string{"group", "lag", "--watch", "--interval", "0s", "-b", b}, exitUsage, "--interval"},
 		{[]string{"group", "delete", "billing", "--yes", "-b", b}, exitError, "GROUP_ID_NOT_FOUND"},
 		{[]string{"group", "delete", "billing", "-b", b}, exitUsage, "--yes"},
 		{[]string{"group", "seek", "billing", "--topic", "orders", "--to", "soon", "-b", b}, exitUsage, "2026-01-31T00:00:00Z"},

@@ -26,6 +26,7 @@ var byCode = map[string]string{
 	"PermanentRedirect":               "the bucket is in another region: correct region= in the store's URL",
 	"InvalidStorageClass":             "the store does not have this class: docs/object-stores.md says which it has",
 	"BlobImmutableDueToPolicy":        "a policy keeps objects from being changed or deleted: take a container without one",
+	"invalid_grant":                   "Google gives these credentials no token: the key has been deleted, or this machine's clock is wrong, which NTP keeps right",
 }
 
 // Advice is the next step after an operation on a store has failed, in words; "" when there is none

@@ -2,12 +2,19 @@ package check_test
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -124,15 +131,74 @@ func TestBadStores(t *testing.T) {
 			s.Close() // nobody listens there any more
 			wantBroken(t, c.open(t, s.URL), "list", "look at the endpoint")
 		})
-		if c.name != "gcs" { // which looks for credentials as soon as there is TLS
-			t.Run(c.name+", an untrusted certificate", func(t *testing.T) {
-				s := httptest.NewUnstartedServer(http.NotFoundHandler())
-				s.Config.ErrorLog = log.New(io.Discard, "", 0) // it would tell of each refusal
-				s.StartTLS()
-				defer s.Close()
-				wantBroken(t, c.open(t, s.URL), "list", "ca=/path/file.pem")
-			})
-		}
+		t.Run(c.name+", an untrusted certificate", func(t *testing.T) {
+			if c.name == "gcs" { // which looks for credentials as soon as there is TLS
+				serviceAccount(t, http.StatusOK, `{"access_token":"hunter2","token_type":"Bearer","expires_in":3600}`)
+			}
+			s := httptest.NewUnstartedServer(http.NotFoundHandler())
+			s.Config.ErrorLog = log.New(io.Discard, "", 0) // it would tell of each refusal
+			s.StartTLS()
+			defer s.Close()
+			wantBroken(t, c.open(t, s.URL), "list", "ca=/path/file.pem")
+		})
+	}
+}
+
+// serviceAccount makes a Google credentials file whose tokens are asked of a server of ours, which
+// answers with this.
+func serviceAccount(t *testing.T, status int, answer string) {
+	t.Helper()
+	tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, answer)
+	}))
+	t.Cleanup(tokens.Close)
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(map[string]string{
+		"type": "service_account", "project_id": "p", "private_key_id": "hunter2", "client_email": "varve@p.iam.gserviceaccount.com", "client_id": "1",
+		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), "token_uri": tokens.URL,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "account.json")
+	if err := os.WriteFile(name, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", name)
+}
+
+// Google refuses a wrong clock where the tokens are made: the assertion that asks for one lies in the
+// future, or has expired.
+func TestGoogleTokens(t *testing.T) {
+	for _, tt := range []struct {
+		name, answer, says string
+		status             int
+	}{
+		{"a clock off by an hour", `{"error":"invalid_grant","error_description":"Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat and exp values in the JWT claim."}`, "this machine's clock", http.StatusBadRequest},
+		{"a deleted key", `{"error":"invalid_grant","error_description":"Invalid JWT Signature."}`, "Invalid JWT Signature", http.StatusBadRequest},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			serviceAccount(t, tt.status, tt.answer)
+			s := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request without a token") }))
+			defer s.Close()
+			pool := x509.NewCertPool()
+			pool.AddCert(s.Certificate())
+			p := retry.Policy{Attempts: 2, Base: time.Millisecond, ThrottleBase: time.Millisecond, Cap: time.Millisecond, Deadline: time.Minute}
+			b, err := gcs.Open(t.Context(), gcs.Config{Bucket: "bucket", Endpoint: s.URL, Authorities: pool, Read: p, Write: p})
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantBroken(t, b, "list", tt.says)
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package gcs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -58,7 +59,10 @@ func classify(ctx context.Context, op, key string, err error) error {
 	case errors.Is(err, storage.ErrObjectNotExist):
 		e.Kind = kindOf(op, http.StatusNotFound, "", unknown)
 	case errors.As(err, &token):
-		e.Kind, e.Err = objstore.ErrAccessDenied, fmt.Errorf("no usable Google credentials: %s", token.ErrorCode)
+		var says string
+		e.Kind = objstore.ErrAccessDenied
+		e.Code, says = refusal(token)
+		e.Err = fmt.Errorf("no usable Google credentials: %s", says)
 	case errors.As(err, &opErr) && opErr.Op == "dial":
 		e.Kind, e.Err = objstore.ErrTransient, opErr // never sent
 	case errors.As(err, &at):
@@ -67,6 +71,20 @@ func classify(ctx context.Context, op, key string, err error) error {
 		e.Kind, e.Err = unknown, err
 	}
 	return e
+}
+
+// refusal is what a server that gives no token says about it: its code and its words. The SDK has read them
+// from some servers, and hands on the answer of others.
+// Source: RFC 6749, section 5.2.
+func refusal(e *oauth2.RetrieveError) (code, says string) {
+	answer := struct {
+		Code  string `json:"error"`
+		Words string `json:"error_description"`
+	}{e.ErrorCode, e.ErrorDescription}
+	if answer.Code == "" && json.Unmarshal(e.Body, &answer) != nil {
+		return "", "the server that gives tokens answers with no reason"
+	}
+	return answer.Code, answer.Words
 }
 
 // kindOf decides by the status, where the service's reason says no more.

@@ -216,12 +216,17 @@ type readBody struct {
 	cancel context.CancelCauseFunc
 	sent   *sentBody
 	stall  time.Duration
+	dog    *time.Timer // nil before the first read
 }
 
 func (b *readBody) Read(p []byte) (int, error) {
-	dog := time.AfterFunc(b.stall, func() { b.cancel(errStalled) })
+	if b.dog == nil {
+		b.dog = time.AfterFunc(b.stall, func() { b.cancel(errStalled) })
+	} else {
+		b.dog.Reset(b.stall)
+	}
 	n, err := b.ReadCloser.Read(p)
-	dog.Stop()
+	b.dog.Stop()
 	if err != nil && err != io.EOF {
 		err = stalled(b.ctx, err)
 	}

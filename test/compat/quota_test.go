@@ -29,7 +29,7 @@ func TestKafkaQuotaTools(t *testing.T) {
 		{"--alter --entity-type clients --entity-default --add-config controller_mutation_rate=10", "Completed updating default config for clients in the cluster."},
 		{"--alter --entity-type ips --entity-name 10.0.0.1 --add-config connection_creation_rate=5", "Completed updating config for ip 10.0.0.1."},
 		{"--describe --entity-type users --entity-name ann", "Quota configs for user-principal 'ann' are producer_byte_rate=1048576.0, request_percentage=50.5"},
-		{"--describe --entity-type users --entity-type clients", "Quota configs for user-principal 'ann', default client-id are consumer_byte_rate=2048.0"},
+		{"--describe --entity-type users --entity-type clients", "Quota configs for user-principal 'ann', the default client-id are consumer_byte_rate=2048.0"},
 		{"--describe --entity-type ips", "Quota configs for ip '10.0.0.1' are connection_creation_rate=5.0"},
 		{"--alter --entity-type users --entity-name ann --delete-config producer_byte_rate,request_percentage", "Completed updating config for user ann."},
 	} {

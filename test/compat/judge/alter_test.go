@@ -237,6 +237,7 @@ func (s *side) groupSettings(c *conn, v int16) {
 	on("delete", change{del, groupNames[0], null}, change{del, groupNames[1], null})
 	if v == 0 {
 		on("delete all", change{del, groupNames[2], null})
+		s.settled(c, "group delete all", group, name, groupNames[2], "")
 	}
 	s.settled(c, "group delete", group, name, groupNames[0], "", groupNames[1:]...)
 }

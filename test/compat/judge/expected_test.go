@@ -101,6 +101,11 @@ var expected = []row{
 	{"create / * config remote.storage.enable=true / *", "*", "*", "a topic may be tiered wherever the broker has a tier"},
 
 	// log dirs
+	{"brokerconfigs / * / *Configs[ssl.*].ReadOnly", "false", "true", "Settings of listeners change at a restart only."},
+	{"brokerconfigs / * / *Configs[sasl.*].ReadOnly", "false", "true", "Settings of listeners change at a restart only."},
+	{"brokerconfigs / * / *Configs[ssl.*store.type].*Value", "JKS", "PEM", "Keys and certificates are PEM"},
+	{"brokerconfigs / * / *Configs[sasl.enabled.mechanisms].*Value", "GSSAPI", "SCRAM-SHA-256,SCRAM-SHA-512", "`sasl.enabled.mechanisms` is SCRAM-SHA-256 and SCRAM-SHA-512 by default"},
+	{"brokerconfigs / * / *.Configs[ssl.cipher.suites].*", "*", "null", "and so is `ssl.cipher.suites`"},
 	{"brokerconfigs / * / *.Configs[cordoned.log.dirs].*", "*", "*", "`cordoned.log.dirs` is null where Kafka"},
 	{"brokerconfigs / * / *.Configs[replica.alter.log.dirs.io.max.bytes.per.second]*", "*", "*", "where Kafka only has it as a dynamic one"},
 
