@@ -63,7 +63,7 @@ func rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	root.AddCommand(
 		demoCommand(), devCommand(), brokerCommand(),
-		topicCommand(), produceCommand(), consumeCommand(), groupCommand(), txnCommand(), userCommand(), quotaCommand(), clusterCommand(), tierCommand(), storeCommand(), logCommand(),
+		topicCommand(), produceCommand(), consumeCommand(), groupCommand(), txnCommand(), userCommand(), aclCommand(), quotaCommand(), clusterCommand(), tierCommand(), storeCommand(), logCommand(),
 		configCommand(), versionCommand(),
 	)
 	return root
