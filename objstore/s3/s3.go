@@ -119,7 +119,6 @@ func Open(ctx context.Context, conf Config) (*Bucket, error) {
 			o.BaseEndpoint = aws.String(conf.Endpoint)
 		}
 		o.Retryer = aws.NopRetryer{}
-		o.EndpointResolverV2 = &endpoints{rules: s3.NewDefaultEndpointResolverV2()}
 		// Checksums are ours: one CRC32C header on each write; other stores choke on more.
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
