@@ -29,9 +29,15 @@ func (ld *loader) replay(limit int64) error {
 	for i, s := range ld.segs {
 		scanned := i >= ld.scanFrom
 		if i > 0 && s.base > from {
-			if err := ld.writeSnapshot(s.base, scanned && i > ld.scanFrom); err != nil {
+			if scanned && i > ld.scanFrom {
+				err = ld.l.w.writeSnapshotFile(s.base, ld.producers)
+			} else {
+				err = vfs.WriteFileAtomic(ld.l.opts.FS, segmentPath(ld.l.dir, s.base, snapshotSuffix), AppendProducerSnapshot(nil, ld.producers.snapshot()))
+			}
+			if err != nil {
 				return err
 			}
+			ld.snapshot = s.base
 		}
 		if scanned {
 			if err := ld.l.opts.FS.Remove(s.path(txnIndexSuffix)); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -47,19 +53,6 @@ func (ld *loader) replay(limit int64) error {
 	}
 	ld.producers.end = ld.end()
 	return (checker{ld}).syncTxns()
-}
-
-// writeSnapshot writes the snapshot at the base of a segment.
-func (ld *loader) writeSnapshot(base int64, unsynced bool) error {
-	if unsynced {
-		if err := ld.l.w.writeSnapshotFile(base, ld.producers); err != nil {
-			return err
-		}
-	} else if err := vfs.WriteFileAtomic(ld.l.opts.FS, segmentPath(ld.l.dir, base, snapshotSuffix), AppendProducerSnapshot(nil, ld.producers.snapshot())); err != nil {
-		return err
-	}
-	ld.snapshot = base
-	return nil
 }
 
 // apply brings the state up to one batch.
