@@ -346,34 +346,18 @@ func (l *writer) rollIf(due func(*segment, *Config) bool) error {
 
 // roll closes the active segment and starts one at the end. A crash at any point leaves
 // either the old active segment as the last one, to be scanned again, or an empty new
-// one behind it. Where the recovery point is at the end already, a recovery takes the
-// closed segment for synced whole: its indexes and the snapshot then are, before the new
-// segment's name can be.
-func (l *writer) roll(c *Config) (_ *segment, err error) {
+// one behind it; the snapshot only saves the scan, and its CRC tells a torn one.
+func (l *writer) roll(c *Config) (*segment, error) {
 	l.mu.Lock()
 	s := l.mu.segs[len(l.mu.segs)-1]
 	end := l.mu.end
 	s.addTime()
-	s.closing = true
-	promised := l.mu.recoveryPoint >= end
 	l.mu.Unlock()
-	defer func() {
-		if err != nil { // s stays the active segment
-			l.mu.Lock()
-			s.closing = false
-			l.mu.Unlock()
-		}
-	}()
 	if err := l.flushIndexes(s); err != nil {
 		return nil, err
 	}
 	if err := l.writeSnapshot(end); err != nil {
 		return nil, err
-	}
-	if promised {
-		if err := (syncer{l.Log}).sync(syncClose); err != nil {
-			return nil, err
-		}
 	}
 	if err := fault.Err("log.roll"); err != nil {
 		return nil, err

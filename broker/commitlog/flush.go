@@ -102,9 +102,8 @@ type syncWork struct {
 	files  []*handle
 	paths  []string // files that the cache does not keep
 	closed []*segment
-	active *segment // whose batches were synced, and nothing else of it
-	target int64    // the recovery point once all is synced
-	names  bool     // the history and the directory's entries belong to it
+	target int64 // the recovery point once all is synced
+	names  bool  // the history and the directory's entries belong to it
 }
 
 // sync makes the files above the recovery point durable and moves it up. maintMu, appendMu or
@@ -139,9 +138,7 @@ func (l syncer) sync(what syncScope) error {
 		return l.fail(err)
 	}
 	l.mu.Lock()
-	if w.active == nil || !w.active.closing {
-		l.mu.recoveryPoint = max(l.mu.recoveryPoint, w.target)
-	} // else a roll goes on, or came to its end, whose files this sync did not see
+	l.mu.recoveryPoint = max(l.mu.recoveryPoint, w.target)
 	l.mu.durable = max(l.mu.durable, w.target)
 	for _, s := range w.closed {
 		s.synced = true
@@ -173,8 +170,6 @@ func (l syncer) syncWork(what syncScope) (w syncWork, err error) {
 		if !active {
 			w.closed = append(w.closed, s)
 			w.target = max(w.target, l.mu.segs[i+1].base)
-		} else if what == syncAll {
-			w.active = s
 		}
 	}
 	if what == syncClose {

@@ -150,15 +150,14 @@ func (l redoOwner) SyncForWAL() error {
 }
 
 // Committed implements wal.Owner. Of a member that has left it may come late, when the log
-// was cut since. It tells also where a sync of the log's own files came first, which told
-// nobody: whoever waits for the batch has looked before either.
+// was cut since.
 func (l redoOwner) Committed(m *wal.Member, end int64) {
 	l.mu.Lock()
 	tell := l.mu.onDurable
-	if l.mu.member != m {
+	if l.mu.member != m || end <= l.mu.durable {
 		tell = nil
 	} else {
-		l.mu.durable = max(l.mu.durable, end)
+		l.mu.durable = end
 	}
 	l.mu.Unlock()
 	if tell != nil {

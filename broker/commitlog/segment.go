@@ -43,7 +43,6 @@ type segment struct {
 	jitterMs  int64
 	indexedAt int64 // position of the last batch in the offset index
 	hasTxns   bool  // there is a transaction index
-	closing   bool  // a roll has begun to write what a closed segment has in files, or is done
 	synced    bool  // closed, and all its files are durable
 
 	offsets, times          index

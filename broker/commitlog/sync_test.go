@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/varve-io/varve/broker/commitlog/wal"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/vfs/errorfs"
 )
@@ -122,27 +121,4 @@ func TestFlushClosedSyncsWhatIsNotSynced(t *testing.T) {
 			t.Errorf("checkpoint %d: %d syncs", round, n)
 		}
 	}
-}
-
-// TestDurableIsToldBehindASync: a sync of the log's own files may overtake the write-ahead
-// file's, and who waits for a batch is told by the latter then.
-func TestDurableIsToldBehindASync(t *testing.T) {
-	l := open(t, testOptions(newFS(t)))
-	appendBatch(t, l, records(1, 100, testNowMs), 0)
-	told := 0
-	OnDurable(l, func() { told++ })
-	if err := (redoOwner{l}).SyncForWAL(); err != nil {
-		t.Fatal(err)
-	}
-	m := &wal.Member{}
-	l.mu.Lock()
-	l.mu.member = m
-	l.mu.Unlock()
-	(redoOwner{l}).Committed(m, l.End())
-	if told == 0 || l.Durable() != l.End() {
-		t.Errorf("told %d times; durable to %d of %d", told, l.Durable(), l.End())
-	}
-	l.mu.Lock()
-	l.mu.member = nil
-	l.mu.Unlock()
 }
