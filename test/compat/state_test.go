@@ -268,10 +268,16 @@ func (w *moving) described() map[string]string {
 		})
 	}
 	adm := kadm.NewClient(w.cl)
-	txns, err := adm.DescribeTransactions(w.t.Context(), "open", "open-1", "committed", "aborted", "committed-1")
-	w.fatal(err)
-	groups, err := adm.DescribeGroups(w.t.Context(), "left", "static", "connect")
-	w.fatal(err)
+	var txns kadm.DescribedTransactions
+	var groups kadm.DescribedGroups
+	// The client's connections are those to the broker before, until it notices.
+	kit.Eventually(w.t, 30*time.Second, "groups and transactions are described", func() (err error) {
+		if txns, err = adm.DescribeTransactions(w.t.Context(), "open", "open-1", "committed", "aborted", "committed-1"); err != nil {
+			return err
+		}
+		groups, err = adm.DescribeGroups(w.t.Context(), "left", "static", "connect")
+		return err
+	})
 	for _, g := range groups.Sorted() {
 		for _, m := range g.Members {
 			out["group "+g.Group+" member "+m.MemberID] = fmt.Sprintf("%t %s %s", m.InstanceID != nil, m.ClientID, m.ClientHost)
