@@ -22,12 +22,15 @@ const (
 	exitUsage = 2
 )
 
+// groupKafka is the part of the help with Kafka's scripts.
+const groupKafka = "kafka"
+
 // errUsage marks an error in the command line itself.
 var errUsage = errors.New("usage")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	code := runAs(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
@@ -40,9 +43,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	var code errCode
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &code):
+		return int(code)
 	case errors.Is(err, errUsage):
 		fmt.Fprintf(stderr, "varve: %v\nSee '%s --help'.\n", err, root.CommandPath())
 		return exitUsage
@@ -66,5 +72,7 @@ func rootCommand() *cobra.Command {
 		topicCommand(), produceCommand(), consumeCommand(), groupCommand(), txnCommand(), userCommand(), aclCommand(), quotaCommand(), clusterCommand(), tierCommand(), storeCommand(), logCommand(),
 		configCommand(), versionCommand(),
 	)
+	root.AddGroup(&cobra.Group{ID: groupKafka, Title: "Kafka's scripts, with their own flags:"})
+	root.AddCommand(kafkaCommands()...)
 	return root
 }
