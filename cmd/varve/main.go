@@ -20,6 +20,8 @@ const (
 	exitOK    = 0
 	exitError = 1
 	exitUsage = 2
+	// exitUnhealthy is of checks that work and have found something bad.
+	exitUnhealthy = 3
 )
 
 // groupKafka is the part of the help with Kafka's scripts.
@@ -52,6 +54,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case errors.Is(err, errUsage):
 		fmt.Fprintf(stderr, "varve: %v\nSee '%s --help'.\n", err, root.CommandPath())
 		return exitUsage
+	case errors.Is(err, errUnhealthy):
+		fmt.Fprintf(stderr, "varve: %v\n", err)
+		return exitUnhealthy
 	default:
 		fmt.Fprintf(stderr, "varve: %v\n", err)
 		return exitError
@@ -60,9 +65,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "varve",
-		Short:         "Kafka-compatible broker with tiered storage",
-		Long:          "Varve is a Kafka-compatible broker in one binary. Hot data lies on local disks,\nclosed segments in an object store; clients see one log.",
+		Use:   "varve",
+		Short: "Kafka-compatible broker with tiered storage",
+		Long: "Varve is a Kafka-compatible broker in one binary. Hot data lies on local disks,\nclosed segments in an object store; clients see one log.\n\n" +
+			"Data goes to stdout, chatter to stderr. Exit codes: 0 done, 1 failed, 2 a mistake in the command line, 3 a check found\nsomething bad.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -70,7 +76,7 @@ func rootCommand() *cobra.Command {
 	root.AddCommand(
 		demoCommand(), devCommand(), brokerCommand(),
 		topicCommand(), produceCommand(), consumeCommand(), groupCommand(), txnCommand(), userCommand(), aclCommand(), quotaCommand(), clusterCommand(), tierCommand(), storeCommand(), logCommand(),
-		configCommand(), versionCommand(),
+		configCommand(), profileCommand(), versionCommand(),
 	)
 	root.AddGroup(&cobra.Group{ID: groupKafka, Title: "Kafka's scripts, with their own flags:"})
 	root.AddCommand(kafkaCommands()...)
