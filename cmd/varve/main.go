@@ -76,7 +76,7 @@ func rootCommand() *cobra.Command {
 	root.AddCommand(
 		demoCommand(), devCommand(), brokerCommand(),
 		topicCommand(), produceCommand(), consumeCommand(), groupCommand(), txnCommand(), userCommand(), aclCommand(), quotaCommand(), clusterCommand(), tierCommand(), storeCommand(), logCommand(),
-		configCommand(), profileCommand(), versionCommand(),
+		configCommand(), profileCommand(), doctorCommand(), debugCommand(), cheatCommand(), versionCommand(),
 	)
 	root.AddGroup(&cobra.Group{ID: groupKafka, Title: "Kafka's scripts, with their own flags:"})
 	root.AddCommand(kafkaCommands()...)
