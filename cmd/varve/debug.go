@@ -98,9 +98,9 @@ func debugBundleCommand() *cobra.Command {
 
 func (b *bundle) gather(ctx context.Context, cf *clientFlags, admin, log string) error {
 	steps := []error{b.json("version.json", build(), nil)}
-	for name, path := range map[string]string{"metrics.txt": "/metrics", "ready.txt": "/readyz?verbose", "goroutines.txt": "/debug/pprof/goroutine?debug=2"} {
-		data, err := page(ctx, "http://"+admin+path)
-		steps = append(steps, b.add(name, data, err))
+	for _, p := range []struct{ name, path string }{{"metrics.txt", "/metrics"}, {"ready.txt", "/readyz?verbose"}, {"goroutines.txt", "/debug/pprof/goroutine?debug=2"}} {
+		data, err := page(ctx, "http://"+admin+p.path)
+		steps = append(steps, b.add(p.name, data, err))
 	}
 	adm, end, err := cf.admin(ctx)
 	if err != nil {
