@@ -139,7 +139,7 @@ func (l syncer) sync(what syncScope) error {
 	}
 	l.mu.Lock()
 	l.mu.recoveryPoint = max(l.mu.recoveryPoint, w.target)
-	l.mu.durable = max(l.mu.durable, w.target)
+	tell := raiseDurable(l.Log, w.target)
 	for _, s := range w.closed {
 		s.synced = true
 	}
@@ -147,6 +147,9 @@ func (l syncer) sync(what syncScope) error {
 	l.mu.Unlock()
 	if m != nil {
 		m.Covered(w.target)
+	}
+	if tell != nil {
+		go tell() // it may wait for who waits for the locks that are held here
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ type Log struct {
 		txns      []txnSpan
 		trash     []trash
 		member    *wal.Member // the log's part in the write-ahead file; nil outside group mode
-		onDurable func()      // told when Durable has moved by itself
+		onDurable func()      // told when Durable has moved up; see raiseDurable
 		holes     holes       // ranges that the files do not hold
 		swaps     uint64      // grows when files of closed segments are replaced or go
 		gaps      bool        // the log is or was compacted: offsets may be missing
