@@ -39,7 +39,8 @@ func (l *Log) FlushClosed() error {
 	}
 	l.mu.Lock()
 	if l.mu.gaps && l.mu.promise == nil {
-		l.mu.flushed = l.mu.recoveryPoint
+		st := stateLocked(l)
+		l.mu.flushed = st.closedPoint()
 	}
 	l.mu.Unlock()
 	return (syncer{l}).seal()
@@ -178,7 +179,7 @@ func (l syncer) syncWork(what syncScope) (w syncWork, err error) {
 	if what == syncClose {
 		w.paths = append(w.paths, segmentPath(l.dir, l.mu.end, snapshotSuffix))
 	}
-	w.names = w.target > l.mu.recoveryPoint || what == syncClose
+	w.names = len(w.files) > 0
 	return w, nil
 }
 

@@ -221,7 +221,7 @@ func (ld *loader) put(b []byte, h *batch.Header) error {
 			return err
 		}
 		s = newSegment(l.dir, h.BaseOffset, l.opts.nowMs(), 0)
-		if err := l.w.writeIndexes(s); err != nil {
+		if err := l.w.writeIndexes(s, writeFile); err != nil {
 			return err
 		}
 		ld.segs, ld.sizes, i = append(ld.segs, s), append(ld.sizes, 0), i+1
