@@ -281,9 +281,7 @@ func (m *Manager) Delete(tp kafka.TopicPartition, topicID kafka.UUID) error {
 	if !ok {
 		return nil
 	}
-	if err := m.Settle(tp, topicID); err != nil {
-		m.opts.Logger.Warn("an old copy of a deleted log stays behind", "partition", tp.String(), "error", err)
-	}
+	deleteFormer(m, tp, topicID)
 	for _, f := range m.Futures() {
 		if f.TP == tp {
 			if err := m.DropFuture(f); err != nil {

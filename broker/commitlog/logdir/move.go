@@ -280,10 +280,8 @@ func (m *Manager) Settle(tp kafka.TopicPartition, topicID kafka.UUID) error {
 	if err := m.writeCheckpoint(p.dir, nil); err != nil {
 		return err
 	}
-	for _, id := range p.moved.former {
-		if err := settleIn(m, id, tp); err != nil {
-			return err
-		}
+	if err := settleFormer(m, tp, p.moved); err != nil {
+		return err
 	}
 	err := removeDurably(m.opts.FS, p.dir.path, filepath.Join(p.dir.path, p.moved.name()))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -297,6 +295,33 @@ func (m *Manager) Settle(tp kafka.TopicPartition, topicID kafka.UUID) error {
 		m.mu.logs[tp] = now
 	}
 	return nil
+}
+
+// settleFormer removes the old copies of tp, in each directory that is online.
+func settleFormer(m *Manager, tp kafka.TopicPartition, v *moved) error {
+	var errs []error
+	for _, id := range v.former {
+		errs = append(errs, settleIn(m, id, tp))
+	}
+	return errors.Join(errs...)
+}
+
+// deleteFormer removes the old copies of a log that is being deleted. That need not wait for
+// the log's own directory, which may have failed: nobody misses what both of them held.
+func deleteFormer(m *Manager, tp kafka.TopicPartition, topicID kafka.UUID) {
+	err := m.Settle(tp, topicID)
+	if err == nil {
+		return
+	}
+	m.mu.Lock()
+	p := m.mu.logs[tp]
+	m.mu.Unlock()
+	if p.moved != nil && p.log.TopicID() == topicID {
+		err = settleFormer(m, tp, p.moved)
+	}
+	if err != nil {
+		m.opts.Logger.Warn("an old copy of a deleted log stays behind", "partition", tp.String(), "error", err)
+	}
 }
 
 // settleIn removes the old copy of tp in one directory.

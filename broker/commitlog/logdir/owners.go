@@ -360,7 +360,7 @@ func (m opener) youngLog(c *contents, tp kafka.TopicPartition, id kafka.UUID, yo
 	o := m.logOptions(c.dir, tp, id, m.opts.Config(tp, id))
 	o.Younger, o.PowerLost = younger, m.powerLost(c)
 	c.dir.redo(&o)
-	return job{dir: c.dir, opts: o}
+	return job{dir: c.dir, opts: o, moved: c.moved[tp]}
 }
 
 // knownLog prepares a log that the checkpoint, or a moved file, names. Its directory may hold

@@ -143,26 +143,15 @@ func TestStrayWithAMovedFile(t *testing.T) {
 	fsys := memfs.New()
 	o := options(fsys, "/a", "/b")
 	m := mustOpen(t, o)
-	l, err := m.Create(tp("t", 0), id(1), testConfig(), Placement{Dir: m.Dirs()[0].ID, Fresh: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	appendTo(t, l, 10)
-	mv, err := m.StartMove(tp("t", 0), id(1), "/b", noPace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := mv.Switch(testConfig()); err != nil {
-		t.Fatal(err)
-	}
-	mv.Stop()
+	movedLog(t, m, m.Dirs()[0].ID, "/b")
 	disk := fsys.KillClone()
 	o = options(disk, "/a") // without the other disk
 	m = mustOpen(t, o)
 	if err := m.Delete(tp("t", 0), id(1)); err != nil {
 		t.Fatal(err)
 	}
-	if l, err = m.Create(tp("t", 0), id(2), testConfig(), Placement{Fresh: true}); err != nil {
+	l, err := m.Create(tp("t", 0), id(2), testConfig(), Placement{Fresh: true})
+	if err != nil {
 		t.Fatal(err)
 	}
 	appendTo(t, l, 6)
@@ -174,6 +163,126 @@ func TestStrayWithAMovedFile(t *testing.T) {
 	m = mustOpen(t, o)
 	if l, ok := m.Log(tp("t", 0), id(2)); !ok || l.Dir() != "/a" || l.End() != 6 || l.Err() != nil {
 		t.Errorf("log there %v; all: %+v", ok, m.Dirs())
+	}
+}
+
+// TestDeleteInAFailedDir: a log whose old copy lies in another log dir is deleted when its own
+// dir has failed. The copy goes as well; its name may come back there.
+func TestDeleteInAFailedDir(t *testing.T) {
+	fsys := memfs.New()
+	o := options(fsys, "/a", "/b")
+	bad := false
+	o.FS = errorfs.Wrap(fsys, func(op errorfs.Op, name string) error {
+		if bad && name == "/a/"+CheckpointName+vfs.TempSuffix {
+			return syscall.EIO
+		}
+		return nil
+	})
+	m := mustOpen(t, o)
+	second := m.Dirs()[1].ID
+	movedLog(t, m, second, "/a")
+	bad = true
+	if err := m.Delete(tp("t", 0), id(1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fsys.Stat("/b/t-0"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the old copy is there: %v", err)
+	}
+	if dirs := m.Dirs(); dirs[0].Offline == nil || dirs[1].Offline != nil {
+		t.Errorf("%+v", dirs)
+	}
+	l, err := m.Create(tp("t", 0), id(2), testConfig(), Placement{Dir: second, Fresh: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, l, 3)
+	m = mustOpen(t, options(fsys.KillClone(), "/a", "/b"))
+	if l, ok := m.Log(tp("t", 0), id(2)); !ok || l.End() != 3 || l.Err() != nil || len(m.Logs()) != 1 {
+		t.Errorf("log there %v; all: %+v", ok, m.Dirs())
+	}
+}
+
+// movedLog makes a log of 10 batches in a log dir and moves it to another one, unsettled.
+func movedLog(t *testing.T, m *Manager, from kafka.UUID, to string) {
+	t.Helper()
+	l, err := m.Create(tp("t", 0), id(1), testConfig(), Placement{Dir: from, Fresh: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, l, 10)
+	mv, err := m.StartMove(tp("t", 0), id(1), to, noPace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mv.Switch(testConfig()); err != nil {
+		t.Fatal(err)
+	}
+	mv.Stop()
+}
+
+// TestMovedFileOfADeletedTopic: a log is deleted while its former log dir, with an old copy, is
+// away, and its name comes back. Once that dir is back the new log knows what is to be removed.
+func TestMovedFileOfADeletedTopic(t *testing.T) {
+	fsys := memfs.New()
+	m := mustOpen(t, options(fsys, "/a", "/b"))
+	movedLog(t, m, m.Dirs()[1].ID, "/a")
+	fsys = fsys.KillClone()
+	m = mustOpen(t, options(fsys, "/a"))
+	if err := m.Delete(tp("t", 0), id(1)); err != nil {
+		t.Fatal(err)
+	}
+	l, err := m.Create(tp("t", 0), id(2), testConfig(), Placement{Fresh: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, l, 3)
+	m = mustOpen(t, options(fsys.KillClone(), "/a", "/b"))
+	if l, ok := m.Log(tp("t", 0), id(2)); !ok || l.End() != 3 || len(m.MovedFrom(tp("t", 0))) != 1 {
+		t.Fatalf("log there %v; former log dirs %v", ok, m.MovedFrom(tp("t", 0)))
+	}
+	if err := m.Settle(tp("t", 0), id(2)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.StartMove(tp("t", 0), id(2), "/b", noPace); err != nil {
+		t.Errorf("the way is not free: %v", err)
+	}
+}
+
+// TestNewLogInAStraysPlace: a directory of another topic, however it came there, is in the
+// place of a new log. It is set aside: the metadata has asked for the new one.
+func TestNewLogInAStraysPlace(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		fsys := memfs.New()
+		m := mustOpen(t, options(fsys, "/a"))
+		l := create(t, m, tp("t", 0), id(1))
+		appendTo(t, l, 10)
+		if err := l.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		put(m, tp("t", 0), placed{})
+		l, err := m.Create(tp("t", 0), id(2), testConfig(), Placement{Fresh: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if restart { // the log is in the checkpoint, and has no directory
+			if err := m.Close(); err != nil {
+				t.Fatal(err)
+			}
+			m = mustOpen(t, options(fsys, "/a"))
+			l, _ = m.Log(tp("t", 0), id(2))
+		}
+		appendTo(t, l, 3)
+		if got := readAll(t, l); l.Err() != nil || l.End() != 3 || int64(len(got)) != l.Size() || m.Dirs()[0].Offline != nil {
+			t.Errorf("restart %v: ends at %d, %v; %+v", restart, l.End(), l.Err(), m.Dirs())
+		}
+		m = mustOpen(t, options(fsys.CrashClone(1), "/a"))
+		if _, ok := m.Log(tp("t", 0), id(2)); !ok || len(m.Logs()) != 1 {
+			t.Errorf("restart %v: after a crash: %v", restart, m.Logs())
+		}
+		entries, err := fsys.ReadDir("/a")
+		if err != nil || !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return strings.HasSuffix(e.Name(), "-stray") }) {
+			t.Errorf("restart %v: no stray: %v, %v", restart, entries, err)
+		}
 	}
 }
 
