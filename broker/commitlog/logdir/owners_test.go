@@ -137,6 +137,67 @@ func TestStrayOfAnOfflineDir(t *testing.T) {
 	}
 }
 
+// TestStrayHasItsRecords: what is in the write-ahead file alone after a power cut is in the
+// directory that is set aside, or in a file that is kept when that one is damaged.
+func TestStrayHasItsRecords(t *testing.T) {
+	for _, damaged := range []bool{false, true} {
+		fsys := memfs.New()
+		o := groupOptions(fsys, "/a", "/b")
+		m := mustOpen(t, o)
+		dirs := m.Dirs()
+		l, err := m.Create(tp("t", 0), id(1), groupConfig(), Placement{Dir: dirs[0].ID, Fresh: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendTo(t, l, 5)
+		wait(l)
+		put(m, tp("t", 0), placed{}) // as it was when the disk went away
+		if l, err = m.Create(tp("t", 0), id(2), groupConfig(), Placement{Dir: dirs[1].ID, Fresh: true}); err != nil {
+			t.Fatal(err)
+		}
+		appendTo(t, l, 6)
+		wait(l)
+		disk := fsys.CrashClone(3)
+		if damaged {
+			if err := vfs.WriteFileAtomic(disk, "/a/t-0/00000000000000000000.swap", []byte("no swap")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o.FS, o.BootID = disk, "after"
+		o.Named = func(_ kafka.TopicPartition, topic kafka.UUID) bool { return topic == id(2) }
+		m = mustOpen(t, o)
+		if l, ok := m.Log(tp("t", 0), id(2)); !ok || l.End() != 6 {
+			t.Fatalf("log there %v; all: %+v", ok, m.Dirs())
+		}
+		if err := m.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if damaged {
+			if n := keptFiles(t, disk); n != 1 {
+				t.Errorf("%d files kept", n)
+			}
+			continue
+		}
+		if n := keptFiles(t, disk); n != 0 {
+			t.Errorf("%d files kept", n)
+		}
+		entries, err := disk.ReadDir("/a")
+		i := slices.IndexFunc(entries, func(e fs.DirEntry) bool { return strings.HasSuffix(e.Name(), "-stray") })
+		if err != nil || i < 0 {
+			t.Fatalf("no stray: %v, %v", entries, err)
+		}
+		// The metadata was wrong: the operator gives it its name back.
+		err = errors.Join(disk.Rename("/b/t-0", "/b/gone"), disk.Rename("/a/"+entries[i].Name(), "/a/t-0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Dirs, o.Named, o.KnownDirs = []string{"/a"}, nil, nil
+		if l, ok := mustOpen(t, o).Log(tp("t", 0), id(1)); !ok || l.End() != 5 || l.Damage() != nil {
+			t.Errorf("log there %v: %+v", ok, l)
+		}
+	}
+}
+
 // TestStrayWithAMovedFile: the disk that was away holds a log whose move to it was not settled,
 // and the former log dir holds the topic that has its name now. That is no old copy.
 func TestStrayWithAMovedFile(t *testing.T) {
