@@ -264,9 +264,8 @@ func (m *Manager) MovedFrom(tp kafka.TopicPartition) []kafka.UUID {
 }
 
 // Settle removes what a move has left in the log's former directory. The owner calls it when
-// the cluster's metadata knows of the move: until then the old copy is the only one that a
-// start without the new disk would find. A former directory that is offline keeps its copy,
-// and the log the file that says so. A log that did not move has nothing to settle.
+// the cluster's metadata names the new one for sure. A former directory that is offline keeps
+// its copy, and the log the file that says so. A log that did not move has nothing to settle.
 func (m *Manager) Settle(tp kafka.TopicPartition, topicID kafka.UUID) error {
 	m.mu.Lock()
 	p, ok := m.mu.logs[tp]
