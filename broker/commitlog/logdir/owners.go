@@ -73,14 +73,12 @@ func settleOwners(all []*contents) {
 			}
 		}
 	}
-	if len(all) > 1 {
-		dropGone(all)
-	}
 }
 
 // dropGone finds the entries of checkpoints whose logs were deleted since: there is no
 // directory, and the partition's name came back in another log dir before this one's next
-// checkpoint. There it may have no directory yet, until its first append.
+// checkpoint. There it may have no directory yet, until its first append. Where the metadata
+// knows one of the two, findStrays has chosen already: that directory may as well be lost.
 func dropGone(all []*contents) {
 	owned := make([]map[kafka.TopicPartition]bool, len(all))
 	for i, c := range all {

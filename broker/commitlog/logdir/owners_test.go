@@ -347,6 +347,34 @@ func TestNewLogInAStraysPlace(t *testing.T) {
 	}
 }
 
+// TestLostDirectoryBesideAStray: the directory of a log that the metadata means is lost, and a disk
+// comes back with another topic's of that name. The loss is told; the log is not forgotten.
+func TestLostDirectoryBesideAStray(t *testing.T) {
+	fsys := memfs.New()
+	o := options(fsys, "/a", "/b")
+	m := mustOpen(t, o)
+	for i, d := range m.Dirs() {
+		l, err := m.Create(tp("t", 0), id(byte(1+i)), testConfig(), Placement{Dir: d.ID, Fresh: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendTo(t, l, 5)
+		saveDir(t, m, d.Path)
+		if i == 0 { // what /a holds is as it was when the disk went away
+			put(m, tp("t", 0), placed{})
+		}
+	}
+	o.FS = fsys.KillClone()
+	if err := o.FS.RemoveAll("/b/t-0"); err != nil {
+		t.Fatal(err)
+	}
+	o.Named = func(_ kafka.TopicPartition, topic kafka.UUID) bool { return topic == id(2) }
+	m = mustOpen(t, o)
+	if l, ok := m.Log(tp("t", 0), id(2)); !ok || l.Damage() == nil {
+		t.Errorf("log there %v; all: %+v", ok, m.Dirs())
+	}
+}
+
 // TestTwoEntriesOfDeletedTopics: a name was in two log dirs one after the other, and both topics
 // were deleted, before the next checkpoint of either.
 func TestTwoEntriesOfDeletedTopics(t *testing.T) {
