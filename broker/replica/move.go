@@ -383,7 +383,9 @@ func (m *Manager) assignHere(p *Partition) error {
 	if m.assign == nil || dir.IsZero() {
 		return nil
 	}
-	return m.assign(m.ctx, p.topicID, p.tp.Partition, dir)
+	ctx, cancel := context.WithTimeout(m.ctx, moveRetry)
+	defer cancel()
+	return m.assign(ctx, p.topicID, p.tp.Partition, dir)
 }
 
 var errMovesAgain = errors.New("the log moves again")
