@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -20,6 +21,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync/atomic"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -64,6 +66,10 @@ type Bucket struct {
 	prefix string // "" or with a final slash
 	retry  *retry.Retrier
 	http   *http.Client
+	// Reads are asked for without the SDK's layers.
+	watched *retry.Client
+	key     []byte                // nil without the account's key
+	mould   atomic.Pointer[mould] // nil before the first read
 }
 
 // Open is the container of the configuration. It talks to nobody: one out of reach is found
@@ -81,6 +87,7 @@ func Open(conf Config) (*Bucket, error) {
 		transport.TLSClientConfig = &tls.Config{RootCAs: conf.Authorities}
 	}
 	b := &Bucket{conf: conf, retry: retry.New(), http: &http.Client{Transport: transport}}
+	b.watched = retry.Watch(b.http, conf.Limits)
 	if conf.Prefix != "" {
 		b.prefix = conf.Prefix + "/"
 	}
@@ -93,13 +100,16 @@ func Open(conf Config) (*Bucket, error) {
 // connect makes the client with the credentials that there are.
 func (b *Bucket) connect(root *url.URL) (*container.Client, error) {
 	o := &container.ClientOptions{ClientOptions: azcore.ClientOptions{
-		Transport: retry.Watch(b.http, b.conf.Limits),
+		Transport: b.watched,
 		Retry:     policy.RetryOptions{MaxRetries: -1},
 		Telemetry: policy.TelemetryOptions{Disabled: true},
 	}}
 	at := root.JoinPath(b.conf.Container)
 	if key := os.Getenv("AZURE_STORAGE_KEY"); key != "" {
 		cred, err := container.NewSharedKeyCredential(b.conf.Account, key)
+		if err == nil {
+			b.key, err = base64.StdEncoding.DecodeString(key)
+		}
 		if err != nil {
 			return nil, errors.New("AZURE_STORAGE_KEY is no key: it is base64, as the portal shows it")
 		}

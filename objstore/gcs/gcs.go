@@ -21,6 +21,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"cloud.google.com/go/storage"
 	"google.golang.org/api/option"
@@ -62,6 +63,8 @@ type Bucket struct {
 	prefix string // "" or with a final slash
 	retry  *retry.Retrier
 	http   *http.Transport
+	signed *http.Client                // with credentials
+	mould  atomic.Pointer[retry.Mould] // of reads; nil before the first one
 }
 
 // Open is the bucket of the configuration. It talks to nobody but whoever gives the
@@ -77,20 +80,20 @@ func Open(ctx context.Context, conf Config) (*Bucket, error) {
 	if conf.Authorities != nil {
 		base.TLSClientConfig = &tls.Config{RootCAs: conf.Authorities}
 	}
-	opts := []option.ClientOption{option.WithScopes(storage.ScopeReadWrite)}
+	opts := []option.ClientOption{option.WithScopes(storage.ScopeReadWrite), option.WithTelemetryDisabled()}
 	if strings.HasPrefix(conf.Endpoint, "http://") {
-		opts = []option.ClientOption{option.WithoutAuthentication()}
+		opts = []option.ClientOption{option.WithoutAuthentication(), option.WithTelemetryDisabled()}
 	}
 	signed, err := htransport.NewTransport(ctx, noReopen{retry.Watch(doer{base}, conf.Limits)}, opts...)
 	if err != nil {
 		return nil, objstore.NewError(objstore.ErrAccessDenied, "open", "",
 			fmt.Errorf("no usable Google credentials (set GOOGLE_APPLICATION_CREDENTIALS, or give the machine an identity): %w", err))
 	}
-	opts = []option.ClientOption{option.WithHTTPClient(&http.Client{Transport: signed})}
+	b := &Bucket{conf: conf, retry: retry.New(), http: base, signed: &http.Client{Transport: signed}}
+	opts = []option.ClientOption{option.WithHTTPClient(b.signed)}
 	if conf.Endpoint != "" {
 		opts = append(opts, option.WithEndpoint(strings.TrimSuffix(conf.Endpoint, "/")+"/storage/v1/"))
 	}
-	b := &Bucket{conf: conf, retry: retry.New(), http: base}
 	if b.client, err = storage.NewClient(ctx, append(opts, storage.WithJSONReads())...); err != nil {
 		return nil, objstore.NewError(objstore.ErrInvalid, "open", "", err)
 	}
