@@ -3,8 +3,10 @@
 //
 // It owns the Bucket interface, the key rules, the error taxonomy (Kind, Error) and the
 // rule that a conditional write settles its own lost reply (PutSettled). Providers live in
-// their own rooms (mem, file, s3), open turns a URL into a Bucket, fault breaks one on
-// purpose and conformance is what each of them must pass.
+// their own rooms: s3, azure, gcs, file and mem; open turns a URL into a Bucket, and has an example.
+// What a provider has beyond a Bucket it says by the small interfaces below, and wrappers (metered,
+// prefix, ratelimit, classes) pass all of them through. check puts a store to the proof, fault breaks
+// one on purpose, and conformance is what each of them must pass.
 // It does not own object names, object contents or decisions about either, and it never
 // trusts a transport: whoever reads bytes verifies his own checksums.
 // A Bucket may be used from any number of goroutines and processes at once. Nothing below
