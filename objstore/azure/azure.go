@@ -1,7 +1,8 @@
 // Package azure is the object store on Azure Blob Storage: block blobs in one container.
 //
 // It is the one room that imports Azure's SDK, and uses it for signing, credentials and XML;
-// attempts, limits on silence and reads that go on where they broke off are retry's. The
+// reads are cast from the mould of one that it made (mould.go), and signed here where the account's
+// key signs them. Attempts, limits on silence and reads that go on where they broke off are retry's. The
 // service checks no CRC32C: each write carries a CRC64 of bytes whose CRC32C was checked
 // first, and keeps the CRC32C in the object's metadata, so that Head can tell it.
 // It does not own containers: it neither creates nor configures one.

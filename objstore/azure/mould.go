@@ -118,7 +118,11 @@ func (b *Bucket) get(ctx context.Context, op, key string, span blob.HTTPRange, v
 	default:
 		b.mould.CompareAndSwap(m, nil)
 	}
-	return b.getBySDK(retry.Answered(ctx, resp), op, key, span, v)
+	a, err := b.getBySDK(retry.Answered(ctx, resp), op, key, span, v)
+	if err != nil {
+		resp.Body.Close() // which the SDK has done, if it got that far
+	}
+	return a, err
 }
 
 func rangeOf(span blob.HTTPRange) string {

@@ -1,8 +1,8 @@
 // Package gcs is the object store on Google Cloud Storage, by its JSON API.
 //
 // It is the one room that imports Google's SDK, and uses it for credentials, requests and
-// uploads in chunks; attempts, limits on silence and reads that go on where they broke off are
-// retry's. One thing the SDK does by itself and can't be told not to: a chunk of a large upload
+// uploads in chunks; reads of a range are cast from the mould of one that it made (mould.go).
+// Attempts, limits on silence and reads that go on where they broke off are retry's. One thing the SDK does by itself and can't be told not to: a chunk of a large upload
 // is repeated within a deadline.
 // Every write carries a CRC32C that the service checks. A Version is a generation.
 // It does not own buckets: it neither creates nor configures one.

@@ -47,7 +47,11 @@ func (b *Bucket) get(ctx context.Context, op, key string, off, end int64, v objs
 	default:
 		b.mould.CompareAndSwap(m, nil)
 	}
-	return b.getBySDK(retry.Answered(ctx, resp), key, off, end-off, v)
+	a, err := b.getBySDK(retry.Answered(ctx, resp), key, off, end-off, v)
+	if err != nil {
+		resp.Body.Close() // which the SDK has done, if it got that far
+	}
+	return a, err
 }
 
 // answerOf is the answer to a range.

@@ -111,7 +111,11 @@ func (b *Bucket) get(ctx context.Context, op, key string, in *s3.GetObjectInput)
 	default: // perhaps another endpoint, region or time would do
 		b.mould.CompareAndSwap(m, nil)
 	}
-	return b.getBySDK(retry.Answered(ctx, resp), op, key, in)
+	a, err := b.getBySDK(retry.Answered(ctx, resp), op, key, in)
+	if err != nil {
+		resp.Body.Close() // which the SDK has done, if it got that far
+	}
+	return a, err
 }
 
 // answerOf is a success.

@@ -1,8 +1,8 @@
 // Package s3 is the object store on Amazon S3 and on what speaks its protocol.
 //
 // It is the one room that imports the AWS SDK, and uses it for signing, credentials, endpoints
-// and XML; reads are cast from the mould of one that it made (mould.go). All else is done here, because the SDK's way differs from what a broker needs:
-// attempts, limits on silence and reads that go on where they broke off, under If-Match
+// and XML; reads are cast from the mould of one that it made (mould.go). All else is done
+// here, because the SDK's way differs from what a broker needs: attempts, limits on silence and reads that go on where they broke off, under If-Match
 // (retry; the SDK makes one attempt), and uploads in parts with their own conditions and
 // their own clean-up. Payloads are sent unsigned with a CRC32C that the store checks.
 // It does not own buckets: it neither creates nor configures one.
