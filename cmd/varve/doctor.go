@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/objstore/open"
@@ -95,13 +94,12 @@ func doctorCommand() *cobra.Command {
 
 // machine looks at the limits of this process and at swap.
 func (d *doctor) machine() {
-	var lim unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+	if files, err := fileLimit(); err != nil {
 		d.say("descriptors", verdictWarning, err.Error(), "the limit is not known")
-	} else if lim.Max < filesWanted {
-		d.say("descriptors", verdictWarning, fmt.Sprintf("at most %d", lim.Max), fmt.Sprintf("raise it: LimitNOFILE=%d in the unit of systemd, or ulimit -n", filesWanted))
+	} else if files < filesWanted {
+		d.say("descriptors", verdictWarning, fmt.Sprintf("at most %d", files), fmt.Sprintf("raise it: LimitNOFILE=%d in the unit of systemd, or ulimit -n", filesWanted))
 	} else {
-		d.say("descriptors", verdictOK, fmt.Sprintf("at most %d", lim.Max), "")
+		d.say("descriptors", verdictOK, fmt.Sprintf("at most %d", files), "")
 	}
 	d.say("memory maps", verdictOK, "vm.max_map_count does not matter: logs are not mapped", "")
 	if b, err := os.ReadFile("/proc/swaps"); err == nil && strings.Count(strings.TrimSpace(string(b)), "\n") > 0 {
@@ -112,27 +110,12 @@ func (d *doctor) machine() {
 	d.say("processors", verdictOK, fmt.Sprint(runtime.GOMAXPROCS(0)), "")
 }
 
-// fileSystems are the kinds that a log directory may lie on with a warning.
-func fileSystemName(magic int64) (name string, remote bool) {
-	switch magic {
-	case unix.EXT4_SUPER_MAGIC:
-		return "ext4", false
-	case unix.XFS_SUPER_MAGIC:
-		return "xfs", false
-	case unix.BTRFS_SUPER_MAGIC:
-		return "btrfs", false
-	case unix.TMPFS_MAGIC:
-		return "tmpfs", true
-	case unix.NFS_SUPER_MAGIC:
-		return "nfs", true
-	case unix.SMB_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC:
-		return "cifs", true
-	case unix.FUSE_SUPER_MAGIC:
-		return "fuse", true
-	case unix.OVERLAYFS_SUPER_MAGIC:
-		return "overlay", true
-	}
-	return fmt.Sprintf("of kind %#x", magic), false
+// disk is the file system below a directory; free space and inodes in percent.
+type disk struct {
+	name         string
+	doubtful     bool // it is no place for a log
+	readOnly     bool // for the user that asks
+	free, inodes int64
 }
 
 // disks looks at the file systems of directories; those that are not there yet at the one above.
@@ -146,25 +129,20 @@ func (d *doctor) disks(dirs []string) {
 			}
 			at = filepath.Dir(at)
 		}
-		var fs unix.Statfs_t
-		if err := unix.Statfs(at, &fs); err != nil {
+		disk, err := diskOf(at)
+		if err != nil {
 			d.say(check, verdictBad, err.Error(), "the broker needs the directory, or the right to make it")
 			continue
 		}
-		if err := unix.Access(at, unix.W_OK|unix.X_OK); err != nil {
+		if disk.readOnly {
 			d.say(check, verdictBad, at+" may not be written", "give it to the user that runs the broker")
 			continue
 		}
-		name, doubtful := fileSystemName(int64(fs.Type))
-		free := int64(100)
-		if fs.Blocks > 0 {
-			free = int64(fs.Bavail) * 100 / int64(fs.Blocks)
-		}
-		detail := fmt.Sprintf("%s, %d%% free, %d%% of inodes", name, free, int64(fs.Ffree)*100/int64(max(fs.Files, 1)))
+		detail := fmt.Sprintf("%s, %d%% free, %d%% of inodes", disk.name, disk.free, disk.inodes)
 		switch {
-		case doubtful:
+		case disk.doubtful:
 			d.say(check, verdictWarning, detail, "a log wants a local disk with ext4 or xfs: what a sync means is not sure here")
-		case free < freeWanted:
+		case disk.free < freeWanted:
 			d.say(check, verdictWarning, detail, "make room, or lower local.retention.ms and let the tier have it")
 		default:
 			d.say(check, verdictOK, detail, "")
