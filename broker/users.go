@@ -5,12 +5,14 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/security"
+	"github.com/varve-io/varve/broker/security/oauth"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/vfs"
 )
@@ -28,11 +30,30 @@ func (n *Node) secure(l *server.Listener, from *config.Security) error {
 		l.TLS, l.Identify = t.Config(), t.Identify
 	}
 	if strings.HasPrefix(l.Protocol, "SASL") {
+		bearer, err := n.bearer(l.Name, from)
+		if err != nil {
+			return err
+		}
 		n.logins[l.Name] = security.NewLogins(from, func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool) {
 			return n.controller.Image().Scram(user, m)
-		}, n.o.Now)
+		}, bearer, n.o.Now)
 	}
 	return nil
+}
+
+// bearer judges the tokens of a listener that has OAUTHBEARER; nil for others. The keys that they
+// are signed by are fetched in the background.
+func (n *Node) bearer(listener string, from *config.Security) (*oauth.Verifier, error) {
+	if !slices.Contains(from.Mechanisms, "OAUTHBEARER") {
+		return nil, nil
+	}
+	v, err := oauth.New(oauth.Options{From: from.OAuth, FS: n.o.FS, Now: n.o.Now, Logger: n.logger.With("listener", listener), Failed: n.metrics.jwks.Inc})
+	if err != nil {
+		return nil, fmt.Errorf("listener %s: %w", listener, err)
+	}
+	n.undoLoops()
+	n.wg.Go(func() { v.Run(n.background) })
+	return v, nil
 }
 
 // maxUsersFileBytes bounds the file of the first users.

@@ -37,7 +37,7 @@ func logins(t *testing.T, maxReauthMs int64) *Logins {
 	return NewLogins(from, func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool) {
 		c, ok := users[m]
 		return c, ok && user == c.User
-	}, time.Now)
+	}, nil, time.Now)
 }
 
 // talk runs a client of SCRAM against a login, each message changed by meddle on its way.
@@ -80,7 +80,7 @@ func TestScramVector(t *testing.T) {
 	}
 	of := NewLogins(&config.Security{Mechanisms: []string{"SCRAM-SHA-256"}}, func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool) {
 		return ScramCredentialOf(user, m, salt, salted, 4096), user == "user"
-	}, time.Now)
+	}, nil, time.Now)
 	of.nonce = func() string { return "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0" }
 	l := of.New()
 	if err := l.Handshake("SCRAM-SHA-256"); err != nil {

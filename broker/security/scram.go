@@ -92,7 +92,7 @@ func (l *Logins) newScram(m metadata.ScramMechanism) exchange {
 	return &scramExchange{of: l, mechanism: m}
 }
 
-func (x *scramExchange) user() string { return x.name }
+func (x *scramExchange) who() identity { return identity{user: x.name} }
 
 func (x *scramExchange) step(token []byte) (reply []byte, done bool, err error) {
 	if x.transcript == "" {
