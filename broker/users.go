@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/varve-io/varve/broker/config"
+	"github.com/varve-io/varve/broker/controller"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/security"
 	"github.com/varve-io/varve/broker/security/oauth"
@@ -34,9 +36,9 @@ func (n *Node) secure(l *server.Listener, from *config.Security) error {
 		if err != nil {
 			return err
 		}
-		n.logins[l.Name] = security.NewLogins(from, func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool) {
+		n.logins[l.Name] = security.NewLogins(from, security.Users{Credential: func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool) {
 			return n.controller.Image().Scram(user, m)
-		}, bearer, n.o.Now)
+		}, Tokens: n.tokens, Bearer: bearer}, n.o.Now)
 	}
 	return nil
 }
@@ -54,6 +56,27 @@ func (n *Node) bearer(listener string, from *config.Security) (*oauth.Verifier, 
 	n.undoLoops()
 	n.wg.Go(func() { v.Run(n.background) })
 	return v, nil
+}
+
+// sweepTokens forgets delegation tokens that have ended, until the node stops.
+func (n *Node) sweepTokens() {
+	timer := time.NewTicker(time.Duration(n.config.DelegationTokens.CheckIntervalMs) * time.Millisecond)
+	defer timer.Stop()
+	for {
+		select {
+		case <-n.background.Done():
+			return
+		case <-timer.C:
+		}
+		gone, err := controller.NewTokens(n.controller).RemoveExpired(n.background, n.tokens.NowMs())
+		switch {
+		case err != nil && n.background.Err() == nil:
+			n.metrics.tokens.Inc()
+			n.logger.Error("delegation tokens that have ended could not be removed; they let nobody in, and it is tried again", "error", err)
+		case gone > 0:
+			n.logger.Info("delegation tokens have ended", "tokens", gone)
+		}
+	}
 }
 
 // maxUsersFileBytes bounds the file of the first users.

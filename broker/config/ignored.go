@@ -44,7 +44,6 @@ var ignoredNames = []struct{ prefix, reason string }{
 	{"listener.name.", "it is no setting that one listener may have alone"},
 	{"security.inter.", "one node has no traffic between brokers"},
 	{"security.", "providers of Java have no meaning here"},
-	{"delegation.token.", "Varve " + Version + " has no delegation tokens"},
 	{"password.encoder.", "Varve stores no passwords in its metadata"},
 	{"inter.broker.", "one node has no traffic between brokers"},
 	{"replica.", "one node has no replication"},

@@ -18,6 +18,14 @@ type OAuth struct {
 	allowed                           []string
 }
 
+// DelegationTokens is what delegation tokens go by (KIP-48).
+type DelegationTokens struct {
+	SecretKey       string // "": there are none
+	MaxLifetimeMs   int64  // of a token, however often it is renewed
+	ExpiryMs        int64  // from when it was made, or renewed last
+	CheckIntervalMs int64  // how often those that have ended are removed
+}
+
 // allowedURLs is a system property in Kafka, where it has this name as well.
 const allowedURLs = "org.apache.kafka.sasl.oauthbearer.allowed.urls"
 
@@ -113,5 +121,25 @@ var oauthSettings = []Setting{
 		Name: "sasl.oauthbearer.sub.claim.name", Type: String, Default: "sub", Valid: claimName, Scope: NodeScope, PerListener: true, Importance: Low,
 		Since: "Kafka 3.1 (KIP-768)",
 		Doc:   "The claim that names the user.",
+	},
+}
+
+// delegationTokenSettings are the settings of delegation tokens.
+var delegationTokenSettings = []Setting{
+	{
+		Name: "delegation.token.secret.key", Type: Password, Scope: NodeScope, Sensitive: true, Importance: Medium, Since: "Kafka 1.1 (KIP-48)",
+		Doc: "What the secrets of delegation tokens are made by. Not set: there are none. A new one makes all tokens void.",
+	}, {
+		Name: "delegation.token.max.lifetime.ms", Type: Long, Unit: Milliseconds, Default: "604800000", Valid: atLeast(1), Scope: NodeScope,
+		Importance: Medium, Since: "Kafka 1.1 (KIP-48)",
+		Doc: "How long a delegation token lives at most, however often it is renewed.",
+	}, {
+		Name: "delegation.token.expiry.time.ms", Type: Long, Unit: Milliseconds, Default: "86400000", Valid: atLeast(1), Scope: NodeScope,
+		Importance: Medium, Since: "Kafka 1.1 (KIP-48)",
+		Doc: "How long a delegation token holds before it has to be renewed.",
+	}, {
+		Name: "delegation.token.expiry.check.interval.ms", Type: Long, Unit: Milliseconds, Default: "3600000", Valid: atLeast(1), Scope: NodeScope,
+		Importance: Low, Since: "Kafka 1.1 (KIP-48)",
+		Doc: "How often delegation tokens that have ended are removed. They let nobody in from the moment on at which they end.",
 	},
 }

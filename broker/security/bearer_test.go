@@ -47,7 +47,7 @@ func bearers(t *testing.T, maxReauthMs int64) (*Logins, func(user string, life t
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewLogins(from, nil, v, time.Now), func(user string, life time.Duration) string {
+	return NewLogins(from, Users{Bearer: v}, time.Now), func(user string, life time.Duration) string {
 		now := time.Now()
 		s, err := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{"sub": user, "iat": now.Unix(), "exp": now.Add(life).Unix()}).SignedString(key)
 		if err != nil {

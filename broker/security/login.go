@@ -33,20 +33,26 @@ var (
 // reauthInterval is the least time between two logins of a connection (KafkaChannel).
 const reauthInterval = time.Second
 
-// Logins is what logins of one listener go by. It keeps no state of theirs.
-type Logins struct {
-	from       *config.Security
-	credential func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool)
-	now        func() time.Time
-	secret     []byte          // of the salts of users that are not there
-	nonce      func() string   // ours of an exchange
-	bearer     *oauth.Verifier // of OAUTHBEARER; nil without it
+// Users is whom logins know.
+type Users struct {
+	// Credential finds a user of SCRAM.
+	Credential func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool)
+	Tokens     *Tokens         // delegation tokens; nil where there are none
+	Bearer     *oauth.Verifier // of OAUTHBEARER; nil on a listener without it
 }
 
-// NewLogins prepares the logins of a listener. credential finds a user of SCRAM, bearer judges tokens
-// of OAUTHBEARER, where the listener has it.
-func NewLogins(from *config.Security, credential func(string, metadata.ScramMechanism) (metadata.ScramCredential, bool), bearer *oauth.Verifier, now func() time.Time) *Logins {
-	l := &Logins{from: from, credential: credential, bearer: bearer, now: now, secret: make([]byte, 32), nonce: rand.Text}
+// Logins is what logins of one listener go by. It keeps no state of theirs.
+type Logins struct {
+	from   *config.Security
+	users  Users
+	now    func() time.Time
+	secret []byte        // of the salts of users that are not there
+	nonce  func() string // ours of an exchange
+}
+
+// NewLogins prepares the logins of a listener.
+func NewLogins(from *config.Security, users Users, now func() time.Time) *Logins {
+	l := &Logins{from: from, users: users, now: now, secret: make([]byte, 32), nonce: rand.Text}
 	_, _ = rand.Read(l.secret) // never fails: it aborts the process
 	return l
 }
@@ -69,6 +75,7 @@ type exchange interface {
 type identity struct {
 	user    string
 	expires time.Time // of what it was proved by; zero: never
+	byToken bool      // by a delegation token
 }
 
 // Login is the state of the logins of one connection, the first and those that renew it (KIP-368).
@@ -79,6 +86,7 @@ type Login struct {
 	changed   bool     // the handshake chose another mechanism than before
 
 	user, by string    // of the login that holds
+	byToken  bool      // it was by a delegation token
 	expires  time.Time // zero: never
 	lifetime int64     // until then, as the client is told
 	renewed  time.Time // when the last renewal began
@@ -105,6 +113,9 @@ func (l *Login) Renewable() bool {
 // User is who has logged in.
 func (l *Login) User() kafka.Principal { return kafka.User(l.user) }
 
+// ByToken says whether the login that holds was by a delegation token.
+func (l *Login) ByToken() bool { return l.byToken }
+
 // Mechanism is what the handshake chose, or the last one did.
 func (l *Login) Mechanism() string { return l.mechanism }
 
@@ -127,7 +138,7 @@ func (l *Login) Handshake(mechanism string) error {
 	case metadata.ScramSHA512.String():
 		l.at = l.of.newScram(metadata.ScramSHA512)
 	case bearerMechanism:
-		l.at = &bearerExchange{by: l.of.bearer}
+		l.at = &bearerExchange{by: l.of.users.Bearer}
 	default:
 		l.at = &plainExchange{users: l.of.from.PlainUsers}
 	}
@@ -160,7 +171,7 @@ func (l *Login) Token(token []byte) (reply []byte, done bool, err error) {
 	if l.user != "" && l.user != who.user {
 		return nil, false, ErrChanged
 	}
-	l.user, l.by, l.at = who.user, l.mechanism, nil
+	l.user, l.by, l.byToken, l.at = who.user, l.mechanism, who.byToken, nil
 	l.expires, l.lifetime = l.end(who.expires)
 	return reply, true, nil
 }

@@ -34,10 +34,10 @@ func logins(t *testing.T, maxReauthMs int64) *Logins {
 		Mechanisms: []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}, PlainUsers: map[string]string{"bob": "bob-secret", "nobody": ""},
 		MaxReauthMs: maxReauthMs,
 	}
-	return NewLogins(from, func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool) {
+	return NewLogins(from, Users{Credential: func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool) {
 		c, ok := users[m]
 		return c, ok && user == c.User
-	}, nil, time.Now)
+	}}, time.Now)
 }
 
 // talk runs a client of SCRAM against a login, each message changed by meddle on its way.
@@ -78,9 +78,9 @@ func TestScramVector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	of := NewLogins(&config.Security{Mechanisms: []string{"SCRAM-SHA-256"}}, func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool) {
+	of := NewLogins(&config.Security{Mechanisms: []string{"SCRAM-SHA-256"}}, Users{Credential: func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool) {
 		return ScramCredentialOf(user, m, salt, salted, 4096), user == "user"
-	}, nil, time.Now)
+	}}, time.Now)
 	of.nonce = func() string { return "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0" }
 	l := of.New()
 	if err := l.Handshake("SCRAM-SHA-256"); err != nil {
