@@ -29,6 +29,20 @@ type DelegationTokens struct {
 // allowedURLs is a system property in Kafka, where it has this name as well.
 const allowedURLs = "org.apache.kafka.sasl.oauthbearer.allowed.urls"
 
+// withoutQueries hides the queries of the URLs that keys come from, which may hold a secret.
+func withoutQueries(name, value string) string {
+	if name != allowedURLs && !strings.HasSuffix(name, "sasl.oauthbearer.jwks.endpoint.url") {
+		return value
+	}
+	items := strings.Split(value, ",")
+	for i, item := range items {
+		if url, _, found := strings.Cut(item, "?"); found {
+			items[i] = url + "?[hidden]"
+		}
+	}
+	return strings.Join(items, ",")
+}
+
 // newOAuth resolves the settings of a listener.
 func newOAuth(get func(string) string) OAuth {
 	const prefix = "sasl.oauthbearer."
