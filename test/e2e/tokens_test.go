@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,6 +29,18 @@ delegation.token.secret.key: the-key
 delegation.token.expiry.check.interval.ms: 50
 `}
 	n := node.Start(t)
+	without := node
+	without.Dir, without.YAML = t.TempDir(), strings.Replace(node.YAML, "delegation.token.secret.key: the-key", "", 1)
+	none, err := ask(t, without.Start(t).Addr("SASL_PLAINTEXT"), nil, scram.Auth{User: "ann", Pass: "a"}.AsSha512Mechanism())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := none.CreateDelegationToken(t.Context(), kadm.CreateDelegationToken{}); !errors.Is(err, kerr.DelegationTokenAuthDisabled) {
+		t.Errorf("without a key: %v", err)
+	}
+	if _, err := none.DescribeDelegationTokens(t.Context()); !errors.Is(err, kerr.DelegationTokenAuthDisabled) {
+		t.Errorf("described without a key: %v", err)
+	}
 	addr := n.Addr("SASL_PLAINTEXT")
 	as := func(m sasl.Mechanism) *kadm.Client {
 		t.Helper()
