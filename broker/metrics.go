@@ -16,7 +16,7 @@ import (
 // metrics counts what the background loops fail at: each is tried again, and would be
 // silent but for a line in the log.
 type metrics struct {
-	retention, checkpoint, topicObject, relief, settings, certificates prometheus.Counter
+	retention, checkpoint, topicObject, relief, settings, certificates, jwks, tokens prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -30,6 +30,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		checkpoint:   counter("varve_log_dir_checkpoint_failures_total", "Checkpoints of the log directories that failed; a start would scan more of the logs."),
 		relief:       counter("varve_log_dir_relief_failures_total", "Attempts to free room on a log directory's full disk that failed for at least one partition; they are tried again."),
 		settings:     counter("varve_dynamic_settings_refused_total", "Times that dynamic settings of the cluster's metadata were not taken over in full."),
+		tokens:       counter("varve_delegation_token_sweep_failures_total", "Times that delegation tokens which have ended could not be removed; they let nobody in."),
+		jwks:         counter("varve_jwks_fetch_failures_total", "Times that the keys which tokens of OAUTHBEARER are checked by could not be read; the listener goes on with what it had."),
 		certificates: counter("varve_certificate_reload_failures_total", "Changed files of keys or certificates that were no use; the listener goes on with what it had."),
 		topicObject:  counter("varve_tier_topic_object_failures_total", "Attempts to write a topic's object or to purge a deleted topic that failed; they are tried again."),
 	}

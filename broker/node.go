@@ -26,6 +26,7 @@ import (
 	"github.com/varve-io/varve/broker/coordinator/group"
 	"github.com/varve-io/varve/broker/coordinator/txn"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/quota"
 	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/security"
@@ -80,6 +81,7 @@ type Node struct {
 	quotas     *quota.Manager
 	authorizer *acl.Authorizer // nil: everything is allowed
 	topics     *topicObjects
+	tokens     *security.Tokens
 	logins     map[string]*security.Logins // by SASL listener
 
 	background context.Context
@@ -123,6 +125,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	o.Logger = slog.New(leveled{o.Logger.Handler(), level})
 	n := &Node{o: o, config: o.Config, logger: o.Logger, logLevel: level, registry: prometheus.NewRegistry(), incarnation: kafka.NewUUID(), failed: make(chan error, 1), dirsFailed: make(chan struct{}, 1), pressed: make(chan struct{}, 1), logins: map[string]*security.Logins{}}
 	n.metrics = newMetrics(n.registry)
+	n.tokens = security.NewTokens(o.Config.DelegationTokens, func() *metadata.Image { return n.controller.Image() }, o.Now)
 	n.current.Store(o.Config)
 	n.background, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	steps := []step{
@@ -258,6 +261,7 @@ func (n *Node) buildDoors(context.Context) error {
 	n.txns = n.txnCoordinator(ids, markers)
 	h := api.New(api.Options{
 		NodeID: n.config.NodeID, Cluster: n.controller, Replicas: n.replicas, Groups: n.groups, Node: n.node, Logger: n.logger,
+		Tokens: n.tokens, TokenChanges: controller.NewTokens(n.controller),
 		Logins:     func(listener string) *security.Logins { return n.logins[listener] },
 		Authorizer: n.authorizer, Telemetry: n.telemetry, Quotas: n.quotas, LogLevel: n.logLevel, Txns: n.txns, Markers: markers, ProducerIDs: ids,
 	})

@@ -370,6 +370,9 @@ func (n *Node) openPartitions(context.Context) error {
 		}
 	})
 	n.wg.Go(n.relieve)
+	if n.tokens.Enabled() {
+		n.wg.Go(n.sweepTokens)
+	}
 	if n.config.CleanerEnable {
 		n.wg.Go(func() { n.cleaner().Run(n.background) })
 	}

@@ -5,12 +5,16 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/varve-io/varve/broker/config"
+	"github.com/varve-io/varve/broker/controller"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/security"
+	"github.com/varve-io/varve/broker/security/oauth"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/vfs"
 )
@@ -28,11 +32,51 @@ func (n *Node) secure(l *server.Listener, from *config.Security) error {
 		l.TLS, l.Identify = t.Config(), t.Identify
 	}
 	if strings.HasPrefix(l.Protocol, "SASL") {
-		n.logins[l.Name] = security.NewLogins(from, func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool) {
+		bearer, err := n.bearer(l.Name, from)
+		if err != nil {
+			return err
+		}
+		n.logins[l.Name] = security.NewLogins(from, security.Users{Credential: func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool) {
 			return n.controller.Image().Scram(user, m)
-		}, n.o.Now)
+		}, Tokens: n.tokens, Bearer: bearer}, n.o.Now)
 	}
 	return nil
+}
+
+// bearer judges the tokens of a listener that has OAUTHBEARER; nil for others. The keys that they
+// are signed by are fetched in the background.
+func (n *Node) bearer(listener string, from *config.Security) (*oauth.Verifier, error) {
+	if !slices.Contains(from.Mechanisms, "OAUTHBEARER") {
+		return nil, nil
+	}
+	v, err := oauth.New(oauth.Options{From: from.OAuth, FS: n.o.FS, Now: n.o.Now, Logger: n.logger.With("listener", listener), Failed: n.metrics.jwks.Inc})
+	if err != nil {
+		return nil, fmt.Errorf("listener %s: %w", listener, err)
+	}
+	n.undoLoops()
+	n.wg.Go(func() { v.Run(n.background) })
+	return v, nil
+}
+
+// sweepTokens forgets delegation tokens that have ended, until the node stops.
+func (n *Node) sweepTokens() {
+	timer := time.NewTicker(time.Duration(n.config.DelegationTokens.CheckIntervalMs) * time.Millisecond)
+	defer timer.Stop()
+	for {
+		select {
+		case <-n.background.Done():
+			return
+		case <-timer.C:
+		}
+		gone, err := controller.NewTokens(n.controller).RemoveExpired(n.background, n.tokens.NowMs())
+		switch {
+		case err != nil && n.background.Err() == nil:
+			n.metrics.tokens.Inc()
+			n.logger.Error("delegation tokens that have ended could not be removed; they let nobody in, and it is tried again", "error", err)
+		case gone > 0:
+			n.logger.Info("delegation tokens have ended", "tokens", gone)
+		}
+	}
 }
 
 // maxUsersFileBytes bounds the file of the first users.

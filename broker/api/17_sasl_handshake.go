@@ -14,7 +14,7 @@ import (
 //     has, after a delay, and the connection is closed.
 //   - On a connection that needs no login, or may not renew its own, ILLEGAL_SASL_STATE (KIP-368).
 //
-// Gaps: the mechanisms are PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512.
+// Gaps: GSSAPI is not there.
 func (a logins) saslHandshake(r *server.Request) error {
 	var req wire.SaslHandshakeRequest
 	if err := read(r, &req); err != nil {
@@ -56,6 +56,7 @@ func (a logins) rawToken(r *server.Request, of *security.Logins) {
 	case done:
 		a.authenticated(r, l)
 	default:
+		a.told(r, l)
 		r.Conn.NextFrame(func(r *server.Request) { a.rawToken(r, of) })
 	}
 	r.ReplyBytes(token)

@@ -12,6 +12,8 @@ import (
 //     connection is closed.
 //   - 1: how long the login holds, from connections.max.reauth.ms (KIP-368). Whoever goes on after
 //     that without another one is closed, also with version 0.
+//   - A token of OAUTHBEARER that is refused is first answered with why, in RFC 7628's words; what the
+//     client sends then, SASL_AUTHENTICATION_FAILED ends. One that is good ends the login with it.
 //   - Where no login is under way: ILLEGAL_SASL_STATE after one, else the connection is closed.
 //
 // Gaps: none known.
@@ -39,6 +41,7 @@ func (a logins) saslAuthenticate(r *server.Request) error {
 		a.refuse(r, a.o.Logins(r.Conn.Listener()), encoded(r, &resp), err)
 		return nil
 	}
+	a.told(r, l)
 	resp.SASLAuthBytes = token
 	if done {
 		a.authenticated(r, l)

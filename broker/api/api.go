@@ -94,6 +94,9 @@ type Options struct {
 	Telemetry *telemetry.Manager
 	// LogLevel is the level of Logger, which clients may change.
 	LogLevel *slog.LevelVar
+	// Tokens is what delegation tokens go by, and TokenChanges where they are changed.
+	Tokens       *security.Tokens
+	TokenChanges controller.Tokens
 	// Logins is how clients log in on a SASL listener. It may be nil where there is none.
 	Logins func(listener string) *security.Logins
 }

@@ -258,6 +258,8 @@ func TestA7EveryRequest(t *testing.T) {
 		// Anybody may: before the login, about itself, or only what the rules let it see (TestA7Filters).
 		wire.KeySaslHandshake: true, wire.KeySaslAuthenticate: true, wire.KeyApiVersions: true, wire.KeyGetTelemetrySubscriptions: true,
 		wire.KeyPushTelemetry: true, wire.KeyDescribeCluster: true, wire.KeyListGroups: true, wire.KeyListTransactions: true,
+		// Not for those who have not logged in, whatever the rules say; TestA10 in test/e2e has them.
+		wire.KeyCreateDelegationToken: true, wire.KeyRenewDelegationToken: true, wire.KeyExpireDelegationToken: true, wire.KeyDescribeDelegationToken: true,
 	}
 	for _, row := range rows {
 		seen[row.req.Key()] = true
@@ -418,5 +420,28 @@ func TestA7RulesByRequest(t *testing.T) {
 	gone := ask[*kmsg.DeleteACLsResponse](c, 1, del).Results
 	if len(gone[0].MatchingACLs) != 1 || gone[1].ErrorCode != int16(kafka.InvalidRequest) || k.cluster.Image().ACLCount() != 1 {
 		t.Errorf("deleting: %+v", gone)
+	}
+}
+
+// A10: where nobody has logged in, there are no tokens, whatever is asked in whatever version.
+func TestA10NoTokensWithoutALogin(t *testing.T) {
+	c := newKit(t).dial(internalListener)
+	const refused = int16(kafka.DelegationTokenRequestNotAllowed)
+	for v := int16(1); v <= 3; v++ {
+		if got := ask[*kmsg.CreateDelegationTokenResponse](c, v, kmsg.NewPtrCreateDelegationTokenRequest()); got.ErrorCode != refused || got.PrincipalName != "ANONYMOUS" || got.TokenID != "" {
+			t.Errorf("v%d: created %+v", v, got)
+		}
+		if got := ask[*kmsg.DescribeDelegationTokenResponse](c, v, kmsg.NewPtrDescribeDelegationTokenRequest()); got.ErrorCode != refused {
+			t.Errorf("v%d: described %+v", v, got)
+		}
+		if v == 3 {
+			break
+		}
+		if got := ask[*kmsg.RenewDelegationTokenResponse](c, v, kmsg.NewPtrRenewDelegationTokenRequest()); got.ErrorCode != refused || got.ExpiryTimestamp != -1 {
+			t.Errorf("v%d: renewed %+v", v, got)
+		}
+		if got := ask[*kmsg.ExpireDelegationTokenResponse](c, v, kmsg.NewPtrExpireDelegationTokenRequest()); got.ErrorCode != refused || got.ExpiryTimestamp != -1 {
+			t.Errorf("v%d: expired %+v", v, got)
+		}
 	}
 }

@@ -85,8 +85,9 @@ func (a logins) authenticated(r *server.Request, l *security.Login) {
 // long, and closes the connection. It costs a timer and no memory beside the connection's.
 // A nil answer is none at all.
 func (a logins) refuse(r *server.Request, of *security.Logins, answer []byte, why error) {
-	a.logins.failed.Add(1)
-	a.logFailed(r, why)
+	if !errors.Is(why, security.ErrTold) {
+		a.failedLogin(r, why)
+	}
 	why = fmt.Errorf("%w: %w", server.ErrLogin, why)
 	time.AfterFunc(of.FailDelay(), func() {
 		if answer == nil {
@@ -95,6 +96,19 @@ func (a logins) refuse(r *server.Request, of *security.Logins, answer []byte, wh
 		}
 		r.ReplyClose(answer, why)
 	})
+}
+
+// told counts a login whose failure is in the answer that is just going out.
+func (a logins) told(r *server.Request, l *security.Login) {
+	if why := l.Refused(); why != nil {
+		a.failedLogin(r, why)
+	}
+}
+
+// failedLogin counts a login that failed, and may log it.
+func (a logins) failedLogin(r *server.Request, why error) {
+	a.logins.failed.Add(1)
+	a.logFailed(r, why)
 }
 
 // logFailed tells of failed logins, once a second at most: nobody is to fill the disk with them.
@@ -113,6 +127,8 @@ func loginMessage(mechanism string, err error) string {
 	switch {
 	case errors.Is(err, security.ErrChanged):
 		return "Authentication failed: another login of a connection must be by the same user and mechanism"
+	case errors.Is(err, security.ErrTold):
+		return security.BearerRefusal
 	case mechanism == "PLAIN":
 		return "Authentication failed: Invalid username or password"
 	}

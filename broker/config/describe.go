@@ -93,6 +93,7 @@ func (e Entry) shown(value string) *string {
 	if e.Sensitive {
 		return nil
 	}
+	value = withoutQueries(e.Name, value)
 	return &value
 }
 

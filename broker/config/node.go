@@ -116,6 +116,8 @@ type Node struct {
 	Security  *Security
 	UsersFile string // "" for none
 
+	DelegationTokens DelegationTokens
+
 	layers layers
 }
 
@@ -242,6 +244,8 @@ func newNode(l layers) (*Node, error) {
 	var errListeners error
 	n.Listeners, n.AdvertisedListeners, errListeners = l.listeners()
 	n.Security, n.UsersFile = l.security(""), l.text("varve.users.file")
+	n.DelegationTokens = DelegationTokens{l.text("delegation.token.secret.key"), l.int("delegation.token.max.lifetime.ms"),
+		l.int("delegation.token.expiry.time.ms"), l.int("delegation.token.expiry.check.interval.ms")}
 	if err := errors.Join(errListeners, n.check()); err != nil {
 		return nil, err
 	}

@@ -24,6 +24,7 @@ type Security struct {
 	PlainUsers  map[string]string // passwords of the users of PLAIN
 	MaxReauthMs int64             // 0: a login holds for ever
 	FailDelayMs int64
+	OAuth       OAuth // of the mechanism OAUTHBEARER
 }
 
 // MappingRule turns the name in a certificate into the name of a user.
@@ -59,12 +60,24 @@ func listenerSetting(name string) (s Setting, ok bool) {
 	return Setting{}, false
 }
 
-// mechanismSetting knows the one setting that is for a mechanism of a listener.
+// mechanismSetting knows the settings that are for one mechanism of a listener.
 func mechanismSetting(name string) (Setting, bool) {
-	if base, ok := strings.CutPrefix(name, "plain."); ok && base == "sasl.jaas.config" {
+	mechanism, base, _ := strings.Cut(name, ".")
+	if mechanism+"." == inMechanism(base) {
 		return Lookup(base)
 	}
 	return Setting{}, false
+}
+
+// inMechanism is what may stand between a listener and a setting of one mechanism, "" for all others.
+func inMechanism(setting string) string {
+	switch {
+	case setting == "sasl.jaas.config":
+		return "plain."
+	case strings.HasPrefix(setting, "sasl.oauthbearer."):
+		return "oauthbearer."
+	}
+	return ""
 }
 
 // nodeSetting finds a setting of a broker, also one for a listener alone.
@@ -90,8 +103,9 @@ func listenerEnv(variable string) (string, bool) {
 			continue
 		}
 		base := s.Name
-		if l, plain := strings.CutSuffix(listener, "_PLAIN"); plain && base == "sasl.jaas.config" && l != "" {
-			listener, base = l, "plain."+base
+		in := inMechanism(base)
+		if l, found := strings.CutSuffix(listener, "_"+strings.ToUpper(strings.TrimSuffix(in, "."))); found && in != "" && l != "" {
+			listener, base = l, in+base
 		}
 		return listenerPrefix + strings.ToLower(listener) + "." + base, true
 	}
@@ -101,8 +115,8 @@ func listenerEnv(variable string) (string, bool) {
 // security resolves the settings of a listener; "" is for those that no listener sets by itself.
 func (l layers) security(listener string) *Security {
 	get := func(name string) string {
-		for _, in := range []string{"plain.", ""} {
-			if v, ok := l.static[listenerPrefix+strings.ToLower(listener)+"."+in+name]; ok && listener != "" && (in == "" || name == "sasl.jaas.config") {
+		for _, in := range []string{inMechanism(name), ""} {
+			if v, ok := l.static[listenerPrefix+strings.ToLower(listener)+"."+in+name]; ok && listener != "" {
 				return v
 			}
 		}
@@ -122,6 +136,7 @@ func (l layers) security(listener string) *Security {
 	}
 	s.MappingRules, _ = parseMappingRules(get("ssl.principal.mapping.rules")) // both canonical
 	s.PlainUsers, _ = parseJAAS(get("sasl.jaas.config"))
+	s.OAuth = newOAuth(get)
 	return s
 }
 
@@ -137,6 +152,9 @@ func (s *Security) check(l Listener) error {
 		return refuse("ssl.truststore.location", "Listener %s asks for certificates of clients and trusts nobody: set ssl.truststore.location to a PEM file of authorities", l.Name)
 	case strings.HasPrefix(l.Protocol, "SASL") && slices.Contains(s.Mechanisms, "PLAIN") && len(s.PlainUsers) == 0:
 		return refuse("sasl.jaas.config", "Listener %s has the mechanism PLAIN and no users for it: set %splain.sasl.jaas.config", l.Name, prefix)
+	}
+	if strings.HasPrefix(l.Protocol, "SASL") && slices.Contains(s.Mechanisms, "OAUTHBEARER") {
+		return s.OAuth.check(l)
 	}
 	return nil
 }
@@ -163,7 +181,7 @@ var (
 		return ""
 	}}
 
-	saslMechanisms = listOf("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+	saslMechanisms = listOf("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
 
 	mappingRules = Validator{"DEFAULT, or RULE:PATTERN/REPLACEMENT/[L|U]", func(v string) string {
 		_, problem := parseMappingRules(v)

@@ -72,6 +72,10 @@ func otherValue(t *testing.T, s Setting) string {
 		"sasl.enabled.mechanisms":        "PLAIN",
 		"sasl.jaas.config":               `org.apache.kafka.common.security.plain.PlainLoginModule required user_a="b";`,
 		"log.cleaner.dedupe.buffer.size": "2097152",
+		allowedURLs:                      "https://x/",
+
+		"sasl.oauthbearer.jwks.endpoint.url":        "https://x/",
+		"sasl.oauthbearer.jwks.endpoint.refresh.ms": "3600001",
 
 		"group.consumer.session.timeout.ms":         "46000",
 		"group.consumer.min.session.timeout.ms":     "44000",
@@ -158,6 +162,8 @@ var ours = map[string]string{
 // stricter are the ranges that Kafka checks elsewhere or not at all.
 var stricter = []string{
 	"connections.max.reauth.ms", "connection.failed.authentication.delay.ms", "ssl.enabled.protocols", "ssl.cipher.suites", "ssl.principal.mapping.rules",
+	"sasl.oauthbearer.jwks.endpoint.url", "sasl.oauthbearer.jwks.endpoint.refresh.ms", "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms",
+	"sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms", "sasl.oauthbearer.clock.skew.seconds", "sasl.oauthbearer.sub.claim.name", "sasl.oauthbearer.scope.claim.name",
 	"sasl.enabled.mechanisms", "sasl.jaas.config", "ssl.keystore.type", "ssl.truststore.type", "advertised.listeners", "listeners", "listener.security.protocol.map", "log.dirs", "log.flush.interval.ms",
 	"log.flush.scheduler.interval.ms", "log.retention.hours", "log.retention.minutes", "log.retention.ms", "log.roll.jitter.ms",
 	"log.roll.ms", "default.replication.factor", "socket.receive.buffer.bytes", "socket.send.buffer.bytes",

@@ -50,6 +50,7 @@ func refuse(name, format string, args ...any) *Error {
 
 // invalid is the refusal of a value, in Kafka's words so that its tools show it as usual.
 func invalid(s Setting, value, reason string) *Error {
+	value = withoutQueries(s.Name, value)
 	if s.Sensitive {
 		value = "[hidden]"
 	} else if scheme, rest, ok := strings.Cut(value, "://"); ok {

@@ -50,6 +50,8 @@ var known = layouts{
 	KindRemoveScram:    {{1, 1, encodeRemoveScram, decodeRemoveScram}},
 	KindClientQuota:    {{1, 1, encodeClientQuota, decodeClientQuota}},
 	KindACL:            {{1, 1, encodeACL, decodeACL}},
+
+	KindDelegationToken: {{1, 1, encodeDelegationToken, decodeDelegationToken}},
 }
 
 // EncodeEntry is the log entry that holds the records as one atomic list. Each gets the newest

@@ -80,6 +80,7 @@ type Image struct {
 	purging        []PurgingTopic // by id; never changed in place
 	configs        map[ConfigResource]map[string]string
 	scram          tree[ScramCredential] // under scramKey
+	tokens         tree[DelegationToken] // by id
 	quotas         map[QuotaEntity]map[string]float64
 	acls           tree[kafka.ACL] // under aclKey
 }

@@ -22,6 +22,8 @@ const (
 	KindRemoveScram    Kind = 13
 	KindClientQuota    Kind = 14
 	KindACL            Kind = 15
+
+	KindDelegationToken Kind = 16
 )
 
 // Record is one change of the image.

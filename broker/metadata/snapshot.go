@@ -91,6 +91,9 @@ func (img *Image) records(add func(Record)) {
 	for a := range img.ACLs() {
 		add(ACLRecord{ACL: a})
 	}
+	for t := range img.DelegationTokens() {
+		add(DelegationTokenRecord{DelegationToken: t})
+	}
 	for p := range img.Purging() {
 		add(PurgeRecord{TopicID: p.ID, Name: p.Name})
 	}

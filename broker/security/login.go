@@ -13,6 +13,7 @@ import (
 	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
+	"github.com/varve-io/varve/broker/security/oauth"
 )
 
 // Why a login fails.
@@ -23,6 +24,8 @@ var (
 	ErrMechanism = errors.New("the mechanism is not enabled on this listener")
 	// ErrOrder means that a token came before a mechanism was chosen.
 	ErrOrder = errors.New("a token without a handshake before it")
+	// ErrTold is the end of a login whose client has been told already that it failed (RFC 7628, 3.2.3).
+	ErrTold = errors.New("the client has been told")
 	// ErrChanged means that another login of a connection is not by the same user and mechanism.
 	ErrChanged = errors.New("another login must be by the same user and mechanism")
 )
@@ -30,18 +33,26 @@ var (
 // reauthInterval is the least time between two logins of a connection (KafkaChannel).
 const reauthInterval = time.Second
 
-// Logins is what logins of one listener go by. It keeps no state of theirs.
-type Logins struct {
-	from       *config.Security
-	credential func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool)
-	now        func() time.Time
-	secret     []byte        // of the salts of users that are not there
-	nonce      func() string // ours of an exchange
+// Users is whom logins know.
+type Users struct {
+	// Credential finds a user of SCRAM.
+	Credential func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool)
+	Tokens     *Tokens         // delegation tokens; nil where there are none
+	Bearer     *oauth.Verifier // of OAUTHBEARER; nil on a listener without it
 }
 
-// NewLogins prepares the logins of a listener. credential finds a user of SCRAM.
-func NewLogins(from *config.Security, credential func(string, metadata.ScramMechanism) (metadata.ScramCredential, bool), now func() time.Time) *Logins {
-	l := &Logins{from: from, credential: credential, now: now, secret: make([]byte, 32), nonce: rand.Text}
+// Logins is what logins of one listener go by. It keeps no state of theirs.
+type Logins struct {
+	from   *config.Security
+	users  Users
+	now    func() time.Time
+	secret []byte        // of the salts of users that are not there
+	nonce  func() string // ours of an exchange
+}
+
+// NewLogins prepares the logins of a listener.
+func NewLogins(from *config.Security, users Users, now func() time.Time) *Logins {
+	l := &Logins{from: from, users: users, now: now, secret: make([]byte, 32), nonce: rand.Text}
 	_, _ = rand.Read(l.secret) // never fails: it aborts the process
 	return l
 }
@@ -54,10 +65,17 @@ func (l *Logins) FailDelay() time.Duration {
 	return time.Duration(l.from.FailDelayMs) * time.Millisecond
 }
 
-// exchange is one mechanism at work. Its errors are ErrCredentials.
+// exchange is one mechanism at work. Its errors are ErrCredentials, which may wrap what the log is told.
 type exchange interface {
 	step(token []byte) (reply []byte, done bool, err error)
-	user() string
+	who() identity
+}
+
+// identity is who an exchange has proved to be there.
+type identity struct {
+	user    string
+	expires time.Time // of what it was proved by; zero: never
+	byToken bool      // by a delegation token
 }
 
 // Login is the state of the logins of one connection, the first and those that renew it (KIP-368).
@@ -68,7 +86,9 @@ type Login struct {
 	changed   bool     // the handshake chose another mechanism than before
 
 	user, by string    // of the login that holds
+	byToken  bool      // it was by a delegation token
 	expires  time.Time // zero: never
+	lifetime int64     // until then, as the client is told
 	renewed  time.Time // when the last renewal began
 }
 
@@ -93,6 +113,9 @@ func (l *Login) Renewable() bool {
 // User is who has logged in.
 func (l *Login) User() kafka.Principal { return kafka.User(l.user) }
 
+// ByToken says whether the login that holds was by a delegation token.
+func (l *Login) ByToken() bool { return l.byToken }
+
 // Mechanism is what the handshake chose, or the last one did.
 func (l *Login) Mechanism() string { return l.mechanism }
 
@@ -114,8 +137,19 @@ func (l *Login) Handshake(mechanism string) error {
 		l.at = l.of.newScram(metadata.ScramSHA256)
 	case metadata.ScramSHA512.String():
 		l.at = l.of.newScram(metadata.ScramSHA512)
+	case bearerMechanism:
+		l.at = &bearerExchange{by: l.of.users.Bearer}
 	default:
 		l.at = &plainExchange{users: l.of.from.PlainUsers}
+	}
+	return nil
+}
+
+// Refused says why the answer that was just made tells a client that its login failed, nil if it
+// does not. The client is expected to send one token more, which ends the connection.
+func (l *Login) Refused() error {
+	if x, ok := l.at.(*bearerExchange); ok {
+		return x.refused
 	}
 	return nil
 }
@@ -133,19 +167,34 @@ func (l *Login) Token(token []byte) (reply []byte, done bool, err error) {
 	if err != nil || !done {
 		return reply, false, err
 	}
-	user := l.at.user()
-	if l.user != "" && l.user != user {
+	who := l.at.who()
+	if l.user != "" && l.user != who.user {
 		return nil, false, ErrChanged
 	}
-	l.user, l.by, l.at = user, l.mechanism, nil
-	if ms := l.of.from.MaxReauthMs; ms > 0 {
-		l.expires = l.of.now().Add(time.Duration(ms) * time.Millisecond)
-	}
+	l.user, l.by, l.byToken, l.at = who.user, l.mechanism, who.byToken, nil
+	l.expires, l.lifetime = l.end(who.expires)
 	return reply, true, nil
 }
 
-// LifetimeMs is how long the login holds, as the client is told; 0: for ever.
-func (l *Login) LifetimeMs() int64 { return l.of.from.MaxReauthMs }
+// end is when a login ends that begins now: with what it was proved by, and after
+// connections.max.reauth.ms. Source: Kafka's SaslServerAuthenticator.
+func (l *Login) end(expires time.Time) (at time.Time, lifetimeMs int64) {
+	now, most := l.of.now(), l.of.from.MaxReauthMs
+	if expires.IsZero() && most == 0 {
+		return time.Time{}, 0
+	}
+	ms := most
+	if !expires.IsZero() {
+		ms = max(expires.Sub(now).Milliseconds(), 0)
+		if most > 0 {
+			ms = min(ms, most)
+		}
+	}
+	return now.Add(time.Duration(ms) * time.Millisecond), ms
+}
+
+// LifetimeMs is how long the login holds from its beginning, as the client is told; 0: for ever.
+func (l *Login) LifetimeMs() int64 { return l.lifetime }
 
 // plainExchange is a login by PLAIN (RFC 4616).
 type plainExchange struct {
@@ -168,4 +217,4 @@ func (x *plainExchange) step(token []byte) (reply []byte, done bool, err error) 
 	return []byte{}, true, nil
 }
 
-func (x *plainExchange) user() string { return x.name }
+func (x *plainExchange) who() identity { return identity{user: x.name} }

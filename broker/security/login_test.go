@@ -8,9 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"crypto/pbkdf2"
-	"crypto/sha256"
-
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
@@ -34,10 +31,10 @@ func logins(t *testing.T, maxReauthMs int64) *Logins {
 		Mechanisms: []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}, PlainUsers: map[string]string{"bob": "bob-secret", "nobody": ""},
 		MaxReauthMs: maxReauthMs,
 	}
-	return NewLogins(from, func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool) {
+	return NewLogins(from, Users{Credential: func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool) {
 		c, ok := users[m]
 		return c, ok && user == c.User
-	}, time.Now)
+	}}, time.Now)
 }
 
 // talk runs a client of SCRAM against a login, each message changed by meddle on its way.
@@ -71,32 +68,70 @@ func talk(t *testing.T, l *Login, mechanism, user, password string, meddle func(
 	}
 }
 
-// TestScramVector is the exchange of RFC 7677, 3, byte for byte.
-func TestScramVector(t *testing.T) {
+// A5: the exchange of RFC 7677, 3, byte for byte, and the same one with SHA-512, for which no RFC has
+// an example (its proof and signature are those of Python's hashlib).
+func TestA5ScramVectors(t *testing.T) {
 	salt, _ := base64.StdEncoding.DecodeString("W22ZaJ0SNY7soEsUEjb6gQ==")
-	salted, err := pbkdf2.Key(sha256.New, "pencil", salt, 4096, 32)
-	if err != nil {
-		t.Fatal(err)
+	const nonce = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
+	for m, want := range map[metadata.ScramMechanism][2]string{
+		metadata.ScramSHA256: {"dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=", "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="},
+		metadata.ScramSHA512: {
+			"gMGXRcevScNtxZ6/8lQYpGtnsNAc3mGcmNomv+xnoOMw+3R2xNJdMNnzMlTN8PPC6wdp6dybEmDYXYTxwnYPJQ==",
+			"ZQnYEgWQMFmmsM8aQMF0nDDCy/AgCzkwk8CmMZYcMg0vSVlKDanekLtifDSeVGT4+5ZxXnJq199RVG2rR7N7Zw==",
+		},
+	} {
+		of := NewLogins(&config.Security{Mechanisms: []string{m.String()}}, Users{Credential: func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool) {
+			c, err := saltedCredential(user, m, "pencil", salt, 4096)
+			return c, err == nil && user == "user"
+		}}, time.Now)
+		of.nonce = func() string { return nonce[20:] }
+		l := of.New()
+		if err := l.Handshake(m.String()); err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range [][2]string{
+			{"n,,n=user,r=" + nonce[:20], "r=" + nonce + ",s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"},
+			{"c=biws,r=" + nonce + ",p=" + want[0], "v=" + want[1]},
+		} {
+			got, _, err := l.Token([]byte(step[0]))
+			if err != nil || string(got) != step[1] {
+				t.Fatalf("%s: %s: %s, %v; want %s", m, step[0], got, err, step[1])
+			}
+		}
+		if l.User() != kafka.User("user") || !l.Complete() {
+			t.Errorf("%s: logged in as %s", m, l.User())
+		}
 	}
-	of := NewLogins(&config.Security{Mechanisms: []string{"SCRAM-SHA-256"}}, func(user string, m metadata.ScramMechanism) (metadata.ScramCredential, bool) {
-		return ScramCredentialOf(user, m, salt, salted, 4096), user == "user"
-	}, time.Now)
-	of.nonce = func() string { return "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0" }
+}
+
+// A5: whoever is in the middle and names a weaker mechanism than the client chose gets nowhere: what
+// was proved for one is no proof for another, and one that is not enabled is refused.
+func TestA5DowngradedMechanism(t *testing.T) {
+	of := logins(t, 0)
 	l := of.New()
 	if err := l.Handshake("SCRAM-SHA-256"); err != nil {
 		t.Fatal(err)
 	}
-	for _, step := range [][2]string{
-		{"n,,n=user,r=rOprNGfwEbeRWgbNEkqO", "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"},
-		{"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=", "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="},
-	} {
-		got, _, err := l.Token([]byte(step[0]))
-		if err != nil || string(got) != step[1] {
-			t.Fatalf("%s: %s, %v; want %s", step[0], got, err, step[1])
+	auth := scram.Auth{User: "alice", Pass: "alice-secret"}
+	session, token, err := auth.AsSha512Mechanism().Authenticate(t.Context(), "")
+	for done := false; err == nil && !done; {
+		var reply []byte
+		if reply, done, err = l.Token(token); err == nil {
+			_, token, err = session.Challenge(reply)
 		}
 	}
-	if l.User() != kafka.User("user") || !l.Complete() {
-		t.Errorf("logged in as %s", l.User())
+	if !errors.Is(err, ErrCredentials) || l.Complete() {
+		t.Errorf("a proof by SHA-512 for SHA-256: %v", err)
+	}
+	l = of.New()
+	if err := l.Handshake("PLAIN"); err != nil {
+		t.Fatal(err)
+	}
+	if _, done, err := l.Token([]byte("n,,n=alice,r=x")); done || !errors.Is(err, ErrCredentials) {
+		t.Errorf("a message of SCRAM for PLAIN: %v", err)
+	}
+	if err := NewLogins(&config.Security{Mechanisms: []string{"SCRAM-SHA-512"}}, Users{}, time.Now).New().Handshake("SCRAM-SHA-256"); !errors.Is(err, ErrMechanism) {
+		t.Errorf("a mechanism that is not enabled: %v", err)
 	}
 }
 

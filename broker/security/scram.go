@@ -12,6 +12,7 @@ import (
 	"hash"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
@@ -37,6 +38,11 @@ func hashOf(m metadata.ScramMechanism) func() hash.Hash {
 func NewScramCredential(user string, m metadata.ScramMechanism, password string, iterations int) (metadata.ScramCredential, error) {
 	salt := make([]byte, saltBytes)
 	_, _ = rand.Read(salt) // never fails: it aborts the process
+	return saltedCredential(user, m, password, salt, iterations)
+}
+
+// saltedCredential makes a credential of a password and a salt.
+func saltedCredential(user string, m metadata.ScramMechanism, password string, salt []byte, iterations int) (metadata.ScramCredential, error) {
 	salted, err := pbkdf2.Key(hashOf(m), password, salt, iterations, hashOf(m)().Size())
 	if err != nil {
 		return metadata.ScramCredential{}, fmt.Errorf("credential of user %s: %w", user, err)
@@ -80,6 +86,7 @@ type scramExchange struct {
 	mechanism  metadata.ScramMechanism
 	credential metadata.ScramCredential
 	name       string
+	is         identity // if the proof is right
 	known      bool
 	binding    string // of the client's final message: the base64 of its first one's head
 	nonce      string // the client's and ours behind it
@@ -92,7 +99,7 @@ func (l *Logins) newScram(m metadata.ScramMechanism) exchange {
 	return &scramExchange{of: l, mechanism: m}
 }
 
-func (x *scramExchange) user() string { return x.name }
+func (x *scramExchange) who() identity { return x.is }
 
 func (x *scramExchange) step(token []byte) (reply []byte, done bool, err error) {
 	if x.transcript == "" {
@@ -103,8 +110,9 @@ func (x *scramExchange) step(token []byte) (reply []byte, done bool, err error) 
 	return reply, err == nil, err
 }
 
-// first answers a client's first message: FLAG,[a=ID],n=USER,r=NONCE with extensions behind it.
-// Channel binding is not there, and to act as somebody else is not allowed.
+// first answers a client's first message: FLAG,[a=ID],n=USER,r=NONCE with extensions behind it, of
+// which tokenauth=true says that the user is a delegation token (KIP-48). Channel binding is not
+// there, and to act as somebody else is not allowed.
 func (x *scramExchange) first(token string) ([]byte, error) {
 	head := strings.SplitN(token, ",", 3)
 	if len(head) < 3 || head[0] != "n" && head[0] != "y" {
@@ -116,7 +124,7 @@ func (x *scramExchange) first(token string) ([]byte, error) {
 		return nil, ErrCredentials
 	}
 	x.name = strings.NewReplacer("=2C", ",", "=3D", "=").Replace(fields[0][2:])
-	if x.credential, x.known = x.of.credential(x.name, x.mechanism); !x.known {
+	if x.find(slices.Contains(fields[2:], "tokenauth=true")); !x.known {
 		x.credential = x.of.decoy(x.name, x.mechanism)
 	}
 	x.binding = "c=" + base64.StdEncoding.EncodeToString([]byte(head[0]+","+head[1]+","))
@@ -124,6 +132,21 @@ func (x *scramExchange) first(token string) ([]byte, error) {
 	answer := fmt.Sprintf("r=%s,s=%s,i=%d", x.nonce, base64.StdEncoding.EncodeToString(x.credential.Salt), x.credential.Iterations)
 	x.transcript = head[2] + "," + answer
 	return []byte(answer), nil
+}
+
+// find looks for the credential of a user, or of a delegation token, whose owner it then is.
+func (x *scramExchange) find(token bool) {
+	if !token {
+		x.is = identity{user: x.name}
+		x.credential, x.known = x.of.users.Credential(x.name, x.mechanism)
+		return
+	}
+	if x.of.users.Tokens == nil {
+		return
+	}
+	var t metadata.DelegationToken
+	x.credential, t, x.known = x.of.users.Tokens.credential(x.name, x.mechanism)
+	x.is = identity{user: t.Owner.Name, expires: time.UnixMilli(t.ExpiryMs), byToken: true}
 }
 
 // final checks a client's proof: c=BINDING,r=NONCE with extensions behind it, then p=PROOF. The nonce

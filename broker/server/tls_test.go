@@ -19,9 +19,9 @@ import (
 	"github.com/varve-io/varve/broker/kafka"
 )
 
-// The peer of a TLS listener that says nothing, or does not log in, is closed in time, also when
+// A5: the peer of a TLS listener that says nothing, or does not log in, is closed in time, also when
 // it sends a byte a second.
-func TestHalfOpenConnectionsEnd(t *testing.T) {
+func TestA5HalfOpenConnectionsEnd(t *testing.T) {
 	for _, c := range []struct {
 		name, protocol string
 		config         *tls.Config

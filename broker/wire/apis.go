@@ -38,6 +38,10 @@ const (
 	KeyDescribeLogDirs              int16 = 35
 	KeySaslAuthenticate             int16 = 36
 	KeyCreatePartitions             int16 = 37
+	KeyCreateDelegationToken        int16 = 38
+	KeyRenewDelegationToken         int16 = 39
+	KeyExpireDelegationToken        int16 = 40
+	KeyDescribeDelegationToken      int16 = 41
 	KeyDeleteGroups                 int16 = 42
 	KeyElectLeaders                 int16 = 43
 	KeyIncrementalAlterConfigs      int16 = 44
@@ -99,6 +103,10 @@ var apis = [...]API{
 	{Key: KeyDescribeLogDirs, Name: "DescribeLogDirs", MinVersion: 1, MaxVersion: 5, AdvertisedMin: 1, FlexibleFrom: 2},
 	{Key: KeySaslAuthenticate, Name: "SaslAuthenticate", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 2},
 	{Key: KeyCreatePartitions, Name: "CreatePartitions", MinVersion: 0, MaxVersion: 3, AdvertisedMin: 0, FlexibleFrom: 2},
+	{Key: KeyCreateDelegationToken, Name: "CreateDelegationToken", MinVersion: 1, MaxVersion: 3, AdvertisedMin: 1, FlexibleFrom: 2},
+	{Key: KeyRenewDelegationToken, Name: "RenewDelegationToken", MinVersion: 1, MaxVersion: 2, AdvertisedMin: 1, FlexibleFrom: 2},
+	{Key: KeyExpireDelegationToken, Name: "ExpireDelegationToken", MinVersion: 1, MaxVersion: 2, AdvertisedMin: 1, FlexibleFrom: 2},
+	{Key: KeyDescribeDelegationToken, Name: "DescribeDelegationToken", MinVersion: 1, MaxVersion: 3, AdvertisedMin: 1, FlexibleFrom: 2},
 	{Key: KeyDeleteGroups, Name: "DeleteGroups", MinVersion: 0, MaxVersion: 3, AdvertisedMin: 0, FlexibleFrom: 2},
 	{Key: KeyElectLeaders, Name: "ElectLeaders", MinVersion: 0, MaxVersion: 2, AdvertisedMin: 0, FlexibleFrom: 2},
 	{Key: KeyIncrementalAlterConfigs, Name: "IncrementalAlterConfigs", MinVersion: 0, MaxVersion: 1, AdvertisedMin: 0, FlexibleFrom: 1},
@@ -195,6 +203,14 @@ func NewRequest(key int16) Message {
 		return new(SaslAuthenticateRequest)
 	case KeyCreatePartitions:
 		return new(CreatePartitionsRequest)
+	case KeyCreateDelegationToken:
+		return new(CreateDelegationTokenRequest)
+	case KeyRenewDelegationToken:
+		return new(RenewDelegationTokenRequest)
+	case KeyExpireDelegationToken:
+		return new(ExpireDelegationTokenRequest)
+	case KeyDescribeDelegationToken:
+		return new(DescribeDelegationTokenRequest)
 	case KeyDeleteGroups:
 		return new(DeleteGroupsRequest)
 	case KeyElectLeaders:
@@ -316,6 +332,14 @@ func NewResponse(key int16) Message {
 		return new(SaslAuthenticateResponse)
 	case KeyCreatePartitions:
 		return new(CreatePartitionsResponse)
+	case KeyCreateDelegationToken:
+		return new(CreateDelegationTokenResponse)
+	case KeyRenewDelegationToken:
+		return new(RenewDelegationTokenResponse)
+	case KeyExpireDelegationToken:
+		return new(ExpireDelegationTokenResponse)
+	case KeyDescribeDelegationToken:
+		return new(DescribeDelegationTokenResponse)
 	case KeyDeleteGroups:
 		return new(DeleteGroupsResponse)
 	case KeyElectLeaders:

@@ -15,6 +15,7 @@ var sdkDoors = map[string][]string{
 	"cloud.google.com/":             {"objstore/gcs"},
 	"github.com/Azure/":             {"objstore/azure"},
 	"github.com/aws/":               {"objstore/s3"},
+	"github.com/golang-jwt/jwt":     {"broker/security/oauth"},
 	"github.com/hashicorp/":         {"broker/controller"},
 	"github.com/klauspost/compress": {"broker/batch"},
 	"github.com/pierrec/lz4":        {"broker/batch"},

@@ -111,6 +111,18 @@ func (b *Broker) Kill() {
 	<-b.exited
 }
 
+// Pid is the process's id.
+func (b *Broker) Pid() int { return b.cmd.Process.Pid }
+
+// Quit ends the process as a crash of the Go runtime does, with all its goroutines in its log.
+func (b *Broker) Quit() {
+	_ = b.cmd.Process.Signal(syscall.SIGQUIT)
+	<-b.exited
+}
+
+// Log is what the process has said, which must have ended.
+func (b *Broker) Log() string { return b.stderr.String() }
+
 // Bootstrap is Addr.
 func (b *Broker) Bootstrap() string { return b.Addr }
 
