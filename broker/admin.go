@@ -24,12 +24,13 @@ type admin struct {
 	detail atomic.Pointer[func() string]
 }
 
-func newAdmin(lis net.Listener, registry *prometheus.Registry, logger *slog.Logger) *admin {
+func newAdmin(lis net.Listener, registry, kafkaNames *prometheus.Registry, logger *slog.Logger) *admin {
 	a := &admin{lis: lis, logger: logger}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "alive") })
 	mux.HandleFunc("GET /readyz", a.readyz)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics/kafka", promhttp.HandlerFor(kafkaNames, promhttp.HandlerOpts{}))
 	a.srv = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug)}
 	return a
 }

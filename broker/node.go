@@ -56,15 +56,17 @@ type Options struct {
 
 // Node is one running broker.
 type Node struct {
-	o           Options
-	config      *config.Node                // as it was at the start
-	current     atomic.Pointer[config.Node] // with the dynamic settings of now
-	logger      *slog.Logger
-	logLevel    *slog.LevelVar
-	registry    *prometheus.Registry
-	metrics     *metrics
-	incarnation kafka.UUID
-	clusterID   string
+	o        Options
+	config   *config.Node                // as it was at the start
+	current  atomic.Pointer[config.Node] // with the dynamic settings of now
+	logger   *slog.Logger
+	logLevel *slog.LevelVar
+	registry *prometheus.Registry
+	// kafkaRegistry has the names of other exporters.
+	kafkaRegistry *prometheus.Registry
+	metrics       *metrics
+	incarnation   kafka.UUID
+	clusterID     string
 
 	admin      *admin
 	listeners  []server.Listener
@@ -121,7 +123,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	}
 	level := &slog.LevelVar{}
 	o.Logger = slog.New(leveled{o.Logger.Handler(), level})
-	n := &Node{o: o, config: o.Config, logger: o.Logger, logLevel: level, registry: prometheus.NewRegistry(), incarnation: kafka.NewUUID(), failed: make(chan error, 1), dirsFailed: make(chan struct{}, 1), pressed: make(chan struct{}, 1), logins: map[string]*security.Logins{}}
+	n := &Node{o: o, config: o.Config, logger: o.Logger, logLevel: level, registry: prometheus.NewRegistry(), kafkaRegistry: prometheus.NewRegistry(), incarnation: kafka.NewUUID(), failed: make(chan error, 1), dirsFailed: make(chan struct{}, 1), pressed: make(chan struct{}, 1), logins: map[string]*security.Logins{}}
 	n.metrics = newMetrics(n.registry)
 	n.current.Store(o.Config)
 	n.background, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -263,7 +265,7 @@ func (n *Node) buildDoors(context.Context) error {
 	})
 	watchSessions(n.registry, h)
 	watchLogins(n.registry, h)
-	watchLag(n.registry, n.groups, n.replicas, n.config.GroupLagMaxSeries)
+	watchLag(n.registry, n.groups, n.replicas, n.config.GroupLagMaxSeries, n.o.Now)
 	watchDenials(n.registry, h)
 	c := n.node()
 	connections := connectionLimit(c)
@@ -280,6 +282,9 @@ func (n *Node) buildDoors(context.Context) error {
 			SendBufferBytes: int(c.SocketSendBufferBytes), ReceiveBufferBytes: int(c.SocketReceiveBufferBytes),
 		},
 	})
+	if err == nil {
+		n.watchKafkaNames()
+	}
 	return err
 }
 

@@ -46,7 +46,7 @@ func (n *Node) startListeners(context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.admin = newAdmin(lis, n.registry, n.logger)
+	n.admin = newAdmin(lis, n.registry, n.kafkaRegistry, n.logger)
 	go n.admin.serve()
 	n.undo("admin listener", n.admin.stop)
 	return nil

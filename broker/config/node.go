@@ -78,6 +78,7 @@ type Node struct {
 	GroupConsumerDowngrade          bool     // and back
 	OffsetMetadataMaxBytes          int
 	GroupLagMaxSeries               int
+	MetricsKafkaMaxPartitions       int
 	OffsetsCommitTimeoutMs          int64
 	OffsetsRetentionMs              int64
 	OffsetsRetentionCheckIntervalMs int64
@@ -266,6 +267,7 @@ func (n *Node) setCoordinators(l layers) {
 	n.GroupConsumerAssignors = l.list("group.consumer.assignors")
 	n.OffsetMetadataMaxBytes = int(l.int("offset.metadata.max.bytes"))
 	n.GroupLagMaxSeries = int(l.int("varve.group.lag.max.series"))
+	n.MetricsKafkaMaxPartitions = int(l.int("varve.metrics.kafka.max.partitions"))
 	n.OffsetsCommitTimeoutMs = l.int("offsets.commit.timeout.ms")
 	n.OffsetsRetentionMs = l.int("offsets.retention.minutes") * Minutes.millis()
 	n.OffsetsRetentionCheckIntervalMs = l.int("offsets.retention.check.interval.ms")

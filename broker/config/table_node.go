@@ -136,7 +136,7 @@ var nodeSettings = []Setting{
 		Doc: "How long a ListOffsets waits for the object store.",
 	}, {
 		Name: "varve.admin.listener", Type: String, Default: ":9644", Valid: hostPort, Scope: NodeScope, Importance: Medium, Since: sinceVarve,
-		Doc: "HOST:PORT of the admin listener with `/livez`, `/readyz` and `/metrics`. Empty: there is none.",
+		Doc: "HOST:PORT of the admin listener with `/livez`, `/readyz`, `/metrics` and `/metrics/kafka`. Empty: there is none.",
 	}, {
 		Name: "varve.cluster.id", Type: String, Valid: clusterID, Scope: NodeScope, Importance: Medium, Since: sinceVarve,
 		Doc: "The id of the cluster that this node belongs to, 22 characters of URL-safe base64. Not set: the id in the log directories, or a new one at the first start.",
@@ -152,6 +152,9 @@ var nodeSettings = []Setting{
 	}, {
 		Name: "varve.log.dirs.lost", Type: List, Default: "", Valid: directoryIDs, Scope: NodeScope, Importance: Low, Since: sinceVarve,
 		Doc: "Directory ids of this node whose disks are gone for good, as the log names them at the start. An empty directory of `log.dirs` takes the place of each; what the object store does not hold of its partitions is lost. An id that is not missing is passed over.",
+	}, {
+		Name: "varve.metrics.kafka.max.partitions", Type: Int, Default: "10000", Valid: between(0, 1_000_000), Scope: NodeScope, Importance: Low, Since: sinceVarve,
+		Doc: "How many partitions a broker shows in `/metrics/kafka`, whole topics by the order of their names. `varve_kafka_metrics_left_out` counts the rest.",
 	}, {
 		Name: "varve.metadata.dir", Type: String, Scope: NodeScope, Importance: High, Since: sinceVarve,
 		Doc: "The directory of the metadata log and its snapshots. Not set: `metadata` in the first of `log.dirs`.",

@@ -234,7 +234,15 @@ func (c *Conn) handle(frame []byte, s *slab) error {
 		return err
 	}
 	c.srv.metrics.request(r.Header.Key, len(frame))
-	return r.run(func() { handle(r) })
+	r.handled = time.Now()
+	c.srv.metrics.spent(r.Header.Key, stageQueue, r.handled.Sub(r.Received))
+	err := r.run(func() { handle(r) })
+	if r.parked.Load() == 0 {
+		if took := max(1, time.Since(r.handled)); r.parked.CompareAndSwap(0, int64(took)) {
+			c.srv.metrics.spent(r.Header.Key, stageLocal, took)
+		}
+	}
+	return err
 }
 
 // admit queues r when its turn has come: an exclusive request when all earlier ones are
@@ -307,7 +315,9 @@ func (c *Conn) writeAnswers() {
 			return
 		}
 		err := c.out.send(batch[:n])
+		sent := time.Now()
 		for _, r := range batch[:n] {
+			c.srv.metrics.spent(r.Header.Key, stageResponse, sent.Sub(r.done))
 			r.releasePieces()
 			if err == nil {
 				err = r.end

@@ -289,6 +289,18 @@ func (s *Server) open() []*Conn {
 	return out
 }
 
+// Connections counts the open connections of each listener.
+func (s *Server) Connections() map[string]int {
+	out := make(map[string]int, len(s.listeners))
+	for _, l := range s.listeners {
+		out[l.Name] = 0
+	}
+	for _, c := range s.open() {
+		out[c.listener.Name]++
+	}
+	return out
+}
+
 // forget takes an ended connection out of the books.
 func (s *Server) forget(c *Conn) {
 	s.mu.Lock()
