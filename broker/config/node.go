@@ -20,6 +20,8 @@ type Node struct {
 	Listeners           []Listener
 	AdvertisedListeners []Listener // host "" stands for the machine's name, port 0 for the port in use
 	AdminListen         string     // HOST:PORT; "" for none
+	AdminSecurity       *Security  // nil: the admin listener has no TLS
+	AdminUsersFile      string     // "": nobody needs to log in there
 	LogDirs             []string   // at least one
 	CordonedLogDirs     []string   // of LogDirs, or "*"
 	MetadataDir         string
@@ -243,7 +245,11 @@ func newNode(l layers) (*Node, error) {
 	var errListeners error
 	n.Listeners, n.AdvertisedListeners, errListeners = l.listeners()
 	n.Security, n.UsersFile = l.security(""), l.text("varve.users.file")
-	if err := errors.Join(errListeners, n.check()); err != nil {
+	n.AdminUsersFile = l.text("varve.admin.users.file")
+	if l.bool("varve.admin.ssl.enable") {
+		n.AdminSecurity = l.security(adminListener)
+	}
+	if err := errors.Join(errListeners, n.checkAdmin(), n.check()); err != nil {
 		return nil, err
 	}
 	return n, nil

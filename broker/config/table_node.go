@@ -135,8 +135,14 @@ var nodeSettings = []Setting{
 		Scope: NodeScope, Update: ClusterWide, Importance: Medium, Since: "Kafka 4.0 (KIP-1075)",
 		Doc: "How long a ListOffsets waits for the object store.",
 	}, {
-		Name: "varve.admin.listener", Type: String, Default: ":9644", Valid: hostPort, Scope: NodeScope, Importance: Medium, Since: sinceVarve,
-		Doc: "HOST:PORT of the admin listener with `/livez`, `/readyz`, `/metrics` and `/metrics/kafka`. Empty: there is none.",
+		Name: "varve.admin.listener", Type: String, Default: "127.0.0.1:9644", Valid: hostPort, Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "HOST:PORT of the admin listener with `/livez`, `/readyz`, `/metrics`, `/metrics/kafka`, `/loglevel` and `/debug/pprof/`. An address that other machines reach needs `varve.admin.ssl.enable` and `varve.admin.users.file`. Empty: there is none.",
+	}, {
+		Name: "varve.admin.ssl.enable", Type: Bool, Default: "false", Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "Whether the admin listener speaks TLS, by the settings `ssl.*`, or those of `listener.name.admin.ssl.*`.",
+	}, {
+		Name: "varve.admin.users.file", Type: String, Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "A file with those who may use the admin listener, a line NAME:PASSWORD for each (HTTP basic login); a changed file is in use within ten seconds. With it everything but `/livez` and `/readyz` needs a login. Without it `/debug/pprof/` is not there and `/loglevel` cannot be changed.",
 	}, {
 		Name: "varve.cluster.id", Type: String, Valid: clusterID, Scope: NodeScope, Importance: Medium, Since: sinceVarve,
 		Doc: "The id of the cluster that this node belongs to, 22 characters of URL-safe base64. Not set: the id in the log directories, or a new one at the first start.",
