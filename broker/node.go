@@ -277,8 +277,10 @@ func (n *Node) buildDoors(context.Context) error {
 		Listeners: n.listeners, Handler: h, Overlap: h.Overlap, APIName: h.Name, Logger: n.logger, Registerer: n.registry,
 		Throttle: n.quotas.Connect,
 		Limits: server.Limits{
-			MaxRequestBytes: c.SocketRequestMaxBytes, MemoryBytes: memoryBound(c), MaxIdle: ms(c.ConnectionsMaxIdleMs),
-			MaxConnections: connections, MaxConnectionsPerIP: int(c.MaxConnectionsPerIP),
+			MaxRequestBytes: c.SocketRequestMaxBytes, MemoryBytes: memoryBound(c, limitMemory(n.o.FS)), MaxIdle: ms(c.ConnectionsMaxIdleMs),
+			MaxConnections: connections, MaxConnectionsPerIP: int(c.MaxConnectionsPerIP), PerIP: c.MaxConnectionsPerIPOverrides,
+			ConnectionsPerSecond: int(c.MaxConnectionCreationRate), UnauthenticatedRequestBytes: c.LoginMaxBytes, Handshakes: c.HandshakesMax,
+			StallTimeout: ms(c.StallTimeoutMs), HandshakeTimeout: ms(c.HandshakeTimeoutMs), LoginTimeout: ms(c.LoginTimeoutMs),
 			SendBufferBytes: int(c.SocketSendBufferBytes), ReceiveBufferBytes: int(c.SocketReceiveBufferBytes),
 		},
 	})
@@ -314,16 +316,6 @@ func (n *Node) serve(context.Context) error {
 		return nil
 	})
 	return nil
-}
-
-// defaultRequestMemory bounds request memory where queued.max.request.bytes leaves it open.
-const defaultRequestMemory = 512 << 20
-
-func memoryBound(c *config.Node) int64 {
-	if c.QueuedMaxRequestBytes > 0 {
-		return c.QueuedMaxRequestBytes
-	}
-	return max(defaultRequestMemory, c.SocketRequestMaxBytes)
 }
 
 // node is the settings of the moment.

@@ -46,6 +46,11 @@ type Node struct {
 	QuotaWindowSeconds                   int64
 	ControllerQuotaWindowSeconds         int64
 	MaxConnections                       int64
+	MaxConnectionsPerIPOverrides         map[string]int // by address
+	MaxConnectionCreationRate            int64          // in a second
+	StallTimeoutMs, HandshakeTimeoutMs   int64
+	LoginTimeoutMs, LoginMaxBytes        int64
+	HandshakesMax                        int
 	Authorizer                           bool              // requests are checked against the rules of access
 	SuperUsers                           []kafka.Principal // who need none
 	AllowIfNoACL                         bool              // a resource that no rule is for is open to everyone
@@ -246,6 +251,7 @@ func newNode(l layers) (*Node, error) {
 	n.Listeners, n.AdvertisedListeners, errListeners = l.listeners()
 	n.Security, n.UsersFile = l.security(""), l.text("varve.users.file")
 	n.AdminUsersFile = l.text("varve.admin.users.file")
+	n.setConnections(l)
 	if l.bool("varve.admin.ssl.enable") {
 		n.AdminSecurity = l.security(adminListener)
 	}

@@ -60,7 +60,7 @@ var nodeSettings = []Setting{
 	}, {
 		Name: "queued.max.request.bytes", Type: Long, Unit: Bytes, Default: "-1", Scope: NodeScope, Importance: Medium,
 		Since: "Kafka 1.0 (KIP-72)",
-		Doc:   "The bytes of requests that may be in memory at once before reading stops. -1 leaves the bound to the broker; else at least `socket.request.max.bytes`.",
+		Doc:   "The bytes of requests that may be in memory at once before reading stops. -1 leaves the bound to the broker: 512 MiB, or a fifth of the memory that the process may use (GOMEMLIMIT, or its control group); else at least `socket.request.max.bytes`.",
 	}, {
 		Name: "socket.send.buffer.bytes", Type: Int, Unit: Bytes, Default: "102400", Valid: atLeast(-1), Scope: NodeScope,
 		Importance: High, Since: "Kafka 0.8",
@@ -93,6 +93,29 @@ var nodeSettings = []Setting{
 		Name: "max.connections", Type: Int, Default: "2147483647", Valid: atLeast(0), Scope: NodeScope, Update: ClusterWide,
 		Importance: Medium, Since: "Kafka 2.4 (KIP-402)",
 		Doc: "The most connections to this broker.",
+	}, {
+		Name: "max.connections.per.ip.overrides", Type: String, Valid: ipCounts, Scope: NodeScope, Update: ClusterWide,
+		Importance: Medium, Since: "Kafka 0.8.2",
+		Doc: "ADDRESS:COUNT, separated by commas: addresses for which another number than `max.connections.per.ip` holds.",
+	}, {
+		Name: "max.connection.creation.rate", Type: Int, Default: "2147483647", Valid: atLeast(0), Scope: NodeScope, Update: ClusterWide,
+		Importance: Medium, Since: "Kafka 2.7 (KIP-612)",
+		Doc: "How many connections a second are accepted, in all; further ones wait to be accepted. For one address it is a quota (`connection_creation_rate`).",
+	}, {
+		Name: "varve.connections.stall.timeout.ms", Type: Int, Unit: Milliseconds, Default: "30000", Valid: atLeast(100), Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "How long a client may be silent in the middle of a request, and how long it may leave its answers unread, before its connection is closed. It is closed too when it moves less than 16 KiB in that time, again and again.",
+	}, {
+		Name: "varve.connections.handshake.timeout.ms", Type: Int, Unit: Milliseconds, Default: "10000", Valid: atLeast(100), Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "How long a TLS handshake may take.",
+	}, {
+		Name: "varve.connections.handshakes.max", Type: Int, Default: "1024", Valid: atLeast(1), Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "How many TLS handshakes may be under way; connections that begin another one are closed.",
+	}, {
+		Name: "varve.connections.login.timeout.ms", Type: Int, Unit: Milliseconds, Default: "30000", Valid: atLeast(100), Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "How long a login may take, from the moment that its connection was accepted.",
+	}, {
+		Name: "varve.connections.login.max.bytes", Type: Int, Unit: Bytes, Default: "65536", Valid: atLeast(1024), Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "The largest request before a login is complete, tokens of its mechanism included.",
 	}, {
 		Name: "authorizer.class.name", Type: String, Valid: oneOf("", standardAuthorizer), Scope: NodeScope, Importance: Low, Since: "Kafka 0.9 (KIP-11)",
 		Doc: "`" + standardAuthorizer + "` has requests checked against the rules of access (`kafka-acls`). Empty: whoever may connect may do everything.",

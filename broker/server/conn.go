@@ -217,6 +217,7 @@ func (c *Conn) sitOut() error {
 
 // handle waits for the request's turn and hands it to the handler.
 func (c *Conn) handle(frame []byte, s *slab) error {
+	c.in.slow.end()
 	body, handle := frame, c.tokens
 	if handle == nil {
 		var err error
@@ -364,7 +365,7 @@ func (c *Conn) abrupt(err error) bool {
 func (c *Conn) armRead() {
 	patience := c.srv.limits.MaxIdle
 	if c.in.midFrame() {
-		patience = c.srv.limits.StallTimeout
+		patience = max(0, c.in.slow.left(time.Now(), c.srv.limits.StallTimeout))
 	}
 	if !c.Authenticated() {
 		patience = min(patience, time.Until(c.opened.Add(c.srv.limits.LoginTimeout)))
@@ -394,7 +395,7 @@ func (c *Conn) readFailed(err error) error {
 	case !c.Authenticated() && now.Sub(c.opened) >= nearly(c.srv.limits.LoginTimeout):
 		return errLoginTimeout
 	case c.in.midFrame():
-		if now.Sub(c.in.progress) >= nearly(c.srv.limits.StallTimeout) {
+		if patience := c.srv.limits.StallTimeout; now.Sub(c.in.progress) >= nearly(patience) || c.in.slow.left(now, patience) <= patience/16 {
 			return errStalled
 		}
 	case !c.answers.empty():
