@@ -11,7 +11,7 @@ import (
 	"github.com/varve-io/varve/broker/vfs/memfs"
 )
 
-func TestRow48MemoryOfAControlGroup(t *testing.T) {
+func TestR48MemoryOfAControlGroup(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		files map[string]string
@@ -36,7 +36,7 @@ func TestRow48MemoryOfAControlGroup(t *testing.T) {
 	}
 }
 
-func TestRow48RequestMemory(t *testing.T) {
+func TestR48RequestMemory(t *testing.T) {
 	for _, tt := range []struct{ set, process, want int64 }{
 		{-1, math.MaxInt64, 512 << 20}, {-1, 256 << 20, 256 << 20 / 5}, {-1, 1 << 20, 16 << 20}, {200 << 20, 256 << 20, 200 << 20},
 	} {

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// TestRow46SlowSender: a peer that sends a byte of its frame each second is closed, though it is never silent for
+// TestR46SlowSender: a peer that sends a byte of its frame each second is closed, though it is never silent for
 // long; one that sends steadily, and slowly, is served.
-func TestRow46SlowSender(t *testing.T) {
+func TestR46SlowSender(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		bytes int           // of the frame
@@ -53,8 +53,8 @@ func TestRow46SlowSender(t *testing.T) {
 	}
 }
 
-// TestRow46SlowReader: a peer that takes a byte of its answer each second is closed too.
-func TestRow46SlowReader(t *testing.T) {
+// TestR46SlowReader: a peer that takes a byte of its answer each second is closed too.
+func TestR46SlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newPipeListener()
 		newKitOn(t, Listener{Name: "PLAINTEXT", Protocol: "PLAINTEXT", Accept: l}, Limits{}, func(r *Request) { r.ReplyBytes(answerTo(r, make([]byte, 1<<20))) })
@@ -78,8 +78,8 @@ func TestRow46SlowReader(t *testing.T) {
 	})
 }
 
-// TestRow47ConnectionLimits: the limit of an address that has one of its own, and the pace of new connections.
-func TestRow47ConnectionLimits(t *testing.T) {
+// TestR47ConnectionLimits: the limit of an address that has one of its own, and the pace of new connections.
+func TestR47ConnectionLimits(t *testing.T) {
 	k := newKit(t, Limits{MaxConnectionsPerIP: 1, PerIP: map[string]int{"127.0.0.1": 2}}, echo)
 	for i := range 2 {
 		c := k.dial()
@@ -95,7 +95,7 @@ func TestRow47ConnectionLimits(t *testing.T) {
 	c.want(9, nil)
 }
 
-func TestRow47Pace(t *testing.T) {
+func TestR47Pace(t *testing.T) {
 	var p pace
 	now := time.Unix(1000, 0)
 	if w := p.take(now); w != 0 {
@@ -117,8 +117,8 @@ func TestRow47Pace(t *testing.T) {
 	}
 }
 
-// TestRow47PaceOfAListener: connections above the rate wait to be accepted, and are.
-func TestRow47PaceOfAListener(t *testing.T) {
+// TestR47PaceOfAListener: connections above the rate wait to be accepted, and are.
+func TestR47PaceOfAListener(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newPipeListener()
 		newKitOn(t, Listener{Name: "PLAINTEXT", Protocol: "PLAINTEXT", Accept: l}, Limits{ConnectionsPerSecond: 5}, echo)

@@ -21,7 +21,7 @@ import (
 
 // The peer of a TLS listener that says nothing, or does not log in, is closed in time, also when
 // it sends a byte a second.
-func TestHalfOpenConnectionsEnd(t *testing.T) {
+func TestR46HalfOpenConnectionsEnd(t *testing.T) {
 	for _, c := range []struct {
 		name, protocol string
 		config         *tls.Config
