@@ -41,11 +41,12 @@ lint: ## gofmt, vet and the house test
 	go test -count=1 ./test/house
 
 .PHONY: gen
-gen: ## write again all that is generated: wire messages, docs/configuration.md, docs/protocol.md, docs/cli.md, docs/man/varve.1
+gen: ## write again all that is generated: wire messages, docs/configuration.md, docs/protocol.md, docs/cli.md, docs/man/varve.1, docs/metrics.md
 	go generate ./broker/wire/...
 	go run ./broker/config/gendoc
 	go run ./broker/api/gendoc
 	VARVE_WRITE=1 go test $(EMBEDDED) -count=1 -run TestGeneratedPages ./cmd/varve
+	VARVE_WRITE=1 go test $(EMBEDDED) -count=1 -run TestMetricsPage ./broker
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (100000x) each
@@ -107,6 +108,12 @@ chaos-log: ## the log engine against a flat list: random histories, crashes at e
 .PHONY: chaos-planted
 chaos-planted: ## plant 26 bugs in the log engine, one at a time, and want a test that sees each (PLANTED=bug,bug; PLANTED_ALL=1 asks every suite)
 	go test -tags nos3,noazure,nogcs,varveplanted -count=1 -timeout 60m -v -run TestPlantedBugs ./test/planted
+
+.PHONY: chaos-hostile
+chaos-hostile: ## good clients beside fuzz, slow ones, storms, 18,000 connections, half-open TLS, wrong passwords and bombs, in 256 MiB (CHAOS_HOSTILE_SECONDS=60)
+	CGO_ENABLED=0 go build $(EMBEDDED) -o bin/varve-hostile ./cmd/varve
+	VARVE_BIN=$(CURDIR)/bin/varve-hostile CHAOS_HOSTILE_SECONDS=$${CHAOS_HOSTILE_SECONDS:-60} \
+		go test $(EMBEDDED) -count=1 -timeout 90m -v -run TestHostileMix ./test/chaos/hostile
 
 .PHONY: chaos-clients
 chaos-clients: build ## kill -9 every 2 s under the idempotent producers of Java, librdkafka and franz-go (CHAOS_CLIENT_SECONDS=60)

@@ -198,9 +198,9 @@ func refused(t *testing.T, what string, code int16, want kafka.Error, message *s
 	}
 }
 
-// TestBadInputLyingCounts sends each request at each version with counts and lengths that are
+// TestR44BadInputLyingCounts sends each request at each version with counts and lengths that are
 // larger than the frame: closed or refused, and next to nothing is allocated.
-func TestBadInputLyingCounts(t *testing.T) {
+func TestR44BadInputLyingCounts(t *testing.T) {
 	b := treatBadly(t)
 	for api := range wire.APIs() {
 		for v := api.MinVersion; v <= api.MaxVersion; v++ {
@@ -225,9 +225,9 @@ func TestBadInputLyingCounts(t *testing.T) {
 	b.end(16 << 20)
 }
 
-// TestBadInputCompressionBombs sends batches and metrics that are small on the wire and huge
+// TestR45BadInputCompressionBombs sends batches and metrics that are small on the wire and huge
 // behind it, to topics for which the broker has to look inside.
-func TestBadInputCompressionBombs(t *testing.T) {
+func TestR45BadInputCompressionBombs(t *testing.T) {
 	b := treatBadly(t, "varve.produce.validation=full", "compression.type=lz4")
 	plain := bytes.Repeat([]byte{0}, sized(48<<20, 320<<20)) // in full size: beyond batch.DefaultMaxBytes
 	bombs := map[batch.Codec][]byte{}                        // built before memory is watched: a builder holds all of it

@@ -2,7 +2,7 @@ package broker
 
 import "testing"
 
-func TestConnectionsLeaveDescriptorsToTheLogs(t *testing.T) {
+func TestR47ConnectionsLeaveDescriptorsToTheLogs(t *testing.T) {
 	for _, limit := range []uint64{64, 256, 1024, 4096, 20_000, 1 << 20, 1<<64 - 1} {
 		files, conns := shareDescriptors(limit)
 		if files < 16 || conns < minConnections {

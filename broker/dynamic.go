@@ -8,6 +8,7 @@ import (
 
 	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/broker/metadata"
+	"github.com/varve-io/varve/broker/server"
 )
 
 // configResources are the resources whose settings this broker has: its own and those of all.
@@ -44,7 +45,10 @@ func (n *Node) reconfigured(img *metadata.Image, changed []metadata.ConfigResour
 // reconfigure carries settings that changed to the rooms that hold a copy.
 func (n *Node) reconfigure(img *metadata.Image) {
 	c := n.node()
-	n.server.SetConnectionLimits(connectionLimit(c), int(c.MaxConnectionsPerIP))
+	n.server.SetConnectionLimits(server.ConnectionLimits{
+		MaxConnections: connectionLimit(c), MaxConnectionsPerIP: int(c.MaxConnectionsPerIP), PerIP: c.MaxConnectionsPerIPOverrides,
+		ConnectionsPerSecond: int(c.MaxConnectionCreationRate),
+	})
 	n.dirs.SetProducerIDExpiration(c.ProducerIDExpirationMs)
 	if n.tier != nil {
 		n.tier.SetRates(c.RemoteCopyMaxBytesPerSecond, c.RemoteFetchMaxBytesPerSecond)

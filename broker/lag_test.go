@@ -41,9 +41,13 @@ func TestLagOfGroups(t *testing.T) {
 			_, body := get(t, "http://"+n.AdminAddr()+"/metrics")
 			var got []string
 			for line := range strings.Lines(string(body)) {
-				if strings.HasPrefix(line, "varve_group_lag_") {
+				if strings.HasPrefix(line, "varve_group_lag_") && !strings.HasPrefix(line, "varve_group_lag_seconds") {
 					got = append(got, strings.TrimSpace(line))
 				}
+			}
+			if len(want) > 0 && !strings.Contains(string(body), `varve_group_lag_seconds{group="a",partition="1",topic="t"} 0`+"\n") ||
+				strings.Count(string(body), "\nvarve_group_lag_seconds{") != max(0, len(want)-1) {
+				t.Errorf("lag in seconds is not beside lag in records")
 			}
 			if len(got) != len(want) {
 				t.Errorf("%d series, want %d:\n%s", len(got), len(want), strings.Join(got, "\n"))

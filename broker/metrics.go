@@ -10,6 +10,7 @@ import (
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/commitlog/logdir"
 	"github.com/varve-io/varve/broker/coordinator/group"
+	"github.com/varve-io/varve/broker/kafkametrics"
 	"github.com/varve-io/varve/broker/replica"
 )
 
@@ -42,15 +43,7 @@ func watchDirs(reg prometheus.Registerer, dirs *logdir.Manager) {
 	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "varve_log_dirs_offline",
 		Help: "Log directories that are offline; their partitions refuse clients.",
-	}, func() float64 {
-		n := 0
-		for _, d := range dirs.Dirs() {
-			if d.Offline != nil {
-				n++
-			}
-		}
-		return float64(n)
-	}))
+	}, func() float64 { return float64(offlineDirs(dirs)) }))
 	for _, d := range dirs.Dirs() {
 		label := prometheus.Labels{"dir": d.Path}
 		of := func(figure func(logdir.DirPressure) float64) func() float64 {
@@ -143,25 +136,30 @@ type lag struct {
 	groups   *group.Coordinator
 	replicas *replica.Manager
 	limit    int // 0: none, and nobody is asked
+	now      func() time.Time
 
-	records, leftOut *prometheus.Desc
+	records, seconds, leftOut *prometheus.Desc
 }
 
 // watchLag shows how far the groups are behind that this broker coordinates.
-func watchLag(reg prometheus.Registerer, groups *group.Coordinator, replicas *replica.Manager, limit int) {
+func watchLag(reg prometheus.Registerer, groups *group.Coordinator, replicas *replica.Manager, limit int, now func() time.Time) {
 	reg.MustRegister(&lag{
-		groups: groups, replicas: replicas, limit: limit,
+		groups: groups, replicas: replicas, limit: limit, now: now,
 		records: prometheus.NewDesc("varve_group_lag_records",
 			"Offsets between what a group has committed and the high watermark, of groups that this broker coordinates and partitions that it holds; the first of them by name, as far as varve.group.lag.max.series allows.",
 			[]string{"group", "topic", "partition"}, nil),
+		seconds: prometheus.NewDesc("varve_group_lag_seconds",
+			"How old the batch is that a group reads next, by the time in it: a lower bound, to one batch, or where only the object store has it. 0: the group has read everything.",
+			[]string{"group", "topic", "partition"}, nil),
 		leftOut: prometheus.NewDesc("varve_group_lag_left_out",
-			"Committed offsets whose lag is not shown, since varve.group.lag.max.series series are.", nil, nil),
+			"Committed offsets whose lag is not shown: varve.group.lag.max.series are, or the group's name is no text (UTF-8).", nil, nil),
 	})
 }
 
 // Describe implements prometheus.Collector.
 func (l *lag) Describe(to chan<- *prometheus.Desc) {
 	to <- l.records
+	to <- l.seconds
 	to <- l.leftOut
 }
 
@@ -181,12 +179,46 @@ func (l *lag) Collect(to chan<- prometheus.Metric) {
 	select {
 	case <-patience.C: // a gap in the series says it
 	case p := <-answer:
-		to <- prometheus.MustNewConstMetric(l.leftOut, prometheus.GaugeValue, float64(p.all-len(p.first)))
-		for _, at := range p.first {
+		first := group.Readable(p.first)
+		to <- prometheus.MustNewConstMetric(l.leftOut, prometheus.GaugeValue, float64(p.all-len(first)))
+		for _, at := range first {
 			if part, err := l.replicas.Partition(at.Topic, at.Partition); err == nil && part.Log() != nil {
-				behind := max(0, part.HighWatermark()-at.At)
-				to <- prometheus.MustNewConstMetric(l.records, prometheus.GaugeValue, float64(behind), at.GroupID, at.Topic, strconv.Itoa(int(at.Partition)))
+				l.show(to, at, part)
 			}
 		}
 	}
+}
+
+// show shows how far a group is behind on a partition.
+func (l *lag) show(to chan<- prometheus.Metric, at group.Position, part *replica.Partition) {
+	labels := []string{at.GroupID, at.Topic, strconv.Itoa(int(at.Partition))}
+	behind, seconds := max(0, part.HighWatermark()-at.At), 0.0
+	to <- prometheus.MustNewConstMetric(l.records, prometheus.GaugeValue, float64(behind), labels...)
+	if behind > 0 {
+		ts, ok, err := replica.TimestampAt(part, at.At)
+		if err != nil || !ok {
+			return // a gap in the series says it; why the log can't be read is told elsewhere
+		}
+		seconds = max(0, l.now().Sub(time.UnixMilli(ts)).Seconds())
+	}
+	to <- prometheus.MustNewConstMetric(l.seconds, prometheus.GaugeValue, seconds, labels...)
+}
+
+// watchKafkaNames shows the broker under the names of other exporters, in a registry of its own.
+func (n *Node) watchKafkaNames() {
+	n.kafkaRegistry.MustRegister(kafkametrics.New(kafkametrics.Options{
+		NodeID: n.config.NodeID, Controller: n.controller, Replicas: n.replicas, Groups: n.groups,
+		Connections: n.server.Connections, OfflineDirs: func() int { return offlineDirs(n.dirs) },
+		Partitions: n.config.MetricsKafkaMaxPartitions, Offsets: n.config.GroupLagMaxSeries,
+	}))
+}
+
+func offlineDirs(dirs *logdir.Manager) int {
+	n := 0
+	for _, d := range dirs.Dirs() {
+		if d.Offline != nil {
+			n++
+		}
+	}
+	return n
 }

@@ -57,15 +57,17 @@ type Options struct {
 
 // Node is one running broker.
 type Node struct {
-	o           Options
-	config      *config.Node                // as it was at the start
-	current     atomic.Pointer[config.Node] // with the dynamic settings of now
-	logger      *slog.Logger
-	logLevel    *slog.LevelVar
-	registry    *prometheus.Registry
-	metrics     *metrics
-	incarnation kafka.UUID
-	clusterID   string
+	o        Options
+	config   *config.Node                // as it was at the start
+	current  atomic.Pointer[config.Node] // with the dynamic settings of now
+	logger   *slog.Logger
+	logLevel *slog.LevelVar
+	registry *prometheus.Registry
+	// kafkaRegistry has the names of other exporters.
+	kafkaRegistry *prometheus.Registry
+	metrics       *metrics
+	incarnation   kafka.UUID
+	clusterID     string
 
 	admin      *admin
 	listeners  []server.Listener
@@ -123,7 +125,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	}
 	level := &slog.LevelVar{}
 	o.Logger = slog.New(leveled{o.Logger.Handler(), level})
-	n := &Node{o: o, config: o.Config, logger: o.Logger, logLevel: level, registry: prometheus.NewRegistry(), incarnation: kafka.NewUUID(), failed: make(chan error, 1), dirsFailed: make(chan struct{}, 1), pressed: make(chan struct{}, 1), logins: map[string]*security.Logins{}}
+	n := &Node{o: o, config: o.Config, logger: o.Logger, logLevel: level, registry: prometheus.NewRegistry(), kafkaRegistry: prometheus.NewRegistry(), incarnation: kafka.NewUUID(), failed: make(chan error, 1), dirsFailed: make(chan struct{}, 1), pressed: make(chan struct{}, 1), logins: map[string]*security.Logins{}}
 	n.metrics = newMetrics(n.registry)
 	n.tokens = security.NewTokens(o.Config.DelegationTokens, func() *metadata.Image { return n.controller.Image() }, o.Now)
 	n.current.Store(o.Config)
@@ -267,7 +269,7 @@ func (n *Node) buildDoors(context.Context) error {
 	})
 	watchSessions(n.registry, h)
 	watchLogins(n.registry, h)
-	watchLag(n.registry, n.groups, n.replicas, n.config.GroupLagMaxSeries)
+	watchLag(n.registry, n.groups, n.replicas, n.config.GroupLagMaxSeries, n.o.Now)
 	watchDenials(n.registry, h)
 	c := n.node()
 	connections := connectionLimit(c)
@@ -279,11 +281,16 @@ func (n *Node) buildDoors(context.Context) error {
 		Listeners: n.listeners, Handler: h, Overlap: h.Overlap, APIName: h.Name, Logger: n.logger, Registerer: n.registry,
 		Throttle: n.quotas.Connect,
 		Limits: server.Limits{
-			MaxRequestBytes: c.SocketRequestMaxBytes, MemoryBytes: memoryBound(c), MaxIdle: ms(c.ConnectionsMaxIdleMs),
-			MaxConnections: connections, MaxConnectionsPerIP: int(c.MaxConnectionsPerIP),
+			MaxRequestBytes: c.SocketRequestMaxBytes, MemoryBytes: memoryBound(c, limitMemory(n.o.FS)), MaxIdle: ms(c.ConnectionsMaxIdleMs),
+			MaxConnections: connections, MaxConnectionsPerIP: int(c.MaxConnectionsPerIP), PerIP: c.MaxConnectionsPerIPOverrides,
+			ConnectionsPerSecond: int(c.MaxConnectionCreationRate), UnauthenticatedRequestBytes: c.LoginMaxBytes, Handshakes: c.HandshakesMax,
+			StallTimeout: ms(c.StallTimeoutMs), HandshakeTimeout: ms(c.HandshakeTimeoutMs), LoginTimeout: ms(c.LoginTimeoutMs),
 			SendBufferBytes: int(c.SocketSendBufferBytes), ReceiveBufferBytes: int(c.SocketReceiveBufferBytes),
 		},
 	})
+	if err == nil {
+		n.watchKafkaNames()
+	}
 	return err
 }
 
@@ -313,16 +320,6 @@ func (n *Node) serve(context.Context) error {
 		return nil
 	})
 	return nil
-}
-
-// defaultRequestMemory bounds request memory where queued.max.request.bytes leaves it open.
-const defaultRequestMemory = 512 << 20
-
-func memoryBound(c *config.Node) int64 {
-	if c.QueuedMaxRequestBytes > 0 {
-		return c.QueuedMaxRequestBytes
-	}
-	return max(defaultRequestMemory, c.SocketRequestMaxBytes)
 }
 
 // node is the settings of the moment.

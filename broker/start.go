@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"iter"
@@ -19,6 +20,7 @@ import (
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/replica"
+	"github.com/varve-io/varve/broker/security"
 	"github.com/varve-io/varve/lifecycle"
 	"github.com/varve-io/varve/objstore/check"
 	"github.com/varve-io/varve/objstore/metered"
@@ -46,7 +48,21 @@ func (n *Node) startListeners(context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.admin = newAdmin(lis, n.registry, n.logger)
+	var users *adminUsers
+	if n.config.AdminUsersFile != "" {
+		if users, err = newAdminUsers(n.o.FS, n.config.AdminUsersFile, n.o.Now, n.logger); err != nil {
+			return errors.Join(err, lis.Close())
+		}
+	}
+	lis = newBoundedListener(lis, adminConnections)
+	if n.config.AdminSecurity != nil {
+		t, err := security.NewTLS(n.o.FS, n.config.AdminSecurity, n.o.Now, n.logger, n.metrics.certificates.Inc)
+		if err != nil {
+			return errors.Join(fmt.Errorf("admin listener: %w", err), lis.Close())
+		}
+		lis = tls.NewListener(lis, t.Config())
+	}
+	n.admin = newAdmin(lis, n.registry, n.kafkaRegistry, users, n.logLevel, n.logger)
 	go n.admin.serve()
 	n.undo("admin listener", n.admin.stop)
 	return nil

@@ -39,7 +39,7 @@ var ignoredNames = []struct{ prefix, reason string }{
 	{"ssl.", "Varve " + Version + " speaks TLS 1.2 and 1.3 with keys and certificates in PEM, which are not encrypted"},
 	{"sasl.oauthbearer.", "the broker judges tokens of OAUTHBEARER and asks for none"},
 	{"sasl.kerberos.", "Varve " + Version + " has the mechanisms PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER"},
-	{"sasl.server.max.receive.size", "before a login a request has at most 64 KiB"},
+	{"sasl.server.max.receive.size", "varve.connections.login.max.bytes bounds requests before a login"},
 	{"sasl.", "one node logs in nowhere"},
 	{"listener.name.", "it is no setting that one listener may have alone"},
 	{"security.inter.", "one node has no traffic between brokers"},

@@ -122,6 +122,9 @@ func (l layers) listeners() (listen, advertised []Listener, err error) {
 func (l layers) strayListeners(listen []Listener) error {
 	for _, name := range sortedNames(l.static) {
 		rest, ok := strings.CutPrefix(name, listenerPrefix)
+		if ok && strings.HasPrefix(rest, strings.ToLower(adminListener)+".ssl.") && l.bool("varve.admin.ssl.enable") {
+			continue
+		}
 		if ok && !slices.ContainsFunc(listen, func(o Listener) bool { return strings.HasPrefix(rest, strings.ToLower(o.Name)+".") }) {
 			return refuse(name, "%s is for a listener that listeners does not name", name)
 		}

@@ -20,6 +20,8 @@ type Node struct {
 	Listeners           []Listener
 	AdvertisedListeners []Listener // host "" stands for the machine's name, port 0 for the port in use
 	AdminListen         string     // HOST:PORT; "" for none
+	AdminSecurity       *Security  // nil: the admin listener has no TLS
+	AdminUsersFile      string     // "": nobody needs to log in there
 	LogDirs             []string   // at least one
 	CordonedLogDirs     []string   // of LogDirs, or "*"
 	MetadataDir         string
@@ -44,6 +46,11 @@ type Node struct {
 	QuotaWindowSeconds                   int64
 	ControllerQuotaWindowSeconds         int64
 	MaxConnections                       int64
+	MaxConnectionsPerIPOverrides         map[string]int // by address
+	MaxConnectionCreationRate            int64          // in a second
+	StallTimeoutMs, HandshakeTimeoutMs   int64
+	LoginTimeoutMs, LoginMaxBytes        int64
+	HandshakesMax                        int
 	Authorizer                           bool              // requests are checked against the rules of access
 	SuperUsers                           []kafka.Principal // who need none
 	AllowIfNoACL                         bool              // a resource that no rule is for is open to everyone
@@ -78,6 +85,7 @@ type Node struct {
 	GroupConsumerDowngrade          bool     // and back
 	OffsetMetadataMaxBytes          int
 	GroupLagMaxSeries               int
+	MetricsKafkaMaxPartitions       int
 	OffsetsCommitTimeoutMs          int64
 	OffsetsRetentionMs              int64
 	OffsetsRetentionCheckIntervalMs int64
@@ -246,7 +254,12 @@ func newNode(l layers) (*Node, error) {
 	n.Security, n.UsersFile = l.security(""), l.text("varve.users.file")
 	n.DelegationTokens = DelegationTokens{l.text("delegation.token.secret.key"), l.int("delegation.token.max.lifetime.ms"),
 		l.int("delegation.token.expiry.time.ms"), l.int("delegation.token.expiry.check.interval.ms")}
-	if err := errors.Join(errListeners, n.check()); err != nil {
+	n.AdminUsersFile = l.text("varve.admin.users.file")
+	n.setConnections(l)
+	if l.bool("varve.admin.ssl.enable") {
+		n.AdminSecurity = l.security(adminListener)
+	}
+	if err := errors.Join(errListeners, n.checkAdmin(), n.check()); err != nil {
 		return nil, err
 	}
 	return n, nil
@@ -270,6 +283,7 @@ func (n *Node) setCoordinators(l layers) {
 	n.GroupConsumerAssignors = l.list("group.consumer.assignors")
 	n.OffsetMetadataMaxBytes = int(l.int("offset.metadata.max.bytes"))
 	n.GroupLagMaxSeries = int(l.int("varve.group.lag.max.series"))
+	n.MetricsKafkaMaxPartitions = int(l.int("varve.metrics.kafka.max.partitions"))
 	n.OffsetsCommitTimeoutMs = l.int("offsets.commit.timeout.ms")
 	n.OffsetsRetentionMs = l.int("offsets.retention.minutes") * Minutes.millis()
 	n.OffsetsRetentionCheckIntervalMs = l.int("offsets.retention.check.interval.ms")

@@ -110,6 +110,6 @@ var groupSettings = []Setting{
 		Doc:   "The `segment.bytes` that the topic is created with.",
 	}, {
 		Name: "varve.group.lag.max.series", Type: Int, Default: "1000", Valid: between(0, 1_000_000), Scope: NodeScope, Importance: Low, Since: sinceVarve,
-		Doc: "How many series of `varve_group_lag_records`, one for each group and partition with a committed offset, a broker shows in `/metrics`; 0 for none. Of more than that the first are shown, by the names of group and topic, and `varve_group_lag_left_out` counts the rest.",
+		Doc: "How many committed offsets a broker shows in `/metrics` (`varve_group_lag_records`, `varve_group_lag_seconds`) and `/metrics/kafka`, one for each group and partition that has one; 0 for none. Of more than that the first are shown, by the names of group and topic, and `varve_group_lag_left_out` counts the rest.",
 	},
 }

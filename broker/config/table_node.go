@@ -60,7 +60,7 @@ var nodeSettings = []Setting{
 	}, {
 		Name: "queued.max.request.bytes", Type: Long, Unit: Bytes, Default: "-1", Scope: NodeScope, Importance: Medium,
 		Since: "Kafka 1.0 (KIP-72)",
-		Doc:   "The bytes of requests that may be in memory at once before reading stops. -1 leaves the bound to the broker; else at least `socket.request.max.bytes`.",
+		Doc:   "The bytes of requests that may be in memory at once before reading stops. -1 leaves the bound to the broker: 512 MiB, or a fifth of the memory that the process may use (GOMEMLIMIT, or its control group); else at least `socket.request.max.bytes`.",
 	}, {
 		Name: "socket.send.buffer.bytes", Type: Int, Unit: Bytes, Default: "102400", Valid: atLeast(-1), Scope: NodeScope,
 		Importance: High, Since: "Kafka 0.8",
@@ -93,6 +93,29 @@ var nodeSettings = []Setting{
 		Name: "max.connections", Type: Int, Default: "2147483647", Valid: atLeast(0), Scope: NodeScope, Update: ClusterWide,
 		Importance: Medium, Since: "Kafka 2.4 (KIP-402)",
 		Doc: "The most connections to this broker.",
+	}, {
+		Name: "max.connections.per.ip.overrides", Type: String, Valid: ipCounts, Scope: NodeScope, Update: ClusterWide,
+		Importance: Medium, Since: "Kafka 0.8.2",
+		Doc: "ADDRESS:COUNT, separated by commas: addresses for which another number than `max.connections.per.ip` holds.",
+	}, {
+		Name: "max.connection.creation.rate", Type: Int, Default: "2147483647", Valid: atLeast(0), Scope: NodeScope, Update: ClusterWide,
+		Importance: Medium, Since: "Kafka 2.7 (KIP-612)",
+		Doc: "How many connections a second are accepted, in all; further ones wait to be accepted. For one address it is a quota (`connection_creation_rate`).",
+	}, {
+		Name: "varve.connections.stall.timeout.ms", Type: Int, Unit: Milliseconds, Default: "30000", Valid: atLeast(100), Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "How long a client may be silent in the middle of a request, and how long it may leave its answers unread, before its connection is closed. It is closed too when it moves less than 16 KiB in that time, again and again.",
+	}, {
+		Name: "varve.connections.handshake.timeout.ms", Type: Int, Unit: Milliseconds, Default: "10000", Valid: atLeast(100), Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "How long a TLS handshake may take.",
+	}, {
+		Name: "varve.connections.handshakes.max", Type: Int, Default: "1024", Valid: atLeast(1), Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "How many TLS handshakes may be under way; connections that begin another one are closed.",
+	}, {
+		Name: "varve.connections.login.timeout.ms", Type: Int, Unit: Milliseconds, Default: "30000", Valid: atLeast(100), Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "How long a login may take, from the moment that its connection was accepted.",
+	}, {
+		Name: "varve.connections.login.max.bytes", Type: Int, Unit: Bytes, Default: "65536", Valid: atLeast(1024), Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "The largest request before a login is complete, tokens of its mechanism included.",
 	}, {
 		Name: "authorizer.class.name", Type: String, Valid: oneOf("", standardAuthorizer), Scope: NodeScope, Importance: Low, Since: "Kafka 0.9 (KIP-11)",
 		Doc: "`" + standardAuthorizer + "` has requests checked against the rules of access (`kafka-acls`). Empty: whoever may connect may do everything.",
@@ -135,8 +158,14 @@ var nodeSettings = []Setting{
 		Scope: NodeScope, Update: ClusterWide, Importance: Medium, Since: "Kafka 4.0 (KIP-1075)",
 		Doc: "How long a ListOffsets waits for the object store.",
 	}, {
-		Name: "varve.admin.listener", Type: String, Default: ":9644", Valid: hostPort, Scope: NodeScope, Importance: Medium, Since: sinceVarve,
-		Doc: "HOST:PORT of the admin listener with `/livez`, `/readyz` and `/metrics`. Empty: there is none.",
+		Name: "varve.admin.listener", Type: String, Default: "127.0.0.1:9644", Valid: hostPort, Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "HOST:PORT of the admin listener with `/livez`, `/readyz`, `/metrics`, `/metrics/kafka`, `/loglevel` and `/debug/pprof/`. An address that other machines reach needs `varve.admin.ssl.enable` and `varve.admin.users.file`. Empty: there is none.",
+	}, {
+		Name: "varve.admin.ssl.enable", Type: Bool, Default: "false", Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "Whether the admin listener speaks TLS, by the settings `ssl.*`, or those of `listener.name.admin.ssl.*`.",
+	}, {
+		Name: "varve.admin.users.file", Type: String, Scope: NodeScope, Importance: Medium, Since: sinceVarve,
+		Doc: "A file with those who may use the admin listener, a line NAME:PASSWORD for each (HTTP basic login); a changed file is in use within ten seconds. With it everything but `/livez` and `/readyz` needs a login. Without it `/debug/pprof/` is not there and `/loglevel` cannot be changed.",
 	}, {
 		Name: "varve.cluster.id", Type: String, Valid: clusterID, Scope: NodeScope, Importance: Medium, Since: sinceVarve,
 		Doc: "The id of the cluster that this node belongs to, 22 characters of URL-safe base64. Not set: the id in the log directories, or a new one at the first start.",
@@ -152,6 +181,9 @@ var nodeSettings = []Setting{
 	}, {
 		Name: "varve.log.dirs.lost", Type: List, Default: "", Valid: directoryIDs, Scope: NodeScope, Importance: Low, Since: sinceVarve,
 		Doc: "Directory ids of this node whose disks are gone for good, as the log names them at the start. An empty directory of `log.dirs` takes the place of each; what the object store does not hold of its partitions is lost. An id that is not missing is passed over.",
+	}, {
+		Name: "varve.metrics.kafka.max.partitions", Type: Int, Default: "10000", Valid: between(0, 1_000_000), Scope: NodeScope, Importance: Low, Since: sinceVarve,
+		Doc: "How many partitions a broker shows in `/metrics/kafka`, whole topics by the order of their names. `varve_kafka_metrics_left_out` counts the rest.",
 	}, {
 		Name: "varve.metadata.dir", Type: String, Scope: NodeScope, Importance: High, Since: sinceVarve,
 		Doc: "The directory of the metadata log and its snapshots. Not set: `metadata` in the first of `log.dirs`.",

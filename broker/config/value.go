@@ -317,7 +317,7 @@ var (
 		}
 		_, port, err := net.SplitHostPort(v)
 		if err != nil {
-			return "Expected HOST:PORT, such as :9644"
+			return "Expected HOST:PORT, such as 127.0.0.1:9644"
 		}
 		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 			return fmt.Sprintf("Port %q is not a number up to 65535", port)

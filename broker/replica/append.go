@@ -60,6 +60,7 @@ func (p *Partition) Append(b []byte, o AppendOptions) (AppendResult, error) {
 	}
 	res.Throttle = p.lead.room.Throttle(int64(len(b)))
 	p.lead.RUnlock()
+	p.traffic.produced(err)
 	acked.resolve()
 	return res, err
 }
@@ -94,6 +95,8 @@ func appendedLocked(p *Partition, a commitlog.Appended, h batch.Header) acked {
 	size := h.Size()
 	if a.Duplicate {
 		size = 0 // nothing was written
+	} else {
+		p.traffic.came(a.LastOffset-a.BaseOffset+1, size)
 	}
 	if p.lead.cfg.Durability == "group" {
 		size = 0 // it shows later, when it is durable

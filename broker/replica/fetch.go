@@ -326,10 +326,14 @@ func (f *fetch) answer(results []FetchResult) {
 		f.m.metrics.parked.Add(-1)
 	}
 	for i := range results {
-		if n := results[i].bytes(); results[i].remote {
+		n := results[i].bytes()
+		if results[i].remote {
 			f.m.metrics.remoteBytes.Add(n)
 		} else {
 			f.m.metrics.localBytes.Add(n)
+		}
+		if p := f.parts[i]; p != nil {
+			p.traffic.fetched(n, results[i].Err)
 		}
 	}
 	f.done(results)

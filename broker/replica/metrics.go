@@ -50,7 +50,7 @@ func newMetrics(m *Manager, reg prometheus.Registerer) *metrics {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "varve_replica_offline_partitions",
 			Help: "Partitions whose log is offline, damaged or waits for its manifest: they refuse appends.",
-		}, func() float64 { return float64(m.offline()) }),
+		}, func() float64 { return float64(m.Offline()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "varve_replica_moving_logs",
 			Help: "Logs that are being copied into another log directory.",
@@ -88,8 +88,8 @@ func (x *metrics) remoteRead(err error) { x.remoteReads.WithLabelValues(result(e
 func (x *metrics) moved(err error)      { x.moves.WithLabelValues(result(err)).Inc() }
 func (x *metrics) healed(err error)     { x.heals.WithLabelValues(result(err)).Inc() }
 
-// offline counts the partitions that refuse appends although this broker leads them.
-func (m *Manager) offline() int {
+// Offline counts the partitions that refuse appends although this broker leads them.
+func (m *Manager) Offline() int {
 	n := 0
 	for _, p := range m.all() {
 		p.lead.RLock()

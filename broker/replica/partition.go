@@ -41,6 +41,8 @@ type Partition struct {
 	// checking says that a segment is being checked for damage.
 	checking atomic.Bool
 
+	traffic traffic
+
 	mu struct {
 		sync.Mutex
 		// highWatermark is the end of what every in-sync replica has made durable.

@@ -217,6 +217,7 @@ func (c *Conn) sitOut() error {
 
 // handle waits for the request's turn and hands it to the handler.
 func (c *Conn) handle(frame []byte, s *slab) error {
+	c.in.slow.end()
 	body, handle := frame, c.tokens
 	if handle == nil {
 		var err error
@@ -234,7 +235,15 @@ func (c *Conn) handle(frame []byte, s *slab) error {
 		return err
 	}
 	c.srv.metrics.request(r.Header.Key, len(frame))
-	return r.run(func() { handle(r) })
+	r.handled = time.Now()
+	c.srv.metrics.spent(r.Header.Key, stageQueue, r.handled.Sub(r.Received))
+	err := r.run(func() { handle(r) })
+	if r.parked.Load() == 0 {
+		if took := max(1, time.Since(r.handled)); r.parked.CompareAndSwap(0, int64(took)) {
+			c.srv.metrics.spent(r.Header.Key, stageLocal, took)
+		}
+	}
+	return err
 }
 
 // admit queues r when its turn has come: an exclusive request when all earlier ones are
@@ -307,7 +316,9 @@ func (c *Conn) writeAnswers() {
 			return
 		}
 		err := c.out.send(batch[:n])
+		sent := time.Now()
 		for _, r := range batch[:n] {
+			c.srv.metrics.spent(r.Header.Key, stageResponse, sent.Sub(r.done))
 			r.releasePieces()
 			if err == nil {
 				err = r.end
@@ -354,7 +365,7 @@ func (c *Conn) abrupt(err error) bool {
 func (c *Conn) armRead() {
 	patience := c.srv.limits.MaxIdle
 	if c.in.midFrame() {
-		patience = c.srv.limits.StallTimeout
+		patience = max(0, c.in.slow.left(time.Now(), c.srv.limits.StallTimeout))
 	}
 	if !c.Authenticated() {
 		patience = min(patience, time.Until(c.opened.Add(c.srv.limits.LoginTimeout)))
@@ -384,7 +395,7 @@ func (c *Conn) readFailed(err error) error {
 	case !c.Authenticated() && now.Sub(c.opened) >= nearly(c.srv.limits.LoginTimeout):
 		return errLoginTimeout
 	case c.in.midFrame():
-		if now.Sub(c.in.progress) >= nearly(c.srv.limits.StallTimeout) {
+		if patience := c.srv.limits.StallTimeout; now.Sub(c.in.progress) >= nearly(patience) || c.in.slow.left(now, patience) <= patience/16 {
 			return errStalled
 		}
 	case !c.answers.empty():

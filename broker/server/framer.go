@@ -57,6 +57,7 @@ type framer struct {
 	lastLarge bool
 
 	progress time.Time // of the last byte received
+	slow     slow      // of the frame under way
 	tiny     [lengthBytes]byte
 	attempt  func(fd uintptr) bool // f.tryRead, bound once
 	got      int
@@ -292,6 +293,7 @@ func (f *framer) fill() error {
 // advance accounts n bytes that were read into room.
 func (f *framer) advance(n int) {
 	f.progress = time.Now()
+	f.slow.moved += int64(n)
 	if f.own != nil {
 		f.have += n
 		return

@@ -79,8 +79,8 @@ func TestC7FrameLengthBeforeAllocation(t *testing.T) {
 	}
 }
 
-// TestUnauthenticatedFrameLimit: on a SASL listener 64 KiB hold until authentication.
-func TestUnauthenticatedFrameLimit(t *testing.T) {
+// TestR43UnauthenticatedFrameLimit: on a SASL listener 64 KiB hold until authentication.
+func TestR43UnauthenticatedFrameLimit(t *testing.T) {
 	k := newKitOn(t, Listener{Name: "PLAINTEXT", Protocol: "SASL_PLAINTEXT", Accept: listenLoopback(t)}, Limits{},
 		func(r *Request) {
 			if r.Header.CorrelationID == 1 {

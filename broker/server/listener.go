@@ -84,6 +84,9 @@ func (s *Server) accept(l *listener) {
 		if err == nil {
 			delay = 0
 			s.admitConn(l, nc)
+			if wait := s.pace.take(time.Now()); wait > 0 && !s.rest(wait) {
+				return
+			}
 			continue
 		}
 		if s.draining.Load() || errors.Is(err, net.ErrClosed) {
@@ -91,12 +94,29 @@ func (s *Server) accept(l *listener) {
 		}
 		delay = min(max(2*delay, 5*time.Millisecond), time.Second)
 		s.logger.Warn("cannot accept a connection", "listener", l.Name, "error", err, "retry_in", delay)
-		timer := time.NewTimer(delay)
+		if !s.rest(delay) {
+			return
+		}
+	}
+}
+
+// rest waits for d; false says that the server stops.
+func (s *Server) rest(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		look := time.NewTimer(probeInterval)
 		select {
 		case <-timer.C:
+			look.Stop()
+			return true
 		case <-s.ctx.Done():
-			timer.Stop()
-			return
+			look.Stop()
+			return false
+		case <-look.C:
+			if s.draining.Load() {
+				return false
+			}
 		}
 	}
 }
@@ -157,12 +177,16 @@ func (s *Server) tooMany(c *Conn) bool {
 func (s *Server) enter(c *Conn) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	most, overridden := s.mu.limits.PerIP[c.ip]
+	if !overridden {
+		most = s.mu.limits.MaxConnectionsPerIP
+	}
 	switch {
 	case s.draining.Load():
 		return endDraining
-	case s.mu.maxConnections > 0 && len(s.mu.conns) >= s.mu.maxConnections:
+	case s.mu.limits.MaxConnections > 0 && len(s.mu.conns) >= s.mu.limits.MaxConnections:
 		return endLimit
-	case s.mu.maxPerIP > 0 && s.mu.perIP[c.ip] >= s.mu.maxPerIP:
+	case (overridden || most > 0) && s.mu.perIP[c.ip] >= most:
 		return endLimitPerIP
 	}
 	s.mu.conns[c] = struct{}{}

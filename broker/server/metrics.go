@@ -53,6 +53,32 @@ type metrics struct {
 type apiMetrics struct {
 	requests, requestBytes atomic.Int64
 	seconds                prometheus.Observer
+	stages                 [stages]atomic.Int64 // nanoseconds
+}
+
+// stage is a part of a request's time, as Kafka tells them apart.
+type stage int8
+
+// The stages, in the order in which a request goes through them.
+const (
+	stageQueue    stage = iota // from its last byte until it is handled
+	stageLocal                 // inside the handler
+	stageRemote                // parked after that: for data, other replicas, a disk or an object store
+	stageThrottle              // held up by quotas; it is told to the client, which is answered at once
+	stageResponse              // from the answer until the socket has taken it, answers to earlier requests included
+	stages
+)
+
+// String is the label of the stage.
+func (s stage) String() string {
+	return [...]string{"queue", "local", "remote", "throttle", "response"}[s]
+}
+
+// spent adds to the time that requests of a key have spent in a stage.
+func (m *metrics) spent(key int16, s stage, d time.Duration) {
+	if d > 0 {
+		m.api(key).stages[s].Add(int64(d))
+	}
 }
 
 func newMetrics(s *Server, reg prometheus.Registerer) *metrics {
@@ -84,6 +110,9 @@ func newMetrics(s *Server, reg prometheus.Registerer) *metrics {
 			memory:       prometheus.NewDesc("varve_server_request_memory_bytes", "Request memory in use.", nil, nil),
 			requests:     prometheus.NewDesc("varve_server_requests_total", "Requests received.", []string{"api"}, nil),
 			requestBytes: prometheus.NewDesc("varve_server_request_bytes_total", "Bytes of requests received.", []string{"api"}, nil),
+			stages: prometheus.NewDesc("varve_server_request_stage_seconds_total",
+				"Time that requests spent, by stage: queue (until handled), local (handled), remote (parked for data, replicas, disk or object store), throttle (held up by quotas), response (until the socket took the answer).",
+				[]string{"api", "stage"}, nil),
 		})
 	}
 	return m
@@ -105,8 +134,15 @@ func (m *metrics) request(key int16, n int) {
 }
 
 // answered observes how long a request took.
-func (m *metrics) answered(key int16, received time.Time) {
-	m.api(key).seconds.Observe(time.Since(received).Seconds())
+func (m *metrics) answered(r *Request, now time.Time) {
+	key := r.Header.Key
+	m.api(key).seconds.Observe(now.Sub(r.Received).Seconds())
+	if parked := r.parked.Swap(-1); parked != 0 {
+		m.spent(key, stageRemote, now.Sub(r.handled)-time.Duration(parked))
+	} else {
+		m.spent(key, stageLocal, now.Sub(r.handled))
+	}
+	m.spent(key, stageThrottle, r.pause)
 }
 
 // collector reads at scrape time what is counted elsewhere.
@@ -114,12 +150,12 @@ type collector struct {
 	s *Server
 	m *metrics
 
-	connections, muted, memory, requests, requestBytes, coldBytes, coldWaits *prometheus.Desc
+	connections, muted, memory, requests, requestBytes, coldBytes, coldWaits, stages *prometheus.Desc
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.connections, c.muted, c.coldBytes, c.coldWaits, c.memory, c.requests, c.requestBytes} {
+	for _, d := range []*prometheus.Desc{c.connections, c.muted, c.coldBytes, c.coldWaits, c.memory, c.requests, c.requestBytes, c.stages} {
 		ch <- d
 	}
 }
@@ -145,6 +181,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 func (c *collector) api(ch chan<- prometheus.Metric, name string, a *apiMetrics) {
 	ch <- prometheus.MustNewConstMetric(c.requests, prometheus.CounterValue, float64(a.requests.Load()), name)
 	ch <- prometheus.MustNewConstMetric(c.requestBytes, prometheus.CounterValue, float64(a.requestBytes.Load()), name)
+	if a.requests.Load() == 0 {
+		return // five series for each key that nobody uses would say nothing
+	}
+	for s := range a.stages {
+		ch <- prometheus.MustNewConstMetric(c.stages, prometheus.CounterValue, time.Duration(a.stages[s].Load()).Seconds(), name, stage(s).String())
+	}
 }
 
 // endReason sorts the error that ended a connection.

@@ -19,6 +19,9 @@ const (
 	sendfileBytes = 32 << 10
 	// scratchBytes is the buffer for file bytes that do not leave by sendfile.
 	scratchBytes = 64 << 10
+	// pageBytes is what long reads of a file are aligned to, in the file as in the buffer: the kernel copies
+	// twice as fast then.
+	pageBytes = 4 << 10
 	// maxVector is the most pieces that one writev takes (IOV_MAX on Linux).
 	maxVector = 1024
 )
@@ -29,11 +32,12 @@ const (
 // with an explicit offset; for short ranges, file bytes are read into a scratch buffer.
 // Elsewhere (TLS, memory) everything but long runs of bytes goes through the scratch buffer,
 // so that TLS makes full records of it. A write that would block waits for the peer under a
-// deadline which each bit of progress renews.
+// deadline which each bit of progress renews, as long as it comes to a least speed (slow).
 type output struct {
 	nc       net.Conn
 	raw      syscall.RawConn // nil: no direct access to the socket
 	patience time.Duration
+	slow     slow       // of the batch under way
 	scratch  *sync.Pool // of *[scratchBytes]byte
 	cold     *coldReads
 	warm     warmRun
@@ -77,6 +81,7 @@ func (o *output) reset() {
 		o.buf = nil
 	}
 	o.used = 0
+	o.slow.end()
 }
 
 // answer gathers one answer, writing what cannot be gathered.
@@ -199,6 +204,13 @@ func (o *output) copyFile(r vfs.Range) error {
 		if err != nil {
 			return err
 		}
+		cut := 0
+		if o.raw == nil && r.Len > int64(len(dst)) {
+			if cut = int((r.Off + int64(len(dst))) % pageBytes); cut >= len(dst) {
+				cut = 0
+			}
+			dst = dst[:len(dst)-cut]
+		}
 		n, err := o.cold.readAt(r.File, dst, r.Off)
 		if n < len(dst) {
 			if err == nil || errors.Is(err, io.EOF) {
@@ -210,6 +222,11 @@ func (o *output) copyFile(r vfs.Range) error {
 		r.Off, r.Len = r.Off+int64(n), r.Len-int64(n)
 		if o.raw != nil {
 			o.vector = append(o.vector, dst)
+		}
+		if cut > 0 {
+			if err := o.flush(true); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -239,10 +256,11 @@ func (o *output) flush(more bool) error {
 // write writes through the net.Conn, step by step, so that the deadline covers little.
 func (o *output) write(b []byte) error {
 	for len(b) > 0 {
-		if err := o.nc.SetWriteDeadline(time.Now().Add(o.patience)); err != nil {
+		if err := o.arm(); err != nil {
 			return err
 		}
 		n, err := o.nc.Write(b[:min(len(b), scratchBytes)])
+		o.slow.moved += int64(n)
 		if err != nil {
 			return err
 		}
@@ -275,7 +293,13 @@ func (o *output) rawLoop(f func(fd uintptr) bool) error {
 // wait arms the deadline before the netpoller waits for room in the socket.
 func (o *output) wait() {
 	o.waited = true
-	_ = o.nc.SetWriteDeadline(time.Now().Add(o.patience)) // fails only on a closed connection
+	_ = o.arm() // fails only on a closed connection
+}
+
+// arm sets the deadline of the next bytes.
+func (o *output) arm() error {
+	now := time.Now()
+	return o.nc.SetWriteDeadline(now.Add(o.slow.left(now, o.patience)))
 }
 
 // sendVector is the callback that writes o.vector: false asks to wait for room.
@@ -292,6 +316,7 @@ func (o *output) sendVector(fd uintptr) bool {
 			o.err = err
 			return true
 		}
+		o.slow.moved += int64(n)
 		for len(rest) > 0 && n >= len(rest[0]) {
 			n -= len(rest[0])
 			rest = rest[1:]
@@ -308,6 +333,7 @@ func (o *output) sendFileRange(fd uintptr) bool {
 	for o.rem > 0 {
 		n, again, err := sendfileFD(fd, o.src, &o.off, o.rem)
 		o.rem -= n
+		o.slow.moved += n
 		switch {
 		case again:
 			o.wait()

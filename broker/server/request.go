@@ -51,6 +51,10 @@ type Request struct {
 	exclusive bool // shares the connection with no waiting request
 	pause     time.Duration
 
+	handled time.Time    // when the handler got it
+	parked  atomic.Int64 // for how long the handler had it before it left it waiting, in ns; 0: it has it, -1: it was answered
+	done    time.Time    // when it was answered; written before the request counts as answered
+
 	ended atomic.Bool // Reply and its like: once
 
 	// Written before the request counts as answered, read by the writer after.
@@ -150,7 +154,8 @@ func (r *Request) finish() {
 		panic("BUG: request answered twice")
 	}
 	c := r.Conn
-	c.srv.metrics.answered(r.Header.Key, r.Received)
+	r.done = time.Now()
+	c.srv.metrics.answered(r, r.done)
 	switch c.answers.answer(r) {
 	case becomeWriter:
 		// Not on this goroutine: it may belong to another connection, and a peer that does

@@ -44,21 +44,23 @@ type Options struct {
 
 // Limits protect the broker from its clients. A zero field takes its default.
 type Limits struct {
-	MaxRequestBytes             int64         // socket.request.max.bytes; default 100 MiB
-	UnauthenticatedRequestBytes int64         // longest frame before authentication; default 64 KiB
-	MemoryBytes                 int64         // queued.max.request.bytes: request memory of all connections; ≤ 0: no bound
-	InFlightRequests            int           // unanswered requests of one connection; default 256
-	InFlightBytes               int64         // their frames, in bytes; default 32 MiB; one request is always admitted
-	UnsentBytes                 int64         // memory of one connection's answers that its peer has not read, above which no request is taken; default 1 MiB
-	MaxIdle                     time.Duration // connections.max.idle.ms; default 10 minutes; negative: they stay
-	StallTimeout                time.Duration // longest silence inside a frame, and of a peer that does not read; default 30 s
-	HandshakeTimeout            time.Duration // longest TLS handshake; default 10 s
-	Handshakes                  int           // TLS handshakes under way at once; further connections are refused; default 1024
-	LoginTimeout                time.Duration // longest time from a connection to the end of its login; default 30 s
-	MaxConnections              int           // max.connections; ≤ 0: no bound
-	MaxConnectionsPerIP         int           // max.connections.per.ip; ≤ 0: no bound
-	SendBufferBytes             int           // socket.send.buffer.bytes; ≤ 0: the system's choice
-	ReceiveBufferBytes          int           // socket.receive.buffer.bytes; ≤ 0: the system's choice
+	MaxRequestBytes             int64          // socket.request.max.bytes; default 100 MiB
+	UnauthenticatedRequestBytes int64          // longest frame before authentication; default 64 KiB
+	MemoryBytes                 int64          // queued.max.request.bytes: request memory of all connections; ≤ 0: no bound
+	InFlightRequests            int            // unanswered requests of one connection; default 256
+	InFlightBytes               int64          // their frames, in bytes; default 32 MiB; one request is always admitted
+	UnsentBytes                 int64          // memory of one connection's answers that its peer has not read, above which no request is taken; default 1 MiB
+	MaxIdle                     time.Duration  // connections.max.idle.ms; default 10 minutes; negative: they stay
+	StallTimeout                time.Duration  // longest silence inside a frame, and of a peer that does not read; default 30 s
+	HandshakeTimeout            time.Duration  // longest TLS handshake; default 10 s
+	Handshakes                  int            // TLS handshakes under way at once; further connections are refused; default 1024
+	LoginTimeout                time.Duration  // longest time from a connection to the end of its login; default 30 s
+	MaxConnections              int            // max.connections; ≤ 0: no bound
+	MaxConnectionsPerIP         int            // max.connections.per.ip; ≤ 0: no bound
+	PerIP                       map[string]int // max.connections.per.ip.overrides, by address; 0: none at all
+	ConnectionsPerSecond        int            // max.connection.creation.rate; ≤ 0: no bound
+	SendBufferBytes             int            // socket.send.buffer.bytes; ≤ 0: the system's choice
+	ReceiveBufferBytes          int            // socket.receive.buffer.bytes; ≤ 0: the system's choice
 }
 
 // withDefaults fills the zero fields.
@@ -108,7 +110,8 @@ type Server struct {
 	cold      *coldReads
 	listeners []*listener
 	shaking   atomic.Int64 // TLS handshakes under way
-	built     time.Time    // from where Conn.muted counts
+	pace      pace
+	built     time.Time // from where Conn.muted counts
 	throttle  func(ip string) time.Duration
 
 	ctx      context.Context // parent of all connections'
@@ -122,20 +125,27 @@ type Server struct {
 	mu struct {
 		sync.Mutex
 		started bool
-		// The two limits that may change; those in limits are what the server began with.
-		maxConnections, maxPerIP int
-		stopped                  bool // hardStop is closed
-		conns                    map[*Conn]struct{}
-		perIP                    map[string]int
+		// The limits that may change; those in limits are what the server began with.
+		limits  ConnectionLimits
+		stopped bool // hardStop is closed
+		conns   map[*Conn]struct{}
+		perIP   map[string]int
 	}
 }
 
-// SetConnectionLimits changes MaxConnections and MaxConnectionsPerIP for connections to come;
-// those that are there stay.
-func (s *Server) SetConnectionLimits(all, perIP int) {
+// ConnectionLimits are those of Limits that may change while the server runs.
+type ConnectionLimits struct {
+	MaxConnections, MaxConnectionsPerIP int
+	PerIP                               map[string]int
+	ConnectionsPerSecond                int
+}
+
+// SetConnectionLimits changes the limits for connections to come; those that are there stay.
+func (s *Server) SetConnectionLimits(l ConnectionLimits) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.mu.maxConnections, s.mu.maxPerIP = all, perIP
+	s.mu.limits = l
+	s.mu.Unlock()
+	s.pace.set(l.ConnectionsPerSecond)
 }
 
 // New checks the options and builds a Server that does not accept yet. The listeners
@@ -148,7 +158,7 @@ func New(o Options) (*Server, error) {
 		handler: o.Handler, overlap: o.Overlap, apiName: o.APIName, logger: o.Logger,
 		limits: o.Limits.withDefaults(), hardStop: make(chan struct{}), built: time.Now(), throttle: o.Throttle,
 	}
-	s.SetConnectionLimits(o.Limits.MaxConnections, o.Limits.MaxConnectionsPerIP)
+	s.SetConnectionLimits(ConnectionLimits{o.Limits.MaxConnections, o.Limits.MaxConnectionsPerIP, o.Limits.PerIP, o.Limits.ConnectionsPerSecond})
 	if s.overlap == nil {
 		s.overlap = func(int16) bool { return false }
 	}
@@ -285,6 +295,18 @@ func (s *Server) open() []*Conn {
 	out := make([]*Conn, 0, len(s.mu.conns))
 	for c := range s.mu.conns {
 		out = append(out, c)
+	}
+	return out
+}
+
+// Connections counts the open connections of each listener.
+func (s *Server) Connections() map[string]int {
+	out := make(map[string]int, len(s.listeners))
+	for _, l := range s.listeners {
+		out[l.Name] = 0
+	}
+	for _, c := range s.open() {
+		out[c.listener.Name]++
 	}
 	return out
 }

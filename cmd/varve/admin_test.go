@@ -37,6 +37,10 @@ func TestSettingsOfACluster(t *testing.T) {
 	if len(rows) != 1 || rows[0].Name != "cleanup.policy" || *rows[0].Value != "compact" || rows[0].Source != "DYNAMIC_TOPIC_CONFIG" {
 		t.Errorf("config list: %+v", rows)
 	}
+	must(t, "", "config", "set", "logger/1", "--set", "root=ERROR", "-b", b)
+	if level := get("logger/1", "root"); level != "ERROR" {
+		t.Errorf("the level of the log is %s", level)
+	}
 	must(t, "", "config", "set", "cluster", "--set", "log.retention.ms=7000", "-b", b)
 	must(t, "", "config", "set", "broker/1", "--set", "log.retention.ms=8000", "-b", b)
 	if got := get("cluster", "log.retention.ms") + " " + get("broker/1", "log.retention.ms") + " " + get("topic/orders", "retention.ms"); got != "7000 8000 8000" {
@@ -63,7 +67,7 @@ func TestSettingsOfACluster(t *testing.T) {
 		{[]string{"topic", "add-partitions", "orders", "--total", "1", "-b", b}, exitError, "would not be an increase"},
 		{[]string{"topic", "add-partitions", "orders", "-b", b}, exitUsage, "--total"},
 		{[]string{"config", "set", "broker/1", "--set", "node.id=4", "-b", b}, exitError, "Cannot update node.id dynamically"},
-		{[]string{"config", "get", "nobody", "x", "-b", b}, exitUsage, "topic/NAME, broker/ID, group/NAME or cluster"},
+		{[]string{"config", "get", "nobody", "x", "-b", b}, exitUsage, "topic/NAME, broker/ID, group/NAME, logger/ID or cluster"},
 		{[]string{"config", "get", "topic/orders", "no.such", "-b", b}, exitError, "varve config list topic/orders"},
 	} {
 		if code, _, errOut := varve(t, "", c.args...); code != c.code || !strings.Contains(errOut, c.want) {

@@ -13,13 +13,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // resource is what settings belong to, as the command line names it: topic/NAME, broker/ID,
-// group/NAME, or cluster for what all brokers take.
+// group/NAME, logger/ID, or cluster for what all brokers take.
 type resource struct {
 	name   string // of a topic or group
-	broker int32
+	broker int32  // of a broker or its logger
 	kind   string
 }
 
@@ -30,13 +31,13 @@ func parseResource(s string) (resource, error) {
 		return resource{kind: kind}, nil
 	case (kind == "topic" || kind == "group") && name != "":
 		return resource{kind: kind, name: name}, nil
-	case kind == "broker" && name != "":
+	case (kind == "broker" || kind == "logger") && name != "":
 		id, err := strconv.ParseInt(name, 10, 32)
 		if err == nil {
-			return resource{kind: kind, broker: int32(id)}, nil
+			return resource{kind: kind, broker: int32(id), name: name}, nil
 		}
 	}
-	return resource{}, fmt.Errorf("%w: %q is no resource: want topic/NAME, broker/ID, group/NAME or cluster", errUsage, s)
+	return resource{}, fmt.Errorf("%w: %q is no resource: want topic/NAME, broker/ID, group/NAME, logger/ID or cluster", errUsage, s)
 }
 
 // describe asks for the settings of the resource.
@@ -48,7 +49,9 @@ func (r resource) describe(ctx context.Context, cl *kgo.Client) (kadm.ResourceCo
 	case "topic":
 		res, err = adm.DescribeTopicConfigs(ctx, r.name)
 	case "group":
-		return describeGroupConfigs(ctx, cl, r.name)
+		return describeOther(ctx, cl, kmsg.ConfigResourceTypeGroupConfig, r.name)
+	case "logger":
+		return describeOther(ctx, cl.Broker(int(r.broker)), kmsg.ConfigResourceTypeBrokerLogger, r.name)
 	case "broker":
 		res, err = adm.DescribeBrokerConfigs(ctx, r.broker)
 	default:
@@ -71,7 +74,9 @@ func (r resource) alter(ctx context.Context, cl *kgo.Client, configs []kadm.Alte
 	adm := kadm.NewClient(cl)
 	switch {
 	case r.kind == "group":
-		return alterGroupConfigs(ctx, cl, r.name, configs, dryRun)
+		return alterOther(ctx, cl, kmsg.ConfigResourceTypeGroupConfig, r.name, configs, dryRun)
+	case r.kind == "logger":
+		return alterOther(ctx, cl.Broker(int(r.broker)), kmsg.ConfigResourceTypeBrokerLogger, r.name, configs, dryRun)
 	case r.kind == "topic" && dryRun:
 		return firstAltered(adm.ValidateAlterTopicConfigs(ctx, configs, r.name))
 	case r.kind == "topic":
@@ -99,7 +104,7 @@ func configGetCommand() *cobra.Command {
 	var cf clientFlags
 	var out output
 	cmd := &cobra.Command{
-		Use: "get RESOURCE NAME", Short: "Print one setting of topic/NAME, broker/ID, group/NAME or cluster", Args: exactArgs(2, "a resource and the name of a setting"),
+		Use: "get RESOURCE NAME", Short: "Print one setting of topic/NAME, broker/ID, group/NAME, logger/ID or cluster", Args: exactArgs(2, "a resource and the name of a setting"),
 		Example: "  varve config get topic/orders retention.ms\n  varve config get broker/1 max.connections -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := parseResource(args[0])
@@ -158,7 +163,7 @@ func configListCommand() *cobra.Command {
 	var out output
 	var all bool
 	cmd := &cobra.Command{
-		Use: "list RESOURCE", Short: "List what is set of topic/NAME, broker/ID, group/NAME or cluster", Args: exactArgs(1, "a resource"),
+		Use: "list RESOURCE", Short: "List what is set of topic/NAME, broker/ID, group/NAME, logger/ID or cluster", Args: exactArgs(1, "a resource"),
 		Example: "  varve config list topic/orders --all\n  varve config list cluster\n  varve config list group/billing --all",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := parseResource(args[0])
@@ -187,8 +192,8 @@ func configSetCommand() *cobra.Command {
 	var cf clientFlags
 	var e edits
 	cmd := &cobra.Command{
-		Use: "set RESOURCE", Short: "Change settings of topic/NAME, broker/ID, group/NAME or cluster, at once", Args: exactArgs(1, "a resource"),
-		Example: "  varve config set cluster --set log.retention.ms=86400000\n  varve config set broker/1 --delete max.connections --dry-run",
+		Use: "set RESOURCE", Short: "Change settings of topic/NAME, broker/ID, group/NAME, logger/ID or cluster, at once", Args: exactArgs(1, "a resource"),
+		Example: "  varve config set cluster --set log.retention.ms=86400000\n  varve config set broker/1 --delete max.connections --dry-run\n  varve config set logger/1 --set root=DEBUG",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := parseResource(args[0])
 			if err != nil {

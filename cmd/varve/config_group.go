@@ -5,16 +5,21 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// describeGroupConfigs asks for the settings of a group.
-func describeGroupConfigs(ctx context.Context, cl *kgo.Client, group string) (kadm.ResourceConfig, error) {
+// asker sends a request to where it has to go: any broker, or one of them.
+type asker interface {
+	Request(context.Context, kmsg.Request) (kmsg.Response, error)
+}
+
+// describeOther asks for the settings of a group, or of a broker's logger.
+func describeOther(ctx context.Context, to asker, kind kmsg.ConfigResourceType, name string) (kadm.ResourceConfig, error) {
 	req := kmsg.NewPtrDescribeConfigsRequest()
-	req.Resources = []kmsg.DescribeConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeGroupConfig, ResourceName: group}}
-	resp, err := req.RequestWith(ctx, cl)
-	out := kadm.ResourceConfig{Name: group}
+	req.Resources = []kmsg.DescribeConfigsRequestResource{{ResourceType: kind, ResourceName: name}}
+	out := kadm.ResourceConfig{Name: name}
+	answer, err := to.Request(ctx, req)
+	resp, _ := answer.(*kmsg.DescribeConfigsResponse)
 	switch {
 	case err != nil:
 		return out, err
@@ -27,16 +32,17 @@ func describeGroupConfigs(ctx context.Context, cl *kgo.Client, group string) (ka
 	return out, kerr.ErrorForCode(resp.Resources[0].ErrorCode)
 }
 
-// alterGroupConfigs changes the settings of a group, or has that checked.
-func alterGroupConfigs(ctx context.Context, cl *kgo.Client, group string, configs []kadm.AlterConfig, dryRun bool) (message string, err error) {
+// alterOther changes the settings of a group, or of a broker's logger, or has that checked.
+func alterOther(ctx context.Context, to asker, kind kmsg.ConfigResourceType, name string, configs []kadm.AlterConfig, dryRun bool) (message string, err error) {
 	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
 	req.ValidateOnly = dryRun
-	res := kmsg.IncrementalAlterConfigsRequestResource{ResourceType: kmsg.ConfigResourceTypeGroupConfig, ResourceName: group}
+	res := kmsg.IncrementalAlterConfigsRequestResource{ResourceType: kind, ResourceName: name}
 	for _, c := range configs {
 		res.Configs = append(res.Configs, kmsg.IncrementalAlterConfigsRequestResourceConfig{Name: c.Name, Op: kmsg.IncrementalAlterConfigOp(c.Op), Value: c.Value})
 	}
 	req.Resources = append(req.Resources, res)
-	resp, err := req.RequestWith(ctx, cl)
+	answer, err := to.Request(ctx, req)
+	resp, _ := answer.(*kmsg.IncrementalAlterConfigsResponse)
 	switch {
 	case err != nil:
 		return "", err

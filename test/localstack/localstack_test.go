@@ -31,6 +31,7 @@ type service struct {
 	Environment         map[string]string
 	Volumes, Ports      []string
 	Grace               string `yaml:"stop_grace_period"`
+	Network             string `yaml:"network_mode"`
 }
 
 type compose struct {
@@ -123,8 +124,9 @@ func TestBroker(t *testing.T) {
 		} `yaml:"scrape_configs"`
 	}
 	decode(t, "prometheus.yaml", &prometheus)
-	if len(prometheus.Jobs) != 1 || prometheus.Jobs[0].Static[0].Targets[0] != "varve"+v.Environment["VARVE_ADMIN_LISTENER"] {
-		t.Errorf("Prometheus asks %+v, the broker answers at %s", prometheus.Jobs, v.Environment["VARVE_ADMIN_LISTENER"])
+	if len(prometheus.Jobs) != 1 || prometheus.Jobs[0].Static[0].Targets[0] != "127.0.0.1:9644" ||
+		v.Environment["VARVE_ADMIN_LISTENER"] != "" || c.Services["prometheus"].Network != "service:varve" {
+		t.Errorf("Prometheus asks %+v on the network %q, the broker answers at its default, on its own loopback", prometheus.Jobs, c.Services["prometheus"].Network)
 	}
 	for name, s := range c.Services {
 		for _, p := range s.Ports {

@@ -14,6 +14,7 @@ import (
 type Listed struct {
 	ID, ProtocolType, Type string
 	State                  State
+	Members                int
 }
 
 // List lists the groups in the given states and of the given types; empty means all. Case
@@ -24,10 +25,11 @@ func (s *Shard) List(states, types []string) []Listed {
 	}
 	var out []Listed
 	for id, g := range s.groups.AllCommitted() {
-		l := Listed{ID: id, ProtocolType: g.protocolType, Type: classicType, State: g.state}
+		l := Listed{ID: id, ProtocolType: g.protocolType, Type: classicType, State: g.state, Members: len(g.members)}
 		if g.modern != nil {
 			now, _ := g.modern.epochs.Committed(struct{}{})
 			l.Type, l.State = modernType, modernState(now, g.modern.members.AllCommitted())
+			l.Members = g.modern.members.Len()
 		}
 		if among(l.Type, types) && among(string(l.State), states) {
 			out = append(out, l)

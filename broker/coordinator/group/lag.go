@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/varve-io/varve/broker/coordinator"
 	"github.com/varve-io/varve/broker/kafka"
@@ -20,6 +21,18 @@ type Position struct {
 // compare orders by group, topic and partition.
 func (o Position) compare(p Position) int {
 	return cmp.Or(cmp.Compare(o.GroupID, p.GroupID), cmp.Compare(o.Topic, p.Topic), cmp.Compare(o.Partition, p.Partition))
+}
+
+// Readable is the positions of groups whose names are text: a client may choose any bytes, and
+// labels of metrics must be UTF-8.
+func Readable(list []Position) []Position {
+	out := list[:0:0]
+	for _, p := range list {
+		if utf8.ValidString(p.GroupID) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // Positions lists the first committed offsets by group, topic and partition, at most limit of

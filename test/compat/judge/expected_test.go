@@ -107,6 +107,7 @@ var expected = []row{
 	{"brokerconfigs / * / *Configs[sasl.enabled.mechanisms].*Value", "GSSAPI", "SCRAM-SHA-256,SCRAM-SHA-512", "`sasl.enabled.mechanisms` is SCRAM-SHA-256 and SCRAM-SHA-512 by default"},
 	{"brokerconfigs / * / *.Configs[ssl.cipher.suites].*", "*", "null", "and so is `ssl.cipher.suites`"},
 	{"brokerconfigs / * / *.Configs[authorizer.class.name].*", "*", "null", "`authorizer.class.name`"},
+	{"brokerconfigs / * / *.Configs[max.connections.per.ip.overrides].*", "*", "null", "`max.connections.per.ip.overrides`"},
 	{"brokerconfigs / * / *.Configs[allow.everyone.if.no.acl.found]", absent, "element", "are settings of the broker; Kafka's are its plugin's"},
 	{"brokerconfigs / * / *.Configs[super.users]", absent, "element", "are settings of the broker; Kafka's are its plugin's"},
 	{"brokerconfigs / * / *.Configs[cordoned.log.dirs].*", "*", "*", "`cordoned.log.dirs` is null where Kafka"},
