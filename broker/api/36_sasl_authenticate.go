@@ -39,7 +39,7 @@ func (a logins) saslAuthenticate(r *server.Request) error {
 		a.refuse(r, a.o.Logins(r.Conn.Listener()), encoded(r, &resp), err)
 		return nil
 	}
-	resp.SASLAuthBytes = token
+	resp.SASLAuthBytes, resp.ErrorMessage = token, new(string)
 	if done {
 		a.authenticated(r, l)
 		resp.SessionLifetimeMillis = l.LifetimeMs()

@@ -81,9 +81,9 @@ type scramExchange struct {
 	credential metadata.ScramCredential
 	name       string
 	known      bool
-	binding    string // of the client's final message: the base64 of its first one's head
-	nonce      string // the client's and ours behind it
-	transcript string // of what the proof is made over, as far as it is said; "" before the first message
+	binding    [2]string // of the client's final message: the base64 of its first one's head, and what passes for it
+	nonce      string    // the client's and ours behind it
+	transcript string    // of what the proof is made over, as far as it is said; "" before the first message
 }
 
 // newScram begins a login. Users that are not there get a salt that is always the same, and learn
@@ -115,16 +115,30 @@ func (x *scramExchange) first(token string) ([]byte, error) {
 		head[1] != "" && head[1] != "a="+fields[0][2:] {
 		return nil, ErrCredentials
 	}
-	x.name = strings.NewReplacer("=2C", ",", "=3D", "=").Replace(fields[0][2:])
+	name := fields[0][2:]
+	if name == "" || slices.Contains(fields[2:], "tokenauth=true") { // there are no delegation tokens
+		return nil, ErrCredentials
+	}
+	if strings.Contains(strings.NewReplacer("=2C", "", "=3D", "").Replace(name), "=") {
+		return nil, ErrCredentials // an escape that is none
+	}
+	x.name = strings.NewReplacer("=2C", ",", "=3D", "=").Replace(name)
 	if x.credential, x.known = x.of.credential(x.name, x.mechanism); !x.known {
 		x.credential = x.of.decoy(x.name, x.mechanism)
 	}
-	x.binding = "c=" + base64.StdEncoding.EncodeToString([]byte(head[0]+","+head[1]+","))
+	x.binding[0] = "c=" + base64.StdEncoding.EncodeToString([]byte(head[0]+","+head[1]+","))
+	if x.binding[1] = x.binding[0]; head[0] == "n" {
+		x.binding[1] = noBinding
+	}
 	x.nonce = fields[1][2:] + x.of.nonce()
 	answer := fmt.Sprintf("r=%s,s=%s,i=%d", x.nonce, base64.StdEncoding.EncodeToString(x.credential.Salt), x.credential.Iterations)
 	x.transcript = head[2] + "," + answer
 	return []byte(answer), nil
 }
+
+// noBinding is the binding of a first message that begins with "n,,". Some clients send it as well
+// where that has named the user to act as, who is the user anyway; Kafka does not look at it.
+const noBinding = "c=biws"
 
 // final checks a client's proof: c=BINDING,r=NONCE with extensions behind it, then p=PROOF. The nonce
 // has to end in ours: librdkafka before 2.6.1 puts its own before it a second time, which Kafka 3.9
@@ -138,7 +152,7 @@ func (x *scramExchange) final(token string) ([]byte, error) {
 	said := token[:at]
 	fields := strings.Split(said, ",")
 	proof, err := base64.StdEncoding.DecodeString(token[at+len(",p="):])
-	if err != nil || len(fields) < 2 || fields[0] != x.binding || !strings.HasPrefix(fields[1], "r=") || !strings.HasSuffix(fields[1], x.nonce) {
+	if err != nil || len(fields) < 2 || !slices.Contains(x.binding[:], fields[0]) || !strings.HasPrefix(fields[1], "r=") || !strings.HasSuffix(fields[1], x.nonce) {
 		return nil, ErrCredentials
 	}
 	sign := func(key []byte) []byte {
