@@ -263,27 +263,6 @@ func (ld checker) rebuildTxns(s *segment) error {
 	return nil
 }
 
-// syncTxns makes those rebuilt transaction indexes durable that the recovery point speaks of:
-// once the log rolls they are trusted, and no sync comes by before that.
-func (ld checker) syncTxns() error {
-	rebuilt := false
-	for _, s := range ld.segs[min(ld.scanFrom, len(ld.segs)):] {
-		if s.hasTxns && s.base < ld.recoveryPoint() {
-			rebuilt = true
-			if err := (syncer{ld.l}).syncPath(s.path(txnIndexSuffix)); err != nil {
-				return err
-			}
-		}
-	}
-	if !rebuilt {
-		return nil
-	}
-	if err := ld.l.opts.FS.SyncDir(ld.l.dir); err != nil {
-		return fmt.Errorf("sync directory %s: %w", ld.l.dir, err)
-	}
-	return nil
-}
-
 // survived is how many bytes of a segment the checkpoint speaks of, when nothing that was
 // written before it can be lost: of those the headers are read, and no CRC is checked. A
 // segment that is suspected of damage gets no such trust.

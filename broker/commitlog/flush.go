@@ -39,7 +39,8 @@ func (l *Log) FlushClosed() error {
 	}
 	l.mu.Lock()
 	if l.mu.gaps && l.mu.promise == nil {
-		l.mu.flushed = l.mu.recoveryPoint
+		st := stateLocked(l)
+		l.mu.flushed = st.closedPoint()
 	}
 	l.mu.Unlock()
 	return (syncer{l}).seal()
@@ -139,7 +140,7 @@ func (l syncer) sync(what syncScope) error {
 	}
 	l.mu.Lock()
 	l.mu.recoveryPoint = max(l.mu.recoveryPoint, w.target)
-	l.mu.durable = max(l.mu.durable, w.target)
+	tell := raiseDurable(l.Log, w.target)
 	for _, s := range w.closed {
 		s.synced = true
 	}
@@ -147,6 +148,9 @@ func (l syncer) sync(what syncScope) error {
 	l.mu.Unlock()
 	if m != nil {
 		m.Covered(w.target)
+	}
+	if tell != nil {
+		go tell() // it may wait for who waits for the locks that are held here
 	}
 	return nil
 }
@@ -175,7 +179,7 @@ func (l syncer) syncWork(what syncScope) (w syncWork, err error) {
 	if what == syncClose {
 		w.paths = append(w.paths, segmentPath(l.dir, l.mu.end, snapshotSuffix))
 	}
-	w.names = w.target > l.mu.recoveryPoint || what == syncClose
+	w.names = len(w.files) > 0
 	return w, nil
 }
 

@@ -23,8 +23,9 @@ import (
 //   - Eviction and its like take closed segments only, which are synced before: replay finds
 //     that the log reaches further and takes nothing.
 
-// OnDurable has f told, with no lock held, each time that Durable has moved up after Append
-// had returned. There is one f; it may be called from several goroutines at once and must
+// OnDurable has f told, with no lock held, each time that what is durable has moved up: by the
+// write-ahead file, or by a sync of the log's own files, whichever came first. There is one
+// f; it may be called from several goroutines at once, and late, when the log is closed. It must
 // not block for long, because the dir's other partitions wait behind it.
 func OnDurable(l *Log, f func()) {
 	l.mu.Lock()
@@ -152,17 +153,25 @@ func (l redoOwner) SyncForWAL() error {
 // Committed implements wal.Owner. Of a member that has left it may come late, when the log
 // was cut since.
 func (l redoOwner) Committed(m *wal.Member, end int64) {
+	var tell func()
 	l.mu.Lock()
-	tell := l.mu.onDurable
-	if l.mu.member != m || end <= l.mu.durable {
-		tell = nil
-	} else {
-		l.mu.durable = end
+	if l.mu.member == m {
+		tell = raiseDurable(l.Log, end)
 	}
 	l.mu.Unlock()
 	if tell != nil {
 		tell()
 	}
+}
+
+// raiseDurable moves the durable end up to end, which is durable. It answers who is to be told
+// of it, nil for nobody: each raise is told once, by who made it. mu is held.
+func raiseDurable(l *Log, end int64) (tell func()) {
+	if end <= l.mu.durable {
+		return nil
+	}
+	l.mu.durable = end
+	return l.mu.onDurable
 }
 
 // redo puts back what the write-ahead file holds and the segments lack. What is in both is
@@ -212,7 +221,7 @@ func (ld *loader) put(b []byte, h *batch.Header) error {
 			return err
 		}
 		s = newSegment(l.dir, h.BaseOffset, l.opts.nowMs(), 0)
-		if err := l.w.writeIndexes(s); err != nil {
+		if err := l.w.writeIndexes(s, writeFile); err != nil {
 			return err
 		}
 		ld.segs, ld.sizes, i = append(ld.segs, s), append(ld.sizes, 0), i+1

@@ -62,21 +62,22 @@ type Log struct {
 		suspect   bool
 		dirDirty  bool // entries of the partition's directory are not synced
 		segs      []*segment
+		cut       *segment // what a truncation that is under way makes the active one
 		epochs    epochCache
 		latest    int32 // leader epoch of the last batch
 		txns      []txnSpan
 		trash     []trash
 		member    *wal.Member // the log's part in the write-ahead file; nil outside group mode
-		onDurable func()      // told when Durable has moved by itself
+		onDurable func()      // told when Durable has moved up; see raiseDurable
 		holes     holes       // ranges that the files do not hold
 		swaps     uint64      // grows when files of closed segments are replaced or go
 		gaps      bool        // the log is or was compacted: offsets may be missing
 		cleaned   int64       // see SetCleaned
 		cleanKept bool        // see KeepCleaned
 
-		// vouched is the recovery point that the log dir's durable checkpoint holds, with the
-		// news that there may be gaps; flushed is the one that its next checkpoint will hold.
-		// 0 while the checkpoint does not know of gaps.
+		// vouched is the closedPoint of the log dir's durable checkpoint, which has the news that
+		// there may be gaps; flushed is that of its next one. 0 while the checkpoint does not
+		// know of gaps.
 		vouched, flushed int64
 
 		logStart, localStart, highestRemote int64
@@ -135,7 +136,7 @@ func Open(o Options) (*Log, error) {
 		}
 		m.cold, m.cleanKept = *st, st.Cleaned
 		if st.Gaps {
-			m.vouched, m.flushed = st.RecoveryPoint, st.RecoveryPoint
+			m.vouched, m.flushed = st.closedPoint(), st.closedPoint()
 		}
 	}
 	m.gaps = o.Config.Compact || o.State != nil && o.State.Gaps
@@ -420,6 +421,11 @@ func (l *Log) config() Config {
 func (l *Log) State() State {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
+	return stateLocked(l)
+}
+
+// stateLocked is State with mu held.
+func stateLocked(l *Log) State {
 	if l.mu.promise != nil {
 		return *l.mu.promise
 	}
@@ -444,6 +450,9 @@ func (l *Log) State() State {
 	for _, s := range l.mu.segs {
 		st.SizeBytes += s.size
 		st.ActiveBase, st.ActiveBytes = s.base, s.size
+	}
+	if cut := l.mu.cut; cut != nil {
+		st.ActiveBase, st.ActiveBytes = cut.base, cut.size
 	}
 	return st
 }

@@ -118,7 +118,8 @@ func (o *Options) nowMs() int64 { return o.Now().UnixMilli() }
 type State struct {
 	TP      kafka.TopicPartition
 	TopicID kafka.UUID
-	// RecoveryPoint: everything below it is synced, files and directory entries.
+	// RecoveryPoint: the batches below it are synced, the epochs that they began, and the
+	// directory entries. So are the other files of closed segments: see closedPoint.
 	RecoveryPoint int64
 	LogStart      int64 // global start, remote part included
 	LocalStart    int64
@@ -135,6 +136,17 @@ type State struct {
 	// Damaged says that damage was reported and not settled, or that the log could not be
 	// read: whatever a later start finds, it cuts nothing.
 	Damaged bool
+}
+
+// closedPoint is how far a recovery may trust the log's segments without reading them: those
+// below were closed when the checkpoint was taken, and all their files are durable, the
+// producer snapshot behind the last of them too. A segment that was active then may have been
+// closed since with all its batches below the recovery point; what a roll writes is not synced.
+func (s *State) closedPoint() int64 {
+	if s.ActiveBytes < 0 { // a checkpoint of version 1, which does not say
+		return s.RecoveryPoint
+	}
+	return min(s.RecoveryPoint, s.ActiveBase)
 }
 
 // Appended is where a batch went.

@@ -379,7 +379,7 @@ func (l cutter) check(offset int64) error {
 	old := segs[i]
 	s := newSegment(l.dir, old.base, old.createdMs, old.jitterMs)
 	ld.segs[i] = s
-	err := ld.scan(i)
+	err := ld.scan(i, vfs.WriteFileAtomic)
 	if err == nil {
 		err = ld.saveHoles()
 	}
@@ -389,8 +389,8 @@ func (l cutter) check(offset int64) error {
 	if err != nil {
 		return l.fail(err)
 	}
-	s.hasTxns = old.hasTxns
 	l.mu.Lock()
+	s.hasTxns, s.synced = old.hasTxns, old.synced
 	l.forget(old)
 	l.mu.segs = slices.Clone(segs)
 	l.mu.segs[i] = s

@@ -16,11 +16,12 @@ import (
 	"github.com/varve-io/varve/broker/vfs"
 )
 
-// recover makes a log whole that was not closed in order. Below the recovery point the
-// files were synced: they are trusted, and damage there is reported. From it on every
-// batch is read and its CRC checked, and the indexes, the leader-epoch history and the
-// producer state are built anew. The log ends where the chain of batches ends, never
-// where the file does.
+// recover makes a log whole that was not closed in order. The segments that the checkpoint
+// vouches for (closedPoint) are trusted. From there on every batch is read and its CRC
+// checked, and the indexes, the leader-epoch history and the producer state are built anew,
+// un-synced: until a sync is behind them no checkpoint vouches for them either, and the next
+// recovery builds them again. Batches below the recovery point were synced: damage there is
+// reported. The log ends where the chain of batches ends, never where the file does.
 func (ld *loader) recover() error {
 	if ld.scanFrom = 0; ld.found {
 		ld.dropEvicted()
@@ -28,14 +29,18 @@ func (ld *loader) recover() error {
 		ld.removeDebris()
 	}
 	ld.holes = ld.holes.within(ld.firstBase(), math.MaxInt64)
-	for ld.scanFrom < len(ld.segs)-1 && ld.segs[ld.scanFrom+1].base <= ld.recoveryPoint() {
+	trusted := int64(0)
+	if ld.known {
+		trusted = ld.state.closedPoint()
+	}
+	for ld.scanFrom < len(ld.segs)-1 && ld.segs[ld.scanFrom+1].base <= trusted {
 		if err := ld.trustOrRebuild(ld.scanFrom); err != nil {
 			return err
 		}
 		ld.scanFrom++
 	}
 	for i := ld.scanFrom; i < len(ld.segs); i++ {
-		if err := ld.scan(i); err != nil {
+		if err := ld.scan(i, writeFile); err != nil {
 			return err
 		}
 	}
@@ -124,7 +129,8 @@ func (ld *loader) hurt(err error) {
 	ld.l.opts.Logger.Error("log holds less than what was synced", "partition", ld.l.opts.TP.String(), "error", err)
 }
 
-// trustOrRebuild takes a closed segment below the recovery point.
+// trustOrRebuild takes a closed segment that the checkpoint vouches for: its indexes, built
+// anew, replace the old ones durably.
 func (ld *loader) trustOrRebuild(i int) error {
 	s := ld.segs[i]
 	err := ld.trust(i)
@@ -136,9 +142,9 @@ func (ld *loader) trustOrRebuild(i int) error {
 	}
 	if errors.Is(err, errUnclean) || errors.Is(err, kafka.ErrCorrupt) {
 		ld.l.opts.Logger.Warn("rebuilding the indexes of a segment", "file", s.path(logSuffix), "reason", err)
-		err = ld.scan(i)
+		err = ld.scan(i, vfs.WriteFileAtomic)
 		_, statErr := ld.l.opts.FS.Stat(s.path(txnIndexSuffix))
-		s.hasTxns = statErr == nil // below the recovery point, so not rebuilt
+		s.hasTxns = statErr == nil // not rebuilt
 	}
 	s.synced = err == nil
 	return err
@@ -156,8 +162,9 @@ func (ld *loader) checkEnd(s *segment, next int64) error {
 	return nil
 }
 
-// scan reads a whole segment, rebuilds its indexes and decides about damage.
-func (ld *loader) scan(i int) error {
+// scan reads a whole segment, rebuilds its indexes, has write put them in the place of the
+// old ones, and decides about damage.
+func (ld *loader) scan(i int, write writeFunc) error {
 	s := ld.segs[i]
 	f, err := ld.l.opts.FS.OpenFile(s.path(logSuffix), os.O_RDWR, 0)
 	if err != nil {
@@ -178,7 +185,7 @@ func (ld *loader) scan(i int) error {
 	}
 	ld.sizes[i] = s.size
 	s.addTime()
-	return ld.l.w.writeIndexes(s)
+	return ld.l.w.writeIndexes(s, write)
 }
 
 // chunk is room for the recovery of n bytes.
@@ -248,13 +255,17 @@ func removeSegment(fs vfs.FS, s *segment) error {
 	return nil
 }
 
+// writeFunc replaces the content of a file: writeFile, or vfs.WriteFileAtomic, durably, where a
+// checkpoint may vouch for the file.
+type writeFunc func(fs vfs.FS, path string, b []byte) error
+
 // writeIndexes replaces the index files of a segment by the entries in memory.
-func (l *writer) writeIndexes(s *segment) error {
+func (l *writer) writeIndexes(s *segment, write writeFunc) error {
 	for _, x := range []struct {
 		*index
 		suffix string
 	}{{&s.offsets, indexSuffix}, {&s.times, timeIndexSuffix}} {
-		if err := writeFile(l.opts.FS, s.path(x.suffix), x.tail); err != nil {
+		if err := write(l.opts.FS, s.path(x.suffix), x.tail); err != nil {
 			return err
 		}
 		l.mu.Lock()
@@ -362,7 +373,7 @@ func (ld *loader) replay(limit int64) error {
 		}
 	}
 	ld.producers.end = ld.end()
-	return (checker{ld}).syncTxns()
+	return nil
 }
 
 // apply brings the state up to one batch.
@@ -398,12 +409,16 @@ func (ld *loader) apply(s *segment, h batch.Header, sc *scanner, from int64, sca
 }
 
 // pickSnapshot loads the newest readable snapshot at or below limit. It answers the
-// offset from which batches are to be applied.
+// offset from which batches are to be applied. One from below the first segment is no
+// state of this log any more: the batches between the two are gone.
 func (ld *loader) pickSnapshot(limit, nowMs int64) (int64, error) {
 	slices.Sort(ld.snapshots)
 	for _, off := range slices.Backward(ld.snapshots) {
 		if off > limit {
 			continue
+		}
+		if off < ld.firstBase() {
+			break
 		}
 		path := segmentPath(ld.l.dir, off, snapshotSuffix)
 		b, err := vfs.ReadFile(ld.l.opts.FS, path)

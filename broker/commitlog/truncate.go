@@ -84,6 +84,9 @@ func (l *Log) TruncateTo(offset int64) error {
 	l.cutMu.Lock()
 	defer l.cutMu.Unlock()
 	if err == nil {
+		l.mu.Lock()
+		l.mu.cut = cut // also where it was closed: its indexes are about to be other ones
+		l.mu.Unlock()
 		err = (cutter{l}).promiseLess(cut.next)
 	}
 	if err == nil {
@@ -122,7 +125,7 @@ func (l cutter) truncate(segs []*segment, i int, cut *segment) error {
 	for _, s := range segs[i:] {
 		l.forget(s)
 	}
-	l.mu.segs = append(l.mu.segs[:i:i], cut)
+	l.mu.segs, l.mu.cut = append(l.mu.segs[:i:i], cut), nil
 	l.mu.end = cut.next
 	l.mu.logStart, l.mu.localStart = min(l.mu.logStart, cut.next), min(l.mu.localStart, cut.next)
 	l.mu.epochs.truncateEnd(cut.next)
@@ -167,7 +170,7 @@ func (l cutter) truncateFiles(cut *segment) error {
 		}
 		cut.hasTxns = n > 0
 	}
-	return l.Log.w.writeIndexes(cut)
+	return l.Log.w.writeIndexes(cut, writeFile)
 }
 
 // reloadProducers rebuilds the producer state as of the new end, and writes the history.

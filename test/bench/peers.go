@@ -56,10 +56,15 @@ func (p *peer) stop() {
 	go func() { _ = p.cmd.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		_ = p.cmd.Process.Kill()
+		<-done
 	}
 }
+
+// patience is how long a broker may take to start, and to stop: Kafka with 5,000 partitions
+// needs half a minute for each on two free cores.
+const patience = 4 * time.Minute
 
 func freeAddr() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -84,9 +89,11 @@ func launch(name, addr, work string, probe func() error, argv ...string) (*peer,
 		return nil, err
 	}
 	for probe() != nil {
-		if time.Since(p.begun) > time.Minute {
-			p.stop()
-			return nil, fmt.Errorf("%s does not answer; its output is in %s", name, log.Name())
+		if time.Since(p.begun) > patience {
+			_ = p.cmd.Process.Kill()
+			_ = p.cmd.Wait()
+			out, _ := os.ReadFile(log.Name())
+			return nil, fmt.Errorf("%s does not answer; its output ends with %s", name, out[max(0, len(out)-2000):])
 		}
 		time.Sleep(time.Millisecond)
 	}

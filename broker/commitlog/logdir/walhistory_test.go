@@ -47,7 +47,6 @@ type walWorld struct {
 	disk  *memfs.FS
 	m     *Manager
 	parts []*model
-	lives int
 	ids   byte
 
 	fuse atomic.Int64 // steps until the power is cut, 0 = not armed
@@ -57,6 +56,7 @@ type walWorld struct {
 		sync.Mutex
 		cond  *sync.Cond
 		clone *memfs.FS // what the cut left, nil while there is power
+		lives int       // processes so far
 	}
 }
 
@@ -155,12 +155,15 @@ func (w *walWorld) note(f func()) {
 // begin starts a process.
 func (w *walWorld) begin(fuse int64) {
 	w.t.Helper()
-	w.lives++
+	w.mu.Lock()
+	w.mu.lives++
 	w.mu.clone = nil
+	lives := w.mu.lives
+	w.mu.Unlock()
 	w.seed = w.rng.Uint64()
 	w.fuse.Store(fuse)
 	o := options(errorfs.Wrap(w.disk, w.step), "/a")
-	o.BootID, o.WALBytes = fmt.Sprint("boot", w.lives), int64(wal.MinBytes)
+	o.BootID, o.WALBytes = fmt.Sprint("boot", lives), int64(wal.MinBytes)
 	configs := map[kafka.UUID]commitlog.Config{}
 	for _, f := range w.parts {
 		configs[f.id] = f.c
@@ -236,12 +239,13 @@ func (w *walWorld) open(f *model) {
 	w.watch(f)
 }
 
-// watch notes what becomes durable.
+// watch notes what becomes durable. A process that the power left goes on with its old disk,
+// and what it tells may come late, when the next one is at work: it is not heard any more.
 func (w *walWorld) watch(f *model) {
-	log := f.log
+	log, life := f.log, w.mu.lives
 	commitlog.OnDurable(log, func() {
 		w.note(func() {
-			if f.group && f.log == log {
+			if f.group && f.log == log && w.mu.lives == life {
 				f.floor = max(f.floor, log.Durable())
 			}
 		})
