@@ -202,14 +202,6 @@ func (a *API) failure(err error) (code int16, message *string) {
 	return int16(e), &text
 }
 
-// outcome is failure for the fields where Kafka has an empty message, not null, beside no error.
-func (a *API) outcome(err error) (code int16, message *string) {
-	if err == nil {
-		return int16(kafka.NoError), new(string)
-	}
-	return a.failure(err)
-}
-
 // endpoint is where clients of a listener reach a broker; false when the broker is fenced or
 // has no such listener.
 func endpoint(b *metadata.Broker, listener string) (metadata.Endpoint, bool) {
