@@ -55,7 +55,7 @@ func slowVisitors(t *testing.T) []visitor {
 // runJava runs Kafka's own tools and our program on the Java client.
 func runJava(t *testing.T, ctx context.Context, p profile, until *regexp.Regexp) (string, error) {
 	config, topic := filepath.Join(t.TempDir(), "client.properties"), "java-"+strconv.FormatInt(time.Now().UnixNano(), 36)
-	if err := os.WriteFile(config, []byte(p.java()+"default.api.timeout.ms=8000\nrequest.timeout.ms=5000\nmax.block.ms=8000\n"), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(p.java()+"default.api.timeout.ms=40000\nmax.block.ms=40000\n"), 0o600); err != nil {
 		return "", err
 	}
 	source, err := filepath.Abs("testdata/AssignConsumer.java")
