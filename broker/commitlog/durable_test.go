@@ -267,3 +267,18 @@ func producersOf(t *testing.T, l *Log) []ProducerSnapshotEntry {
 	}
 	return p
 }
+
+// TestRollInFrontOfASeal: a sealed log opens after a kill with its closed segments for synced.
+func TestRollInFrontOfASeal(t *testing.T) {
+	l := open(t, testOptions(newFS(t)))
+	appendBatch(t, l, records(1, 10, testNowMs), 0)
+	if err := errors.Join(l.FlushClosed(), (syncer{l}).flush(syncClosed), l.Roll(), (syncer{l}).seal()); err != nil {
+		t.Fatal(err)
+	}
+	if l.State().Sealed {
+		t.Error("sealed with a closed segment that no sync has seen")
+	}
+	if err := l.FlushClosed(); err != nil || !l.State().Sealed {
+		t.Errorf("not sealed by the next checkpoint, %v", err)
+	}
+}

@@ -37,7 +37,8 @@ func (l syncer) seal() error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.mu.end != end {
+	n := len(l.mu.segs)
+	if l.mu.end != end || n > 1 && !l.mu.segs[n-2].synced { // it rolled behind the sync
 		return nil
 	}
 	l.mu.sealed = true
