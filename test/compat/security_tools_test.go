@@ -34,6 +34,8 @@ func TestSecurityToolsAsKafka(t *testing.T) {
 		{acls, "--remove --force --allow-principal User:ann --operation Read --topic orders"},
 		{acls, "--list"},
 		{configs, "--alter --entity-type users --entity-name ann --add-config SCRAM-SHA-512=[iterations=8192,password=secret],SCRAM-SHA-256=[password=secret]"},
+		{configs, "--alter --entity-type users --entity-name ann --add-config SCRAM-SHA-512=[iterations=8192,password=secret]"},
+		{configs, "--alter --entity-type users --entity-name ann --add-config SCRAM-SHA-256=[password=secret]"},
 		{configs, "--alter --entity-type users --entity-name bob --add-config SCRAM-SHA-256=[iterations=4095,password=secret]"},
 		{configs, "--describe --entity-type users --entity-name ann"},
 		{configs, "--alter --entity-type users --entity-name ann --delete-config SCRAM-SHA-256"},
@@ -69,7 +71,7 @@ func printed(out, addr string) string {
 	lines := strings.Split(strings.ReplaceAll(out, addr, "ADDR"), "\n")
 	var kept []string
 	for _, line := range lines {
-		line = strings.TrimSpace(stamp.ReplaceAllString(line, ""))
+		line = strings.TrimSpace(code.ReplaceAllString(stamp.ReplaceAllString(line, ""), ""))
 		if strings.HasPrefix(line, "at ") || line == "" { // of a stack trace
 			continue
 		}
@@ -84,5 +86,7 @@ func printed(out, addr string) string {
 	return strings.Join(kept, "\n")
 }
 
-// stamp is the time at the head of a line of log.
-var stamp = regexp.MustCompile(`^\[[^\]]*\] `)
+var (
+	stamp = regexp.MustCompile(`^\[[^\]]*\] `)           // the time at the head of a line of log
+	code  = regexp.MustCompile(`: [A-Z]+(_[A-Z]+)+: .*`) // an error's name, which Varve puts behind a message
+)
