@@ -70,7 +70,11 @@ func (a *API) fetch(r *server.Request) error {
 	params.Partitions = f.partitions(req)
 	f.layOut(req)
 	if req.ReplicaID >= 0 || req.ReplicaState.ReplicaID >= 0 {
-		f.answer(f.refused(&params, kafka.NotLeaderOrFollower))
+		code := kafka.NotLeaderOrFollower
+		if f.api.by(r).cluster(kafka.OpClusterAction) != nil {
+			code = kafka.TopicAuthorizationFailed
+		}
+		f.answer(f.refused(&params, code))
 		return nil
 	}
 	asksSession := r.Header.Version >= 7 && req.SessionEpoch == newSession
@@ -203,7 +207,8 @@ func (f *fetching) fill(t *wire.FetchResponseTopic, out *wire.FetchResponseParti
 	out.HighWatermark, out.LastStableOffset, out.LogStartOffset = -1, -1, -1
 	out.ErrorCode, _ = f.api.failure(res.Err)
 	out.AbortedTransactions = nil
-	if code := kafka.Error(out.ErrorCode); code == kafka.UnknownTopicOrPartition || code == kafka.UnknownTopicID {
+	switch kafka.Error(out.ErrorCode) {
+	case kafka.UnknownTopicOrPartition, kafka.UnknownTopicID, kafka.TopicAuthorizationFailed:
 		out.AbortedTransactions = []wire.FetchResponseAbortedTransaction{} // as Kafka's, which has not looked at a log
 	}
 	if version < 6 {

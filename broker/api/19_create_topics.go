@@ -91,7 +91,7 @@ func (a *API) created(r *server.Request, out *wire.CreateTopicsResponseTopic, re
 	}
 	out.TopicID = res.Topic.ID
 	if !a.by(r).allowed(kafka.OpDescribeConfigs, kafka.ResourceTopic, out.Name) { // KIP-525
-		out.NumPartitions, out.ReplicationFactor, out.Configs = -1, -1, nil
+		out.NumPartitions, out.ReplicationFactor = -1, -1
 		out.TopicConfigErrorCode = int16(kafka.TopicAuthorizationFailed)
 		return
 	}

@@ -77,20 +77,21 @@ func (a *API) deleteAll(ctx context.Context, r *server.Request, req *wire.Delete
 			said[wording(asked)] = 0
 			err = fmt.Errorf("named more than once: %w", kafka.InvalidRequest)
 		case t == nil && asked.Name != nil:
-			err = cmp.Or(a.by(r).topic(kafka.OpDelete, *asked.Name), error(kafka.UnknownTopicOrPartition))
+			err = cmp.Or(a.by(r).deleteTopic(kafka.OpDescribe, *asked.Name), error(kafka.UnknownTopicOrPartition))
 		case t == nil:
 			err = kafka.UnknownTopicID
-		case asked.Name == nil && a.by(r).topic(kafka.OpDescribe, t.Name) != nil:
+		case asked.Name == nil && a.by(r).deleteTopic(kafka.OpDescribe, t.Name) != nil:
 			err = kafka.TopicAuthorizationFailed // which does not tell the name
 		case meant[t] > 1:
 			meant[t] = 0
 			out.Name, out.TopicID = &t.Name, t.ID
 			err = fmt.Errorf("%q is named by its name and by its id: %w", t.Name, kafka.InvalidRequest)
 		default:
-			out.Name, out.TopicID = &t.Name, t.ID
-			if err = a.by(r).topic(kafka.OpDelete, t.Name); err != nil {
-				break
+			out.Name = &t.Name
+			if err = a.by(r).deleteTopic(kafka.OpDelete, t.Name); err != nil {
+				break // without the id, which tells that there is such a topic
 			}
+			out.TopicID = t.ID
 			if err = charge(len(t.Partitions)); err == nil {
 				ids, place = append(ids, t.ID), append(place, len(resp.Responses))
 			}

@@ -32,7 +32,7 @@ func (a admin) describeACLs(r *server.Request) error {
 	if err == nil {
 		err = filter.Valid()
 	}
-	if resp.ErrorCode, resp.ErrorMessage = a.failure(err); err != nil {
+	if resp.ErrorCode, resp.ErrorMessage = a.outcome(err); err != nil {
 		reply(r, &resp)
 		return nil
 	}

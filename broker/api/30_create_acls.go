@@ -29,7 +29,7 @@ func (a admin) createACLs(r *server.Request) error {
 		resp.Results = make([]wire.CreateAclsResponseResult, len(rules))
 		for i := range rules {
 			out := &resp.Results[i]
-			out.ErrorCode, out.ErrorMessage = a.failure(err(i))
+			out.ErrorCode, out.ErrorMessage = a.outcome(err(i))
 		}
 		reply(r, &resp)
 	}

@@ -42,7 +42,7 @@ func (a logins) saslAuthenticate(r *server.Request) error {
 		return nil
 	}
 	a.told(r, l)
-	resp.SASLAuthBytes = token
+	resp.SASLAuthBytes, resp.ErrorMessage = token, new(string)
 	if done {
 		a.authenticated(r, l)
 		resp.SessionLifetimeMillis = l.LifetimeMs()

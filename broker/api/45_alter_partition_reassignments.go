@@ -27,6 +27,7 @@ func (a admin) alterPartitionReassignments(r *server.Request) error {
 		var resp wire.AlterPartitionReassignmentsResponse
 		resp.Default()
 		resp.ErrorCode, resp.ErrorMessage = a.failure(err)
+		resp.Responses = a.reassigned(&req, func() error { return err })
 		reply(r, &resp)
 		return nil
 	}
@@ -48,17 +49,26 @@ func (a admin) alterPartitionReassignments(r *server.Request) error {
 			resp.ErrorMessage = new(string) // Kafka's is empty where others are null
 		}
 		errs := a.o.Cluster.Reassign(ctx, moves, req.AllowReplicationFactorChange)
-		for i := range req.Topics {
-			out := wire.AlterPartitionReassignmentsResponseTopic{Name: req.Topics[i].Name}
-			for _, asked := range req.Topics[i].Partitions {
-				p := wire.AlterPartitionReassignmentsResponsePartition{PartitionIndex: asked.PartitionIndex}
-				p.ErrorCode, p.ErrorMessage = a.failure(errs[0])
-				errs = errs[1:]
-				out.Partitions = append(out.Partitions, p)
-			}
-			resp.Responses = append(resp.Responses, out)
-		}
+		resp.Responses = a.reassigned(&req, func() error {
+			err := errs[0]
+			errs = errs[1:]
+			return err
+		})
 		reply(r, &resp)
 	})
 	return nil
+}
+
+// reassigned tells what became of each partition, in the order of the request.
+func (a admin) reassigned(req *wire.AlterPartitionReassignmentsRequest, next func() error) (all []wire.AlterPartitionReassignmentsResponseTopic) {
+	for i := range req.Topics {
+		out := wire.AlterPartitionReassignmentsResponseTopic{Name: req.Topics[i].Name}
+		for _, asked := range req.Topics[i].Partitions {
+			p := wire.AlterPartitionReassignmentsResponsePartition{PartitionIndex: asked.PartitionIndex}
+			p.ErrorCode, p.ErrorMessage = a.failure(next())
+			out.Partitions = append(out.Partitions, p)
+		}
+		all = append(all, out)
+	}
+	return all
 }

@@ -24,6 +24,7 @@ func (a admin) describeScram(r *server.Request) error {
 	img := a.o.Cluster.Image()
 	var resp wire.DescribeUserScramCredentialsResponse
 	resp.Default()
+	resp.ErrorMessage = new(string)
 	if err := a.by(r).cluster(kafka.OpDescribe); err != nil {
 		resp.ErrorCode, resp.ErrorMessage = a.failure(err)
 		reply(r, &resp)
@@ -35,7 +36,7 @@ func (a admin) describeScram(r *server.Request) error {
 		if !there {
 			i = len(resp.Results)
 			at[c.User] = i
-			resp.Results = append(resp.Results, wire.DescribeUserScramCredentialsResponseResult{User: c.User})
+			resp.Results = append(resp.Results, wire.DescribeUserScramCredentialsResponseResult{User: c.User, ErrorMessage: new(string)})
 		}
 		resp.Results[i].CredentialInfos = append(resp.Results[i].CredentialInfos,
 			wire.DescribeUserScramCredentialsResponseCredentialInfo{Mechanism: int8(c.Mechanism), Iterations: c.Iterations})

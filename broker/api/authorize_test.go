@@ -80,6 +80,8 @@ func ptr[T any](v T) *T { return &v }
 // accessOfData is the rows of what clients do with records.
 func accessOfData() []access {
 	list := listRequest(-1)
+	asReplica := fetchRequest("t", kafka.UUID{}, 0)
+	asReplica.ReplicaID = 7
 	meta := kmsg.NewPtrMetadataRequest()
 	meta.Topics = []kmsg.MetadataRequestTopic{{Topic: ptr("t")}}
 	epochs := kmsg.NewPtrOffsetForLeaderEpochRequest()
@@ -109,6 +111,7 @@ func accessOfData() []access {
 	return []access{
 		{9, produceRequest("t", kafka.UUID{}, 1, recordsOf("a")), kafka.TopicAuthorizationFailed, []string{"WRITE topic t"}},
 		{12, fetchRequest("t", kafka.UUID{}, 0), kafka.TopicAuthorizationFailed, []string{"READ topic t"}},
+		{12, asReplica, kafka.TopicAuthorizationFailed, []string{"CLUSTER_ACTION cluster"}},
 		{7, list, kafka.TopicAuthorizationFailed, []string{"DESCRIBE topic t"}},
 		{12, meta, kafka.TopicAuthorizationFailed, []string{"DESCRIBE topic t"}},
 		{4, epochs, kafka.TopicAuthorizationFailed, []string{"DESCRIBE topic t"}},
@@ -222,6 +225,7 @@ func accessOfAdmin() []access {
 		{5, create, noTopic, []string{"CREATE topic new", "DESCRIBE_CONFIGS topic new"}},
 		{5, create, noTopic, []string{"CREATE cluster", "DESCRIBE_CONFIGS topic new"}},
 		{5, del, noTopic, []string{"DELETE topic none"}},
+		{5, del, noTopic, []string{"DELETE cluster"}},
 		{1, grow, noTopic, []string{"ALTER topic t"}},
 		{1, configs(kmsg.ConfigResourceTypeTopic, "t"), noTopic, []string{"DESCRIBE_CONFIGS topic t"}},
 		{1, configs(kmsg.ConfigResourceTypeBroker, "1"), no, []string{"DESCRIBE_CONFIGS cluster"}},
@@ -333,6 +337,31 @@ func TestA7Filters(t *testing.T) {
 	}
 	if k.api.Denials() == 0 {
 		t.Error("nothing was counted")
+	}
+}
+
+// TestA7NoTopicIsTold: who may not delete a topic does not learn from the answer whether it is there.
+func TestA7NoTopicIsTold(t *testing.T) {
+	k := newKit(t)
+	k.topic("t")
+	c := k.dial(internalListener)
+	del := kmsg.NewPtrDeleteTopicsRequest()
+	for _, name := range []string{"t", "none"} {
+		del.Topics = append(del.Topics, kmsg.DeleteTopicsRequestTopic{Topic: &name})
+	}
+	ask := func(rules ...string) [2]kmsg.DeleteTopicsResponseTopic {
+		k.authorize(t, acl.Options{}, rules...)
+		topics := ask[*kmsg.DeleteTopicsResponse](c, 6, del).Topics
+		return [2]kmsg.DeleteTopicsResponseTopic{topics[0], topics[1]}
+	}
+	for _, got := range ask() {
+		if got.ErrorCode != int16(kafka.TopicAuthorizationFailed) || got.TopicID != [16]byte{} {
+			t.Errorf("without rights: %+v", got)
+		}
+	}
+	got := ask("DESCRIBE topic t", "DESCRIBE topic none")
+	if got[0].ErrorCode != int16(kafka.TopicAuthorizationFailed) || got[1].ErrorCode != int16(kafka.UnknownTopicOrPartition) {
+		t.Errorf("who may describe them: %+v", got)
 	}
 }
 

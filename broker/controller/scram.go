@@ -18,23 +18,29 @@ type ScramChange struct {
 }
 
 // AlterScram makes the changes that are sound, all in one entry. The errors are in the order of
-// changes: nil, or a wrapped kafka.Error; all changes of a user that is named twice are refused.
+// changes: nil, or a wrapped kafka.Error. All changes of a user that is named twice are refused, with
+// what is wrong with the first of them, if that is so.
 // Source: Kafka's ScramControlManager (KIP-554).
 func (c *Controller) AlterScram(ctx context.Context, changes []ScramChange) []error {
 	errs := make([]error, len(changes))
-	named := make(map[string]int, len(changes))
-	for _, ch := range changes {
-		named[ch.User]++
-	}
 	_, err := c.change(ctx, func(img *metadata.Image) ([]metadata.Record, error) {
-		var records []metadata.Record
-		for i, ch := range changes {
+		sound, wrong := make(map[string]metadata.Record, len(changes)), make(map[string]error)
+		for _, ch := range changes {
+			if wrong[ch.User] != nil {
+				continue
+			}
 			r, err := scramRecord(img, ch)
-			if named[ch.User] > 1 {
+			if sound[ch.User] != nil {
 				err = fmt.Errorf("A user credential cannot be altered twice in the same request: %w", kafka.DuplicateResource)
 			}
-			if errs[i] = err; err == nil {
-				records = append(records, r)
+			if sound[ch.User] = r; err != nil {
+				wrong[ch.User] = err
+			}
+		}
+		var records []metadata.Record
+		for i, ch := range changes {
+			if errs[i] = wrong[ch.User]; errs[i] == nil {
+				records = append(records, sound[ch.User])
 			}
 		}
 		return records, nil

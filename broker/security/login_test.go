@@ -1,8 +1,13 @@
 package security
 
 import (
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -172,6 +177,8 @@ func TestA5LoginsThatFailLookAlike(t *testing.T) {
 		"another binding":     {"SCRAM-SHA-256", "alice", "alice-secret", change(1, "c=biws", "c=eSws")},
 		"acts as another":     {"SCRAM-SHA-256", "alice", "alice-secret", change(0, "n,,", "n,a=root,")},
 		"channel binding":     {"SCRAM-SHA-256", "alice", "alice-secret", change(0, "n,,", "p=tls-unique,,")},
+		"a delegation token":  {"SCRAM-SHA-256", "alice", "alice-secret", func(step int, token string) string { return token + []string{",tokenauth=true", ""}[step] }},
+		"a bad escape":        {"SCRAM-SHA-256", "alice", "alice-secret", change(0, "n=alice", "n=alice=2X")},
 		"nothing":             {"SCRAM-SHA-256", "alice", "alice-secret", func(int, string) string { return "" }},
 		"a replayed proof":    {"SCRAM-SHA-256", "alice", "alice-secret", func(step int, token string) string { return []string{token, replayed}[min(step, 1)] }},
 		"a proof of no bytes": {"SCRAM-SHA-256", "alice", "alice-secret", func(step int, token string) string { return token[:len(token)-step*44] }},
@@ -194,6 +201,37 @@ func TestA5LoginsThatFailLookAlike(t *testing.T) {
 	}
 	if _, _, err := of.New().Token([]byte("x")); !errors.Is(err, ErrOrder) {
 		t.Errorf("a token without a handshake: %v", err)
+	}
+}
+
+// A client may name its own user as the one to act as, and then bind to that or, as some do, to nothing.
+func TestActsAsItself(t *testing.T) {
+	of := logins(t, 0)
+	for _, binding := range []string{"c=biws", "c=" + base64.StdEncoding.EncodeToString([]byte("n,a=alice,"))} {
+		l := of.New()
+		if err := l.Handshake("SCRAM-SHA-256"); err != nil {
+			t.Fatal(err)
+		}
+		first, _, err := l.Token([]byte("n,a=alice,n=alice,r=abc"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := strings.Split(string(first), ",")
+		salt, _ := base64.StdEncoding.DecodeString(f[1][2:])
+		iterations, _ := strconv.Atoi(f[2][2:])
+		salted, _ := pbkdf2.Key(sha256.New, "alice-secret", salt, iterations, 32)
+		mac := func(key []byte, text string) []byte {
+			h := hmac.New(sha256.New, key)
+			h.Write([]byte(text))
+			return h.Sum(nil)
+		}
+		said := binding + "," + f[0]
+		key := mac(salted, "Client Key")
+		stored := sha256.Sum256(key)
+		subtle.XORBytes(key, key, mac(stored[:], "n=alice,r=abc,"+string(first)+","+said))
+		if _, done, err := l.Token([]byte(said + ",p=" + base64.StdEncoding.EncodeToString(key))); !done || err != nil {
+			t.Errorf("%s: %v, %v", binding, done, err)
+		}
 	}
 }
 

@@ -88,9 +88,9 @@ type scramExchange struct {
 	name       string
 	is         identity // if the proof is right
 	known      bool
-	binding    string // of the client's final message: the base64 of its first one's head
-	nonce      string // the client's and ours behind it
-	transcript string // of what the proof is made over, as far as it is said; "" before the first message
+	binding    [2]string // of the client's final message: the base64 of its first one's head, and what passes for it
+	nonce      string    // the client's and ours behind it
+	transcript string    // of what the proof is made over, as far as it is said; "" before the first message
 }
 
 // newScram begins a login. Users that are not there get a salt that is always the same, and learn
@@ -123,11 +123,18 @@ func (x *scramExchange) first(token string) ([]byte, error) {
 		head[1] != "" && head[1] != "a="+fields[0][2:] {
 		return nil, ErrCredentials
 	}
-	x.name = strings.NewReplacer("=2C", ",", "=3D", "=").Replace(fields[0][2:])
+	name := fields[0][2:]
+	if name == "" || strings.Contains(strings.NewReplacer("=2C", "", "=3D", "").Replace(name), "=") { // an escape that is none
+		return nil, ErrCredentials
+	}
+	x.name = strings.NewReplacer("=2C", ",", "=3D", "=").Replace(name)
 	if x.find(slices.Contains(fields[2:], "tokenauth=true")); !x.known {
 		x.credential = x.of.decoy(x.name, x.mechanism)
 	}
-	x.binding = "c=" + base64.StdEncoding.EncodeToString([]byte(head[0]+","+head[1]+","))
+	x.binding[0] = "c=" + base64.StdEncoding.EncodeToString([]byte(head[0]+","+head[1]+","))
+	if x.binding[1] = x.binding[0]; head[0] == "n" {
+		x.binding[1] = noBinding
+	}
 	x.nonce = fields[1][2:] + x.of.nonce()
 	answer := fmt.Sprintf("r=%s,s=%s,i=%d", x.nonce, base64.StdEncoding.EncodeToString(x.credential.Salt), x.credential.Iterations)
 	x.transcript = head[2] + "," + answer
@@ -149,6 +156,10 @@ func (x *scramExchange) find(token bool) {
 	x.is = identity{user: t.Owner.Name, expires: time.UnixMilli(t.ExpiryMs), byToken: true}
 }
 
+// noBinding is the binding of a first message that begins with "n,,". Some clients send it as well
+// where that has named the user to act as, who is the user anyway; Kafka does not look at it.
+const noBinding = "c=biws"
+
 // final checks a client's proof: c=BINDING,r=NONCE with extensions behind it, then p=PROOF. The nonce
 // has to end in ours: librdkafka before 2.6.1 puts its own before it a second time, which Kafka 3.9
 // takes and Kafka 4 does not. The proof is made over what was sent, and ours is new each time, so
@@ -161,7 +172,7 @@ func (x *scramExchange) final(token string) ([]byte, error) {
 	said := token[:at]
 	fields := strings.Split(said, ",")
 	proof, err := base64.StdEncoding.DecodeString(token[at+len(",p="):])
-	if err != nil || len(fields) < 2 || fields[0] != x.binding || !strings.HasPrefix(fields[1], "r=") || !strings.HasSuffix(fields[1], x.nonce) {
+	if err != nil || len(fields) < 2 || !slices.Contains(x.binding[:], fields[0]) || !strings.HasPrefix(fields[1], "r=") || !strings.HasSuffix(fields[1], x.nonce) {
 		return nil, ErrCredentials
 	}
 	sign := func(key []byte) []byte {

@@ -47,8 +47,15 @@ func StartKafka(t *testing.T, extra ...string) string {
 // NewKafka is StartKafka for tests that need more of it than its address.
 func NewKafka(t *testing.T, extra ...string) *Kafka {
 	t.Helper()
+	return NewKafkaAt(t, FreeAddr(t), extra...)
+}
+
+// NewKafkaAt is NewKafka with a listener at an address that the caller has chosen: what extra says
+// of listeners takes the place of what it has by itself.
+func NewKafkaAt(t *testing.T, addr string, extra ...string) *Kafka {
+	t.Helper()
 	dir, controller := t.TempDir(), FreeAddr(t)
-	k := &Kafka{t: t, Addr: FreeAddr(t), Dir: filepath.Join(dir, "data"), props: filepath.Join(dir, "server.properties")}
+	k := &Kafka{t: t, Addr: addr, Dir: filepath.Join(dir, "data"), props: filepath.Join(dir, "server.properties")}
 	props := fmt.Sprintf(kafkaProperties, k.Addr, controller, k.Dir)
 	for _, line := range extra {
 		props += line + "\n"

@@ -3,6 +3,9 @@
 Usage: aio.py BOOTSTRAP. Prints what was checked; any failure is an exit code other than 0."""
 
 import asyncio
+import json
+import os
+import ssl
 import sys
 import uuid
 
@@ -12,18 +15,29 @@ RECORDS = 1000
 name = "aiokafka-" + uuid.uuid4().hex[:8]
 
 
+def connection():
+    """How to reach the broker: with TLS and a login, where CLIENT_SECURITY says so."""
+    c = json.loads(os.environ.get("CLIENT_SECURITY", "{}"))
+    ca, cert, key = c.pop("ssl_cafile", None), c.pop("ssl_certfile", None), c.pop("ssl_keyfile", None)
+    if ca:
+        c["ssl_context"] = ssl.create_default_context(cafile=ca)
+        if cert:
+            c["ssl_context"].load_cert_chain(cert, key)
+    return {**c, "bootstrap_servers": sys.argv[1]}
+
+
 def consumer(topic, group):
-    return AIOKafkaConsumer(topic, bootstrap_servers=sys.argv[1], group_id=group, auto_offset_reset="earliest",
+    return AIOKafkaConsumer(topic, **connection(), group_id=group, auto_offset_reset="earliest",
                             enable_auto_commit=False, isolation_level="read_committed")
 
 
 async def main():
-    p = AIOKafkaProducer(bootstrap_servers=sys.argv[1], enable_idempotence=True, compression_type="gzip")
+    p = AIOKafkaProducer(**connection(), enable_idempotence=True, compression_type="gzip")
     await p.start()
     for i in range(RECORDS):
         await p.send(name, str(i).encode())
     await p.stop()
-    p, c, moved = AIOKafkaProducer(bootstrap_servers=sys.argv[1], transactional_id=name), consumer(name, name), 0
+    p, c, moved = AIOKafkaProducer(**connection(), transactional_id=name), consumer(name, name), 0
     await p.start()
     await c.start()
     while moved < RECORDS:

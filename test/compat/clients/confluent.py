@@ -3,6 +3,8 @@
 groups of both protocols, and administration.
 Usage: confluent.py BOOTSTRAP. Prints what was checked; any failure is an exit code other than 0."""
 
+import json
+import os
 import sys
 import time
 import uuid
@@ -10,7 +12,7 @@ import uuid
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic
 
-BOOTSTRAP = {"bootstrap.servers": sys.argv[1]}
+BOOTSTRAP = {"bootstrap.servers": sys.argv[1], **json.loads(os.environ.get("CLIENT_SECURITY", "{}"))}
 RECORDS = 500
 name = "confluent-" + uuid.uuid4().hex[:8]
 source, target = name, name + "-out"

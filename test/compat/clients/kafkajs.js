@@ -5,7 +5,8 @@ const { Kafka, CompressionTypes, logLevel } = require('kafkajs');
 const records = 1000;
 const name = 'kafkajs-' + Date.now();
 const [source, target] = [name, name + '-out'];
-const kafka = new Kafka({ brokers: [process.argv[2]], logLevel: logLevel.ERROR });
+const security = JSON.parse(process.env.CLIENT_SECURITY || '{}');
+const kafka = new Kafka({ brokers: [process.argv[2]], logLevel: logLevel.ERROR, ...security });
 const within = (ms, what, work) => Promise.race([new Promise(work), new Promise((_, no) => setTimeout(() => no(new Error('no end of ' + what())), ms))]);
 const check = (ok, what) => { if (!ok) throw new Error(what); };
 

@@ -2,16 +2,21 @@
 """kafka-python: transactions of which one is aborted, a group, administration.
 Usage: kafkapython.py BOOTSTRAP. Prints what was checked; any failure is an exit code other than 0."""
 
+import json
+import logging
+import os
 import sys
 import uuid
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import NewTopic
 
+logging.basicConfig(level=logging.WARNING)  # a login that fails is told nowhere else
 name = "kafka-python-" + uuid.uuid4().hex[:8]
-admin = KafkaAdminClient(bootstrap_servers=sys.argv[1])
+broker = {"bootstrap_servers": sys.argv[1], **json.loads(os.environ.get("CLIENT_SECURITY", "{}"))}
+admin = KafkaAdminClient(**broker)
 admin.create_topics([NewTopic(name, 3, 1)])
-p = KafkaProducer(bootstrap_servers=sys.argv[1], acks="all", transactional_id=name)
+p = KafkaProducer(**broker, acks="all", transactional_id=name)
 p.init_transactions()
 for k in range(5):
     p.begin_transaction()
@@ -20,7 +25,7 @@ for k in range(5):
     p.flush()
     (p.abort_transaction if k == 2 else p.commit_transaction)()
 p.close()
-c = KafkaConsumer(name, bootstrap_servers=sys.argv[1], group_id=name, auto_offset_reset="earliest",
+c = KafkaConsumer(name, **broker, group_id=name, auto_offset_reset="earliest",
                   isolation_level="read_committed", consumer_timeout_ms=6000)
 got = sum(1 for _ in c)
 c.commit()

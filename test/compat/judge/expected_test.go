@@ -138,7 +138,7 @@ func TestDifferencesAreExplained(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := strings.Join(strings.Fields(string(b)), " ")
-	for _, r := range slices.Concat(expected, expectedByHeader) {
+	for _, r := range slices.Concat(expected, expectedByHeader, expectedSecured) {
 		if !strings.Contains(page, r.why) {
 			t.Errorf("docs/differences.md lacks %q, which is to explain %s", r.why, r)
 		}

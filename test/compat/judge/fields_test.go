@@ -112,6 +112,11 @@ func (f *fields) list(path string, v reflect.Value) {
 		slices.Sort(sorted)
 		v = reflect.ValueOf(sorted)
 	}
+	if list, ok := v.Interface().([]string); ok && strings.HasSuffix(path, "SupportedMechanisms") { // as well
+		sorted := slices.Clone(list)
+		slices.Sort(sorted)
+		v = reflect.ValueOf(sorted)
+	}
 	seen := map[string]int{}
 	for i := range v.Len() {
 		e := v.Index(i)
@@ -142,6 +147,19 @@ func (f *fields) key(e reflect.Value) string {
 	switch r := e.Interface().(type) {
 	case kmsg.ListConfigResourcesResponseConfigResource:
 		return fmt.Sprintf("%s of type %d", r.Name, r.Type)
+	case kmsg.DescribeACLsResponseResource:
+		return fmt.Sprintf("%s of type %d, pattern %d", r.ResourceName, r.ResourceType, r.ResourcePatternType)
+	case kmsg.DescribeACLsResponseResourceACL:
+		return fmt.Sprintf("%s on %q: %d %d", r.Principal, r.Host, r.Operation, r.PermissionType)
+	case kmsg.DeleteACLsResponseResultMatchingACL:
+		return fmt.Sprintf("%s of type %d, pattern %d: %s on %q: %d %d", r.ResourceName, r.ResourceType, r.ResourcePatternType,
+			r.Principal, r.Host, r.Operation, r.PermissionType)
+	case kmsg.AlterUserSCRAMCredentialsResponseResult:
+		return "user " + r.User
+	case kmsg.DescribeUserSCRAMCredentialsResponseResultCredentialInfo:
+		return fmt.Sprint("mechanism ", r.Mechanism)
+	case kmsg.DescribeUserSCRAMCredentialsResponseResult:
+		return "user " + r.User
 	case kmsg.DescribeClientQuotasResponseEntryEntity:
 		return r.Type
 	case kmsg.AlterClientQuotasResponseEntryEntity:
@@ -244,9 +262,8 @@ func (f *fields) scalar(name string, v reflect.Value) string {
 		return fmt.Sprint(v.Interface())
 	}
 	n := v.Int()
-	_, port, _ := net.SplitHostPort(f.s.addr)
 	switch {
-	case name == "Port" && strconv.FormatInt(n, 10) == port:
+	case name == "Port" && slices.Contains(f.s.ports(), strconv.FormatInt(n, 10)):
 		return "its port"
 	case name == "ProducerID" && n >= 0:
 		return "an id"
@@ -304,8 +321,20 @@ func (f *fields) text(name, text string) string {
 	case name == "ClusterID" || strings.HasSuffix(name, "ErrorMessage") || name == "Documentation":
 		return "a text"
 	}
-	_, port, _ := net.SplitHostPort(f.s.addr)
-	return strings.ReplaceAll(text, ":"+port, ":its port")
+	for _, port := range f.s.ports() {
+		text = strings.ReplaceAll(text, ":"+port, ":its port")
+	}
+	return text
+}
+
+// ports are those of the broker's listeners.
+func (s *side) ports() (ports []string) {
+	for _, addr := range []string{s.addr, s.sasl} {
+		if _, port, err := net.SplitHostPort(addr); err == nil {
+			ports = append(ports, port)
+		}
+	}
+	return ports
 }
 
 // time is a moment: one that a script chose, as the distance from its base, or the clock's.

@@ -89,7 +89,7 @@ var producing = []string{"produce", "batches", "acks", "sequences"}
 // scriptName says whether a topic's name starts with the name of a script.
 func scriptName(topic string) bool {
 	head, _, _ := strings.Cut(topic, ".")
-	return slices.ContainsFunc(scripts(), func(s script) bool { return s.name == head })
+	return slices.ContainsFunc(slices.Concat(scripts(), securedScripts()), func(s script) bool { return s.name == head })
 }
 
 // difference is a field whose answer differs.
@@ -106,7 +106,7 @@ func TestAgainstKafka(t *testing.T) {
 	base := time.Now().Add(-time.Hour).Truncate(time.Minute).UnixMilli()
 	var theirs []*side
 	var wg sync.WaitGroup
-	wg.Go(func() { theirs = play(t, kafka, base, scripts()) })
+	wg.Go(func() { theirs = play(t, kafka, "", base, scripts()) })
 	v := startVarves(t, base)
 	wg.Wait()
 	k := recorded(t, theirs)
@@ -149,16 +149,16 @@ func startVarves(t *testing.T, base int64) varves {
 			few = append(few, s)
 		}
 	}
-	return varves{full: play(t, full.Addr, base, scripts()), // the others behind them: some are in a hurry
-		header: play(t, header.Addr, base, few)}
+	return varves{full: play(t, full.Addr, "", base, scripts()), // the others behind them: some are in a hurry
+		header: play(t, header.Addr, "", base, few)}
 }
 
-// play runs scripts on one broker, beside each other.
-func play(t *testing.T, addr string, base int64, scripts []script) []*side {
+// play runs scripts on one broker, beside each other. sasl is its listener with logins, or "".
+func play(t *testing.T, addr, sasl string, base int64, scripts []script) []*side {
 	sides := make([]*side, len(scripts))
 	var wg sync.WaitGroup
 	for i, script := range scripts {
-		s := &side{addr: addr, name: script.name, base: base, ids: map[[16]byte]string{}, seen: map[string]int{}, asked: map[int16]int{}}
+		s := &side{addr: addr, sasl: sasl, name: script.name, base: base, ids: map[[16]byte]string{}, seen: map[string]int{}, asked: map[int16]int{}}
 		sides[i] = s
 		wg.Go(func() {
 			start := time.Now()
@@ -190,7 +190,7 @@ func (v varves) judge(t *testing.T, kafka recording, theirs []*side) {
 		t.Errorf("expected difference is gone: delete the row of expected_test.go, and its line in docs/differences.md if it was the last:\n%s", row)
 	}
 	if !t.Failed() {
-		t.Run("planted", func(t *testing.T) { plant(t, kafka, v.full) })
+		t.Run("planted", func(t *testing.T) { plant(t, kafka, v.full, expected, blind) })
 	}
 	tell(t, answers, slices.Concat(theirs, v.full, v.header))
 }

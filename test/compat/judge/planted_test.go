@@ -12,8 +12,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// blind are wrong answers that the judge does not see, and why that is right. A * stands for any text.
-var blind = []struct{ at, why string }{
+// blindness is a wrong answer that the judge does not see, and why that is right. A * stands for any text.
+type blindness struct{ at, why string }
+
+// blind are those of scripts.
+var blind = []blindness{
 	{"* order", "most lists come in the order of a hash table in Kafka: those with names are compared as sets"},
 	{"*ErrorMessage field", "the wording of messages is each broker's own; that there is one counts"},
 	{"*Documentation field", "as messages"},
@@ -45,7 +48,7 @@ const plantTries = 60
 // time: a field with another value, an element of a list that is missing, there twice or in
 // another place, the layout of another version, another correlation id, a tag or a byte too
 // many, a close instead of an answer and an answer instead of a close.
-func plant(t *testing.T, kafka recording, sides []*side) {
+func plant(t *testing.T, kafka recording, sides []*side, expected []row, blind []blindness) {
 	all, e := plants{}, newExpectation(expected)
 	for _, s := range sides {
 		theirs := map[string]*step{}
@@ -68,7 +71,7 @@ func plant(t *testing.T, kafka recording, sides []*side) {
 			kinds[name[strings.LastIndexByte(name, ' ')+1:]]++
 			continue
 		}
-		i := slices.IndexFunc(blind, func(b struct{ at, why string }) bool { return fits(b.at, name) })
+		i := slices.IndexFunc(blind, func(b blindness) bool { return fits(b.at, name) })
 		if i < 0 {
 			t.Errorf("not found in %d answers: %s", p.tried, name)
 			continue

@@ -10,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl"
 )
 
 // step is one answer of a script, or what came in its place.
@@ -33,6 +34,7 @@ const noKey int16 = -1
 // side is one broker as one script sees it: it remembers every answer.
 type side struct {
 	addr   string
+	sasl   string // the listener of those that log in, where there is one
 	name   string // of the script; its topics start with it
 	base   int64  // the time of the records that the scripts write, in ms, the same on both sides
 	steps  []step
@@ -78,16 +80,30 @@ type conn struct {
 	s           *side
 	clientID    string
 	correlation int32
+	addr        string         // of the listener
+	by          sasl.Mechanism // how it logs in; nil: it does not
 	nc          net.Conn
 }
 
-func (s *side) conn() *conn { return &conn{s: s, clientID: "judge"} }
+func (s *side) conn() *conn { return &conn{s: s, clientID: "judge", addr: s.addr} }
+
+// admin is a connection that may do everything.
+func (s *side) admin() *conn {
+	if s.sasl == "" {
+		return s.conn()
+	}
+	return s.as(superUser)
+}
 
 func (c *conn) open() net.Conn {
-	if c.nc == nil {
-		nc, err := net.DialTimeout("tcp", c.s.addr, 5*time.Second)
-		c.s.must(err)
-		c.nc = nc
+	if c.nc != nil {
+		return c.nc
+	}
+	nc, err := net.DialTimeout("tcp", c.addr, 5*time.Second)
+	c.s.must(err)
+	c.nc = nc
+	if c.by != nil {
+		c.s.must(c.login())
 	}
 	return c.nc
 }
@@ -173,6 +189,7 @@ func answers(body []byte, correlation int32, version int16, resp kmsg.Response) 
 
 // try sends a request and returns the answer, nil when the connection was closed instead.
 func (c *conn) try(version int16, req kmsg.Request) kmsg.Response {
+	c.open() // which may log in, and count what it sends
 	body, err := c.exchange(c.frame(version, req))
 	if errors.Is(err, errClosed) {
 		return nil
@@ -213,7 +230,7 @@ func (s *side) taken(name string, resp kmsg.Response, take taker) {
 
 // create makes a topic that a script needs, and waits until the broker serves it.
 func (s *side) create(name string, partitions int32, configs ...string) [16]byte {
-	c := s.conn()
+	c := s.admin()
 	defer c.close()
 	req := kmsg.NewPtrCreateTopicsRequest()
 	req.TimeoutMillis = 10_000
@@ -238,7 +255,7 @@ func (s *side) create(name string, partitions int32, configs ...string) [16]byte
 
 // await waits until Metadata shows every partition of a topic with a leader.
 func (s *side) await(name string) {
-	c := s.conn()
+	c := s.admin()
 	defer c.close()
 	s.poll(name+" has leaders", func() bool {
 		t, ok := s.look(c, name)

@@ -1,3 +1,5 @@
+import java.io.FileReader;
+import java.io.IOException;
 import java.time.Duration;
 import java.util.List;
 import java.util.Properties;
@@ -8,8 +10,13 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
 /** Reads a partition from its beginning with assign() and prints how many records it saw and how many offsets were missing. */
 public class AssignConsumer {
-    public static void main(String[] args) {
+    public static void main(String[] args) throws IOException {
         Properties props = new Properties();
+        if (args.length > 4) { // how to reach the broker
+            try (FileReader file = new FileReader(args[4])) {
+                props.load(file);
+            }
+        }
         props.put("bootstrap.servers", args[0]);
         props.put("enable.auto.commit", "false");
         props.put("auto.offset.reset", "none");

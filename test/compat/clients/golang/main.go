@@ -16,11 +16,16 @@ import (
 
 func main() {
 	addr := os.Args[1]
+	how, err := readSecurity()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
 	for _, client := range []struct {
 		name string
-		run  func(addr, topic string) error
+		run  func(security security, addr, topic string) error
 	}{{"sarama", runSarama}, {"kafka-go", runKafkaGo}} {
-		if err := client.run(addr, fmt.Sprintf("%s-%d", client.name, time.Now().UnixNano())); err != nil {
+		if err := client.run(how, addr, fmt.Sprintf("%s-%d", client.name, time.Now().UnixNano())); err != nil {
 			fmt.Fprintf(os.Stderr, "%s: %v\n", client.name, err)
 			os.Exit(1)
 		}
@@ -30,9 +35,12 @@ func main() {
 
 const perStep = 100
 
-func runSarama(addr, topic string) error {
+func runSarama(how security, addr, topic string) error {
 	cfg := sarama.NewConfig()
 	cfg.Version = sarama.MaxVersion
+	if err := how.sarama(cfg); err != nil {
+		return err
+	}
 	cfg.Producer.Return.Successes, cfg.Producer.Idempotent, cfg.Net.MaxOpenRequests = true, true, 1
 	cfg.Producer.RequiredAcks = sarama.WaitForAll
 	cfg.Consumer.Offsets.Initial, cfg.Consumer.IsolationLevel = sarama.OffsetOldest, sarama.ReadCommitted
@@ -156,8 +164,12 @@ func readGroup(addr, topic string, cfg *sarama.Config, want int64) error {
 	return group.Close()
 }
 
-func runKafkaGo(addr, topic string) error {
-	conn, err := kafka.Dial("tcp", addr)
+func runKafkaGo(how security, addr, topic string) error {
+	dialer, transport, err := how.kafkaGo()
+	if err != nil {
+		return err
+	}
+	conn, err := dialer.Dial("tcp", addr)
 	if err != nil {
 		return err
 	}
@@ -165,7 +177,7 @@ func runKafkaGo(addr, topic string) error {
 	if err := conn.CreateTopics(kafka.TopicConfig{Topic: topic, NumPartitions: 2, ReplicationFactor: 1}); err != nil {
 		return err
 	}
-	w := &kafka.Writer{Addr: kafka.TCP(addr), Topic: topic, RequiredAcks: kafka.RequireAll, Compression: kafka.Zstd, BatchTimeout: 10 * time.Millisecond}
+	w := &kafka.Writer{Transport: transport, Addr: kafka.TCP(addr), Topic: topic, RequiredAcks: kafka.RequireAll, Compression: kafka.Zstd, BatchTimeout: 10 * time.Millisecond}
 	messages := make([]kafka.Message, perStep)
 	for i := range messages {
 		messages[i].Value = fmt.Append(nil, i)
@@ -175,7 +187,7 @@ func runKafkaGo(addr, topic string) error {
 	if err := errors.Join(w.WriteMessages(ctx, messages...), w.Close()); err != nil {
 		return err
 	}
-	r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{addr}, GroupID: topic, Topic: topic, MaxWait: 200 * time.Millisecond, StartOffset: kafka.FirstOffset})
+	r := kafka.NewReader(kafka.ReaderConfig{Dialer: dialer, Brokers: []string{addr}, GroupID: topic, Topic: topic, MaxWait: 200 * time.Millisecond, StartOffset: kafka.FirstOffset})
 	for i := range messages {
 		if _, err := r.ReadMessage(ctx); err != nil {
 			return fmt.Errorf("after %d records: %w", i, err)
