@@ -232,10 +232,11 @@ func (w *walWorld) create() {
 }
 
 func (w *walWorld) open(f *model) {
-	var err error
-	f.log, err = w.m.Create(f.tp, f.id, f.c, Placement{Fresh: true})
+	log, err := w.m.Create(f.tp, f.id, f.c, Placement{Fresh: true})
 	w.check(err)
-	f.group, f.joined = f.c.Group, false
+	w.mu.Lock() // the log before it may still tell something
+	f.log, f.group, f.joined = log, f.c.Group, false
+	w.mu.Unlock()
 	w.watch(f)
 }
 
@@ -245,7 +246,7 @@ func (w *walWorld) watch(f *model) {
 	log, life := f.log, w.mu.lives
 	commitlog.OnDurable(log, func() {
 		w.note(func() {
-			if f.group && f.log == log && w.mu.lives == life {
+			if w.mu.lives == life && f.log == log && f.group {
 				f.floor = max(f.floor, log.Durable())
 			}
 		})
