@@ -74,6 +74,20 @@ func (x *Extras) SetTags(ctx context.Context, key string, tags map[string]string
 	return through(x, "set tags", key, func(t Tagger, key string) error { return t.SetTags(ctx, key, tags) })
 }
 
+// CustomTime implements Timer.
+func (x *Extras) CustomTime(ctx context.Context, key string) (at time.Time, err error) {
+	err = through(x, "custom time", key, func(t Timer, key string) error {
+		at, err = t.CustomTime(ctx, key)
+		return err
+	})
+	return at, err
+}
+
+// SetCustomTime implements Timer.
+func (x *Extras) SetCustomTime(ctx context.Context, key string, at time.Time) error {
+	return through(x, "set custom time", key, func(t Timer, key string) error { return t.SetCustomTime(ctx, key, at) })
+}
+
 // Settings implements Inspector.
 func (x *Extras) Settings(ctx context.Context) (s BucketSettings, err error) {
 	err = through(x, "settings", "", func(i Inspector, _ string) error {

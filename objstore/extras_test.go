@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/varve-io/varve/objstore"
+	"github.com/varve-io/varve/objstore/classes"
 	"github.com/varve-io/varve/objstore/mem"
 	"github.com/varve-io/varve/objstore/metered"
 	"github.com/varve-io/varve/objstore/prefix"
@@ -51,6 +52,14 @@ func (f *full) SetTags(_ context.Context, key string, _ map[string]string) error
 	return f.note("settags", key)
 }
 
+func (f *full) CustomTime(_ context.Context, key string) (time.Time, error) {
+	return time.Time{}, f.note("time", key)
+}
+
+func (f *full) SetCustomTime(_ context.Context, key string, _ time.Time) error {
+	return f.note("settime", key)
+}
+
 func (f *full) Settings(context.Context) (objstore.BucketSettings, error) {
 	return objstore.BucketSettings{Versioning: true}, f.note("settings")
 }
@@ -75,6 +84,7 @@ type all interface {
 	objstore.ClassSetter
 	objstore.Restorer
 	objstore.Tagger
+	objstore.Timer
 	objstore.Inspector
 	objstore.LifecycleReader
 	objstore.LifecycleWriter
@@ -88,12 +98,13 @@ func ask(ctx context.Context, b all) []error {
 	settings, serr := b.Settings(ctx)
 	rules, rerr := b.LifecycleRules(ctx)
 	doc, _, derr := b.RenderLifecycle(nil)
+	_, cerr := b.CustomTime(ctx, "k")
 	if terr == nil && (tags["a"] != "b" || !settings.Versioning || len(rules) != 1 || string(doc) != "{}") {
 		terr = errors.New("another answer than the store's")
 	}
 	return []error{
 		b.DeleteIf(ctx, "k", "v"), sweep, b.SetClass(ctx, "k", "COLD"), b.Restore(ctx, "k", 1), terr, b.SetTags(ctx, "k", nil),
-		serr, rerr, b.ApplyLifecycle(ctx, nil), derr,
+		serr, rerr, b.ApplyLifecycle(ctx, nil), derr, cerr, b.SetCustomTime(ctx, "k", time.Time{}),
 	}
 }
 
@@ -104,6 +115,7 @@ func TestWrappersPassOptionalInterfaces(t *testing.T) {
 		"metered":   func(b objstore.Bucket) (all, error) { return metered.Wrap(b, "s3", prometheus.NewRegistry()) },
 		"prefix":    func(b objstore.Bucket) (all, error) { return prefix.Wrap(b, "root") },
 		"ratelimit": func(b objstore.Bucket) (all, error) { return ratelimit.Wrap(b, 0, 0), nil },
+		"classes":   func(b objstore.Bucket) (all, error) { return classes.Wrap(b, nil) },
 	}
 	for name, wrap := range wrap {
 		behind := &full{Bucket: mem.New()}
@@ -120,7 +132,7 @@ func TestWrappersPassOptionalInterfaces(t *testing.T) {
 		if name == "prefix" {
 			key = "root/k"
 		}
-		want := []string{"apply", "class " + key + " COLD", "delete " + key + " v", "render", "restore " + key, "rules", "settags " + key, "settings", "sweep " + key + " 1h0m0s", "tags " + key}
+		want := []string{"apply", "class " + key + " COLD", "delete " + key + " v", "render", "restore " + key, "rules", "settags " + key, "settime " + key, "settings", "sweep " + key + " 1h0m0s", "tags " + key, "time " + key}
 		if slices.Sort(behind.calls); !slices.Equal(behind.calls, want) {
 			t.Errorf("%s: behind it %q, want %q", name, behind.calls, want)
 		}

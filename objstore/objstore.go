@@ -3,8 +3,10 @@
 //
 // It owns the Bucket interface, the key rules, the error taxonomy (Kind, Error) and the
 // rule that a conditional write settles its own lost reply (PutSettled). Providers live in
-// their own rooms (mem, file, s3), open turns a URL into a Bucket, fault breaks one on
-// purpose and conformance is what each of them must pass.
+// their own rooms: s3, azure, gcs, file and mem; open turns a URL into a Bucket, and has an example.
+// What a provider has beyond a Bucket it says by the small interfaces below, and wrappers (metered,
+// prefix, ratelimit, classes) pass all of them through. check puts a store to the proof, fault breaks
+// one on purpose, and conformance is what each of them must pass.
 // It does not own object names, object contents or decisions about either, and it never
 // trusts a transport: whoever reads bytes verifies his own checksums.
 // A Bucket may be used from any number of goroutines and processes at once. Nothing below
@@ -145,6 +147,9 @@ type Capabilities struct {
 	// Offline are the classes whose objects have to be restored before they are read. PutOpts
 	// takes none of them; a ClassSetter does.
 	Offline []Class
+	// ClassNames are names of one's own for some of both, which stand for them wherever a class is
+	// given. What is told of an object keeps the provider's.
+	ClassNames map[Class]Class
 	// Shared: other processes see the same objects. Durable: they outlive this process.
 	Shared, Durable bool
 }
@@ -217,6 +222,15 @@ type Tagger interface {
 	SetTags(ctx context.Context, key string, tags map[string]string) error
 }
 
+// Timer is a Bucket that keeps with an object a time of its users' own, by which the rules of a
+// lifecycle choose: what Google's store has in place of tags.
+type Timer interface {
+	// CustomTime is that of an object, the zero time if it has none.
+	CustomTime(ctx context.Context, key string) (time.Time, error)
+	// SetCustomTime sets it. A store may refuse one that is earlier than what it has, with ErrInvalid.
+	SetCustomTime(ctx context.Context, key string, at time.Time) error
+}
+
 // BucketSettings are what a bucket does behind the backs of its users.
 type BucketSettings struct {
 	// Versioning keeps what is overwritten and deleted, and its price.
@@ -276,7 +290,7 @@ func Get(ctx context.Context, b Bucket, key string, max int64) ([]byte, Attrs, e
 
 // CheckClass holds the class of a SetClass against what the store has, online or offline.
 func (c Capabilities) CheckClass(op, key string, class Class) error {
-	if slices.Contains(c.Classes, class) || slices.Contains(c.Offline, class) {
+	if own := c.own(class); slices.Contains(c.Classes, own) || slices.Contains(c.Offline, own) {
 		return nil
 	}
 	return NewError(ErrUnsupported, op, key, fmt.Errorf("storage class %q; there are %v, and offline %v", class, c.Classes, c.Offline))
@@ -284,5 +298,13 @@ func (c Capabilities) CheckClass(op, key string, class Class) error {
 
 // Supports reports whether the class may be named in a Put.
 func (c Capabilities) Supports(class Class) bool {
-	return class == "" || slices.Contains(c.Classes, class)
+	return class == "" || slices.Contains(c.Classes, c.own(class))
+}
+
+// own is the provider's name of a class.
+func (c Capabilities) own(class Class) Class {
+	if own, ok := c.ClassNames[class]; ok {
+		return own
+	}
+	return class
 }

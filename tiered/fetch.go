@@ -21,9 +21,11 @@ type Read struct {
 	// offset on; the last batch may be cut. The caller releases each.
 	Ranges []vfs.Range
 	// Aborted are the transactions known to the remote part that overlap [Base,
-	// UpperBound), ascending in FirstOffset. One that was aborted above the remote part is
-	// in the local log's own index.
+	// UpperBound), ascending in FirstOffset. One that was aborted above the remote part, at
+	// or above Next, is in the local log's own index.
 	Aborted []commitlog.AbortedTxn
+	// Next is the offset behind the remote part, in the manifest that was read.
+	Next int64
 	// Base is the base offset of the first batch, UpperBound an offset that no record of
 	// the ranges reaches.
 	Base, UpperBound int64
@@ -60,6 +62,7 @@ func (p *Partition) Read(ctx context.Context, off, maxBytes int64, minOne bool) 
 	var r Read
 	err := p.pinned(ctx, off, func(h *manifest.Manifest) (err error) {
 		r, err = p.reader().read(ctx, h, off, maxBytes, minOne)
+		r.Next = h.Next
 		return err
 	})
 	if err != nil {

@@ -200,6 +200,9 @@ func (r *rig) remote() []byte {
 	for off := v.Start; off < v.Next; {
 		got, err := r.p.Read(r.t.Context(), off, 3000, true)
 		r.check(err)
+		if got.Next < v.Next {
+			r.t.Fatalf("the manifest of a read ends at %d, the one before at %d", got.Next, v.Next)
+		}
 		raw := readAll(r.t, got)
 		for len(raw) > 0 {
 			h, err := batch.ParseHeader(raw)

@@ -92,13 +92,17 @@ func (ld *loader) run(clean bool) error {
 	if err := ld.list(); err != nil {
 		return err
 	}
+	err := ld.checkMetadata()
+	if errors.Is(err, kafka.InconsistentTopicID) && ld.known && ld.state.End == 0 {
+		err = (checker{ld}).makeStray(err)
+	}
+	if err != nil {
+		return err
+	}
 	if len(ld.swaps) > 0 {
 		if err := ld.finishSwaps(); err != nil {
 			return err
 		}
-	}
-	if err := ld.checkMetadata(); err != nil {
-		return err
 	}
 	if err := ld.readHoles(); err != nil {
 		return err
@@ -198,6 +202,20 @@ func (ld *loader) checkMetadata() error {
 	if id != want {
 		return fmt.Errorf("%s: the directory holds topic id %s, not %s: %w", path, id, want, kafka.InconsistentTopicID)
 	}
+	return nil
+}
+
+// makeStray gives a directory that was here before this log, another topic's, Kafka's name for
+// a stray, durably. The log has no record yet, so nothing of it can be in there.
+func (ld checker) makeStray(why error) error {
+	o := &ld.l.opts
+	to := filepath.Join(o.Dir, StrayDirName(o.TP, kafka.NewUUID()))
+	if err := errors.Join(o.FS.Rename(ld.l.dir, to), o.FS.SyncDir(o.Dir)); err != nil {
+		return fmt.Errorf("rename %s to %s: %w", ld.l.dir, to, err)
+	}
+	o.Logger.Warn("a directory of another topic is in the place of a new log; it is set aside. Remove it once you are sure",
+		"partition", o.TP.String(), "dir", to, "reason", why)
+	*ld.loader = loader{l: ld.l, c: ld.c, state: ld.state, known: ld.known, evicted: -1, snapshot: -1}
 	return nil
 }
 

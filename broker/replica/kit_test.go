@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -236,6 +237,8 @@ type fakeTier struct {
 	reads   int
 	gate    chan struct{} // when set, a read waits until it is closed
 	batches [][]byte      // one for each stored batch, with its offset in place
+	aborted []commitlog.AbortedTxn
+	during  func(reads int) // when set, called in a read once its manifest is taken
 
 	segments  []manifest.Segment
 	epochs    []commitlog.EpochEntry
@@ -321,8 +324,12 @@ func (f *fakeTier) EvictLocal(offset int64) (int, error) {
 func (f *fakeTier) Read(ctx context.Context, off, maxBytes int64, minOne bool) (tiered.Read, error) {
 	f.mu.Lock()
 	f.reads++
-	gate, err := f.gate, f.err
+	gate, err, reads := f.gate, f.err, f.reads
+	out := tiered.Read{Base: off, UpperBound: f.view.Next, Next: f.view.Next, Aborted: slices.Clone(f.aborted)}
 	f.mu.Unlock()
+	if f.during != nil {
+		f.during(reads)
+	}
 	if gate != nil {
 		select {
 		case <-gate:
@@ -333,7 +340,6 @@ func (f *fakeTier) Read(ctx context.Context, off, maxBytes int64, minOne bool) (
 	if err != nil {
 		return tiered.Read{}, err
 	}
-	var out tiered.Read
 	for i, b := range f.batches {
 		h, err := batch.ParseHeader(b)
 		if err != nil {
@@ -387,6 +393,11 @@ func (f *fakeTier) upload(t *testing.T, p *Partition) {
 			r.Range.Release()
 			f.batches = append(f.batches, b)
 			off = r.UpperBound
+			for _, a := range r.Aborted {
+				if !slices.Contains(f.aborted, a) && a.LastOffset < seg.Next {
+					f.aborted = append(f.aborted, a)
+				}
+			}
 		}
 		f.view.Segments++
 		f.view.Bytes += seg.SizeBytes

@@ -55,6 +55,9 @@ func (m *Manager) openLog(tp kafka.TopicPartition, topicID kafka.UUID, part *met
 	if log, ok := m.dirs.Log(tp, topicID); ok {
 		return log, log.SetConfig(LogConfig(cfg))
 	}
+	if err := m.elsewhere(tp); err != nil && !where.Fresh {
+		return nil, err
+	}
 	log, err := m.dirs.Create(tp, topicID, LogConfig(cfg), where)
 	if errors.Is(err, kafka.InconsistentTopicID) {
 		if err := m.removeOldTopic(tp, topicID); err != nil {
@@ -63,6 +66,22 @@ func (m *Manager) openLog(tp kafka.TopicPartition, topicID kafka.UUID, part *met
 		log, err = m.dirs.Create(tp, topicID, LogConfig(cfg), where)
 	}
 	return log, err
+}
+
+// elsewhere is why a log that is not here may be in a directory that is offline: there is the
+// copy of a move, which the metadata knows of before the log is there.
+func (m *Manager) elsewhere(tp kafka.TopicPartition) error {
+	for _, f := range m.dirs.Futures() {
+		if f.TP != tp {
+			continue
+		}
+		for _, d := range m.dirs.Dirs() {
+			if d.Offline != nil {
+				return fmt.Errorf("%s was on its way to log directory %s, and %s, which may hold it, is not online on this broker", tp, f.Dir, d.Path)
+			}
+		}
+	}
+	return nil
 }
 
 // removeOldTopic deletes the log of tp that belongs to another topic of its name.

@@ -128,6 +128,13 @@ type moves struct {
 	byPartition map[*Partition]*mover
 	closed      bool
 	pace        pace
+
+	// told are the moves of which the metadata may know. It is locked while that is told, so
+	// that one thing is said of a log at a time; the other lock may be held already.
+	told struct {
+		sync.Mutex
+		byPartition map[*Partition]*mover
+	}
 }
 
 // stopMove ends a partition's move and removes its copy: the partition is deleted.
@@ -162,6 +169,9 @@ type mover struct {
 	cancel context.CancelFunc
 	state  atomic.Int32
 	done   chan struct{} // closed when it is over
+
+	kept      error // why the copy stays although the move is over; set before done is closed
+	announced bool  // the metadata names the new directory; moves.told guards it
 }
 
 const (
@@ -181,6 +191,9 @@ func (v *mover) end(remove bool) error {
 	switch log := v.p.Log(); {
 	case log != nil && log.Dir() == v.move.To():
 		return nil
+	case remove && v.kept != nil:
+		v.move.Stop()
+		return v.kept
 	case remove:
 		return v.move.Cancel()
 	}
@@ -195,6 +208,9 @@ func (v *mover) run() {
 	}
 	m, tp := v.p.m, v.p.tp.String()
 	err := v.bring()
+	if err != nil {
+		v.kept = v.takeBack()
+	}
 	if err != nil && v.ctx.Err() == nil {
 		m.logger.Error("a log does not move; the copy goes on with the next start, or when it is asked for again", "partition", tp, "to", v.move.To(), "error", err)
 		v.move.Stop()
@@ -210,7 +226,7 @@ func (v *mover) run() {
 		delete(m.moves.byPartition, v.p)
 	}
 	m.moves.Unlock()
-	if err == nil {
+	if v.untold() || err == nil {
 		m.settle(v.p)
 	}
 }
@@ -221,8 +237,10 @@ func (v *mover) bring() error {
 	for {
 		lag, err := v.move.Advance(v.ctx)
 		if err == nil && lag <= moveSwitchBytes {
-			if err = v.switchOver(); err == nil {
-				return nil
+			if err = v.announce(); err == nil {
+				if err = v.switchOver(); err == nil {
+					return nil
+				}
 			}
 		}
 		wait := moveRetry
@@ -233,6 +251,8 @@ func (v *mover) bring() error {
 			return v.ctx.Err()
 		case errors.Is(err, commitlog.ErrBusy):
 			wait = moveBusyRetry
+		case errors.Is(err, errNotAnnounced):
+			v.p.m.logger.Warn("a move between log dirs waits for the cluster's metadata", "partition", v.p.tp.String(), "to", v.move.To(), "error", err)
 		case !errors.Is(err, commitlog.ErrDiskFull):
 			return err
 		default:
@@ -245,6 +265,63 @@ func (v *mover) bring() error {
 		}
 		t.Stop()
 	}
+}
+
+// errNotAnnounced says that the metadata could not be told where a log goes.
+var errNotAnnounced = errors.New("the metadata does not know of the move")
+
+// announce has the metadata name the new directory, once, before the log is there: what is
+// acknowledged there must not be forgotten by a start that finds that directory missing, takes
+// the old copy for the log and gives its offsets to other records. Source: KIP-858.
+func (v *mover) announce() error {
+	m := v.p.m
+	m.moves.told.Lock()
+	defer m.moves.told.Unlock()
+	if m.assign == nil || v.announced {
+		return nil
+	}
+	dir, err := m.dirAt(v.move.To())
+	if err != nil {
+		return err
+	}
+	m.moves.told.byPartition[v.p] = v
+	if err := m.assign(v.ctx, v.p.topicID, v.p.tp.Partition, dir.ID); err != nil {
+		return fmt.Errorf("%w: %w", errNotAnnounced, err)
+	}
+	v.announced = true
+	return nil
+}
+
+// takeBack has the metadata name the log's directory again, of a move that failed or is to end. As
+// long as it names the other one the copy there stays: that tells a start, which may miss
+// the disk with the log, that there is one.
+func (v *mover) takeBack() error {
+	m := v.p.m
+	m.moves.told.Lock()
+	defer m.moves.told.Unlock()
+	if m.moves.told.byPartition[v.p] != v {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(m.ctx, moveRetry)
+	defer cancel()
+	err := m.assign(ctx, v.p.topicID, v.p.tp.Partition, m.dirs.DirOf(v.p.tp))
+	if err != nil && !errors.Is(err, kafka.UnknownTopicID) {
+		return fmt.Errorf("%w: %w", errNotAnnounced, err)
+	}
+	delete(m.moves.told.byPartition, v.p)
+	return nil
+}
+
+// untold says whether the metadata may name the new directory of a move that is over.
+func (v *mover) untold() bool {
+	told := &v.p.m.moves.told
+	told.Lock()
+	defer told.Unlock()
+	if told.byPartition[v.p] != v {
+		return false
+	}
+	delete(told.byPartition, v.p)
+	return true
 }
 
 // switchOver puts the copy in the log's place. Appends and reads wait: what is left to copy
@@ -277,15 +354,12 @@ func (v *mover) switchOver() error {
 	return nil
 }
 
-// settle tells the cluster's metadata where a log is that has moved, and then removes the
-// old copy. It is tried until it succeeds or this process ends.
+// settle tells the cluster's metadata where a log is that has moved, or that did not although
+// it was announced, and then removes the old copy. It is tried until it succeeds or this
+// process ends.
 func (m *Manager) settle(p *Partition) {
 	job := func() {
-		dir := m.dirs.DirOf(p.tp)
-		err := error(nil)
-		if m.assign != nil {
-			err = m.assign(m.ctx, p.topicID, p.tp.Partition, dir)
-		}
+		err := m.assignHere(p)
 		if err == nil {
 			err = m.dirs.Settle(p.tp, p.topicID)
 		}
@@ -298,10 +372,28 @@ func (m *Manager) settle(p *Partition) {
 	m.movers.submit(job) // after close the next process does it
 }
 
+// assignHere tells the metadata where a log is, unless a move has announced another place.
+func (m *Manager) assignHere(p *Partition) error {
+	m.moves.told.Lock()
+	defer m.moves.told.Unlock()
+	if m.moves.told.byPartition[p] != nil {
+		return errMovesAgain
+	}
+	dir := m.dirs.DirOf(p.tp)
+	if m.assign == nil || dir.IsZero() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(m.ctx, moveRetry)
+	defer cancel()
+	return m.assign(ctx, p.topicID, p.tp.Partition, dir)
+}
+
+var errMovesAgain = errors.New("the log moves again")
+
 // resumeMoves goes on with what an earlier process began.
 func (m *Manager) resumeMoves() {
 	for _, p := range m.all() {
-		if len(m.dirs.MovedFrom(p.tp)) > 0 && p.Log() != nil {
+		if p.Log() != nil && (p.displaced.Load() || len(m.dirs.MovedFrom(p.tp)) > 0) {
 			m.settle(p)
 		}
 	}

@@ -3,13 +3,20 @@ package replica
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/varve-io/varve/broker/commitlog"
+	"github.com/varve-io/varve/broker/commitlog/logdir"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
+	"github.com/varve-io/varve/broker/vfs/errorfs"
 )
 
 // move asks for moves and waits for the answer.
@@ -105,7 +112,9 @@ func TestMovesAreRefusedAsByKafka(t *testing.T) {
 	}
 }
 
-// TestMoveIsSettledWithTheMetadata: the old copy goes when the cluster knows where the log is.
+// TestMoveIsSettledWithTheMetadata: the cluster knows of a move before the log is there. What is
+// acknowledged until then is in the old place, also for a start that misses the new one; then
+// the old copy goes.
 func TestMoveIsSettledWithTheMetadata(t *testing.T) {
 	k := newKitIn(t, "/a", "/b")
 	topic := newTopic("t")
@@ -122,8 +131,28 @@ func TestMoveIsSettledWithTheMetadata(t *testing.T) {
 	if err := k.move(DirChange{"t", 0, other(from)})[0]; err != nil {
 		t.Fatal(err)
 	}
+	to, err := k.dirAt(other(from))
+	if dir := <-asked; err != nil || dir != to.ID || p.Log().Dir() != from {
+		t.Errorf("told of %s, the log is in %s; %v", dir, p.Log().Dir(), err)
+	}
+	k.produce(p, 2)
+	disk := k.fs.KillClone()
+	if err := disk.RemoveAll(other(from)); err != nil {
+		t.Fatal(err)
+	}
+	dirs, err := logdir.Open(logdir.Options{
+		FS: disk, Dirs: k.paths, KnownDirs: k.dirs.DirectoryIDs(), ClusterID: "c", NodeID: testNode, Now: k.now, BootID: "boot",
+		Logger: slog.New(slog.DiscardHandler), Config: func(kafka.TopicPartition, kafka.UUID) commitlog.Config { return commitlog.DefaultConfig() },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l, ok := dirs.Log(p.tp, p.topicID); !ok || l.End() != 3 {
+		t.Errorf("a start without %s: log there %v; 3 records were acknowledged", other(from), ok)
+	}
+	answer <- nil
 	dir := <-asked
-	if dir != k.dirs.DirOf(p.tp) || p.Log().Dir() != other(from) {
+	if dir != to.ID || p.Log().Dir() != other(from) {
 		t.Errorf("told of %s", dir)
 	}
 	if _, err := k.fs.Stat(from + "/t-0"); err != nil {
@@ -133,6 +162,104 @@ func TestMoveIsSettledWithTheMetadata(t *testing.T) {
 	k.idle()
 	if _, err := k.fs.Stat(from + "/t-0"); err == nil {
 		t.Error("the old copy is still there")
+	}
+}
+
+// TestAnnouncedMoveWithoutItsSource: a crash came between the word to the metadata and the
+// switch, and the disk with the log is away. No empty log takes its place.
+func TestAnnouncedMoveWithoutItsSource(t *testing.T) {
+	k := newKitIn(t, "/a", "/b")
+	topic := newTopic("t")
+	p := k.create(topic)
+	k.produce(p, 5)
+	from := p.Log().Dir()
+	asked := make(chan kafka.UUID, 1)
+	k.assign = func(ctx context.Context, _ kafka.UUID, _ int32, dir kafka.UUID) error {
+		asked <- dir
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if err := k.move(DirChange{"t", 0, other(from)})[0]; err != nil {
+		t.Fatal(err)
+	}
+	topic.Partitions[0].Dirs = []kafka.UUID{<-asked}
+	k.known = k.dirs.DirectoryIDs()
+	away := func() {
+		if err := errors.Join(k.fs.Rename(from, "/away"), k.fs.MkdirAll(from, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	back := func() {
+		if err := errors.Join(k.fs.RemoveAll(from), k.fs.Rename("/away", from)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	topic.Partitions[0].LeaderEpoch++
+	k.Manager.Close()
+	if err := k.dirs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	away()
+	k.openDirs()
+	k.start()
+	if err := k.Apply(new(metadata.Image), &metadata.Delta{Created: []*metadata.Topic{topic}}); err == nil {
+		t.Error("a log is there without its disk")
+	}
+	if p = k.restart(back, topic)[0]; p.Log() == nil || p.Log().End() != 5 {
+		t.Errorf("log %v", p.Log())
+	}
+	k.idle()
+}
+
+// TestAnnouncedMoveThatFails: the metadata hears where the log has stayed, of a start too.
+func TestAnnouncedMoveThatFails(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		k := newKitIn(t, "/a", "/b")
+		topic := newTopic("t")
+		p := k.create(topic)
+		k.produce(p, 1)
+		from, names := p.Log().Dir(), k.dirs.DirOf(p.tp)
+		here := names
+		var mu sync.Mutex
+		assign := func(_ context.Context, _ kafka.UUID, _ int32, dir kafka.UUID) error {
+			mu.Lock()
+			defer mu.Unlock()
+			names = dir
+			return nil
+		}
+		if restart {
+			to, err := k.dirAt(other(from))
+			if err != nil {
+				t.Fatal(err)
+			}
+			topic.Partitions[0].Dirs, names = []kafka.UUID{to.ID}, to.ID
+			topic.Partitions[0].LeaderEpoch++
+			k.Manager.Close()
+			if err := k.dirs.Close(); err != nil {
+				t.Fatal(err)
+			}
+			k.openDirs()
+			k.start()
+			k.assign = assign
+			k.create(topic)
+		} else {
+			k.assign = assign
+			k.fate = func(op errorfs.Op, name string) error {
+				if op == errorfs.Rename && filepath.Dir(name) == other(from) {
+					return syscall.EIO
+				}
+				return nil
+			}
+			if err := k.move(DirChange{"t", 0, other(from)})[0]; err != nil {
+				t.Fatal(err)
+			}
+		}
+		k.idle()
+		mu.Lock()
+		if names != here {
+			t.Errorf("restart %v: the metadata names %s, the log is in %s", restart, names, here)
+		}
+		mu.Unlock()
 	}
 }
 
@@ -155,12 +282,18 @@ func TestMoveGoesOnAfterARestart(t *testing.T) {
 		t.Errorf("end %d", p.Log().End())
 	}
 	topic.Partitions[0].Dirs = []kafka.UUID{k.dirs.DirOf(p.tp)}
-	k.assign = func(context.Context, kafka.UUID, int32, kafka.UUID) error { return kafka.NotController }
+	var asked atomic.Int32
+	k.assign = func(context.Context, kafka.UUID, int32, kafka.UUID) error {
+		if asked.Add(1) > 1 {
+			return kafka.NotController
+		}
+		return nil
+	}
 	if err := errors.Join(k.move(DirChange{"t", 0, from})...); err != nil {
 		t.Fatal(err)
 	}
 	k.idle()
-	// The metadata still names the former directory, which is offline now.
+	// The metadata, an old copy of it, names the former directory, which is offline now.
 	lost := func() {
 		if err := errors.Join(k.fs.RemoveAll(other(from)), k.fs.MkdirAll(other(from), 0o755)); err != nil {
 			t.Fatal(err)

@@ -36,6 +36,8 @@ type Partition struct {
 
 	// heal is healed, unhealed or healing.
 	heal atomic.Int32
+	// displaced says that the log was not found in the directory that the image names.
+	displaced atomic.Bool
 	// checking says that a segment is being checked for damage.
 	checking atomic.Bool
 
@@ -170,6 +172,9 @@ func (p *Partition) openLocked(part *metadata.Partition, cfg *config.Topic) erro
 	}
 	if err := log.Damage(); err != nil {
 		p.m.logger.Error("a log came back with less than it had on disk; it takes no appends before that is settled", "partition", p.tp.String(), "dir", log.Dir(), "error", err)
+	}
+	if i := slices.Index(part.Replicas, p.m.nodeID); i >= 0 && i < len(part.Dirs) && !part.Dirs[i].IsZero() {
+		p.displaced.Store(part.Dirs[i] != p.m.dirs.DirOf(p.tp))
 	}
 	p.lead.log, p.lead.room, p.lead.refused = log, p.m.dirs.Room(log.Dir()), nil
 	commitlog.OnDurable(log, p.advance)

@@ -232,22 +232,42 @@ func (w want) read(ctx context.Context) FetchResult {
 		}
 		return FetchResult{Err: kafka.OffsetOutOfRange}
 	}
-	r, err := w.remote.Read(ctx, w.off, w.maxBytes, w.minOne)
-	if err != nil {
-		return FetchResult{Err: err}
-	}
-	res := FetchResult{Records: r.Ranges}
 	if !w.aborted {
-		return res
+		r, err := w.remote.Read(ctx, w.off, w.maxBytes, w.minOne)
+		if err != nil {
+			return FetchResult{Err: err}
+		}
+		return FetchResult{Records: r.Ranges}
 	}
-	// A transaction in these records may have been aborted above the store's part.
-	local, err := w.log.AbortedTxns(r.Base, r.UpperBound)
-	if err != nil {
+	return w.readCommitted(ctx)
+}
+
+// readCommitted is the read with its aborted transactions. One in these records may have been
+// aborted above the store's part: the manifest of the read and the local log must meet, or a
+// marker that was tiered and evicted meanwhile is in neither list.
+func (w want) readCommitted(ctx context.Context) FetchResult {
+	for next := int64(kafka.NoOffset); ; {
+		r, err := w.remote.Read(ctx, w.off, w.maxBytes, w.minOne)
+		if err != nil {
+			return FetchResult{Err: err}
+		}
+		local, err := w.log.AbortedTxns(r.Base, r.UpperBound)
+		if log := w.p.Log(); errors.Is(err, commitlog.ErrClosed) && log != nil && log != w.log {
+			w.log = log // it has moved to another log dir
+			r.Release()
+			continue
+		}
+		if err != nil {
+			r.Release()
+			return FetchResult{Err: storageError(err)}
+		}
+		// A manifest that does not grow misses nothing: what is gone above it was never tiered.
+		if w.log.LocalStart() <= r.Next || r.Next == next {
+			return FetchResult{Records: r.Ranges, Aborted: mergeAborted(r.Aborted, local)}
+		}
+		next = r.Next
 		r.Release()
-		return FetchResult{Err: err}
 	}
-	res.Aborted = mergeAborted(r.Aborted, local)
-	return res
 }
 
 // mergeAborted is both lists as one, ascending, without what is in both.

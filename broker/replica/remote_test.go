@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/tiered"
@@ -36,6 +37,67 @@ func tieredKit(t *testing.T) (*kit, *Partition, *fakeTier) {
 		t.Fatalf("local start %d, want 10", start)
 	}
 	return k, p, f
+}
+
+// TestAbortedWhileTheStoreAnswers: the segment with the marker of an aborted transaction is
+// tiered and evicted, or the log moves, after a remote read has taken its manifest and before it asks
+// the local log. The transaction is in the answer all the same.
+func TestAbortedWhileTheStoreAnswers(t *testing.T) {
+	for _, what := range []string{"nothing", "eviction", "move"} {
+		t.Run(what, func(t *testing.T) {
+			k := newKitIn(t, "/a", "/b")
+			store := &fakeTier{fs: k.fs}
+			k.withTier(store)
+			p := k.create(newTopic("t", "remote.storage.enable", "true"))
+			b := batch.Builder{ProducerID: 9, Attributes: batch.Transactional, BaseTimestampMs: k.nowMs}
+			b.Append(nil, []byte("v"), nil, k.nowMs)
+			h, err := batch.ParseHeader(b.Bytes())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = p.Log().Append(b.Bytes(), h, 0)
+			tier := func() {
+				store.batches, store.segments, store.view.Segments = nil, nil, 0
+				store.upload(t, p)
+				if _, err := p.Log().EvictBelow(store.view.Next); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := errors.Join(err, p.Log().Roll()); err != nil {
+				t.Fatal(err)
+			}
+			tier()
+			_, err = WriteMarker(p, Marker{ProducerID: 9})
+			if err := errors.Join(err, p.Log().Roll()); err != nil {
+				t.Fatal(err)
+			}
+			p.advance()
+			first := store.batches
+			store.during = func(reads int) {
+				switch {
+				case reads > 1:
+				case what == "eviction":
+					tier()
+					store.batches = append(first, store.batches...)
+				case what == "move":
+					if err := k.move(DirChange{"t", 0, other(p.Log().Dir())})[0]; err != nil {
+						t.Error(err)
+					}
+					k.idle()
+				}
+			}
+			committed := long(1, ask(p, 0))
+			committed.ReadCommitted = true
+			res := (<-k.fetch(committed).done)[0]
+			if res.Err != nil || len(res.Records) == 0 || len(res.Aborted) != 1 || res.Aborted[0].ProducerID != 9 {
+				t.Errorf("error %v, %d ranges, aborted %v", res.Err, len(res.Records), res.Aborted)
+			}
+			res.release()
+			if want := map[string]int{"nothing": 1, "eviction": 2, "move": 2}[what]; store.reads != want {
+				t.Errorf("%d reads, want %d", store.reads, want)
+			}
+		})
+	}
 }
 
 // A closed segment is offered to the store at once, not at the next interval.

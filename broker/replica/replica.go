@@ -119,7 +119,7 @@ func New(o Options) *Manager {
 		disk:   newPool(diskWorkers, 0),
 		movers: newPool(len(o.Dirs.Dirs()), 0), assign: o.Assign,
 	}
-	m.moves.byPartition = map[*Partition]*mover{}
+	m.moves.byPartition, m.moves.told.byPartition = map[*Partition]*mover{}, map[*Partition]*mover{}
 	m.moves.pace.bytesPerSecond = func() int64 { return m.node().AlterLogDirsBytesPerSecond }
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.mu.byName = map[string]*topic{}

@@ -1,7 +1,8 @@
 // Package azure is the object store on Azure Blob Storage: block blobs in one container.
 //
 // It is the one room that imports Azure's SDK, and uses it for signing, credentials and XML;
-// attempts, limits on silence and reads that go on where they broke off are retry's. The
+// reads are cast from the mould of one that it made (mould.go), and signed here where the account's
+// key signs them. Attempts, limits on silence and reads that go on where they broke off are retry's. The
 // service checks no CRC32C: each write carries a CRC64 of bytes whose CRC32C was checked
 // first, and keeps the CRC32C in the object's metadata, so that Head can tell it.
 // It does not own containers: it neither creates nor configures one.
@@ -12,6 +13,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -20,6 +22,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync/atomic"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -64,6 +67,10 @@ type Bucket struct {
 	prefix string // "" or with a final slash
 	retry  *retry.Retrier
 	http   *http.Client
+	// Reads are asked for without the SDK's layers.
+	watched *retry.Client
+	key     []byte                // nil without the account's key
+	mould   atomic.Pointer[mould] // nil before the first read
 }
 
 // Open is the container of the configuration. It talks to nobody: one out of reach is found
@@ -81,6 +88,7 @@ func Open(conf Config) (*Bucket, error) {
 		transport.TLSClientConfig = &tls.Config{RootCAs: conf.Authorities}
 	}
 	b := &Bucket{conf: conf, retry: retry.New(), http: &http.Client{Transport: transport}}
+	b.watched = retry.Watch(b.http, conf.Limits)
 	if conf.Prefix != "" {
 		b.prefix = conf.Prefix + "/"
 	}
@@ -93,13 +101,16 @@ func Open(conf Config) (*Bucket, error) {
 // connect makes the client with the credentials that there are.
 func (b *Bucket) connect(root *url.URL) (*container.Client, error) {
 	o := &container.ClientOptions{ClientOptions: azcore.ClientOptions{
-		Transport: retry.Watch(b.http, b.conf.Limits),
+		Transport: b.watched,
 		Retry:     policy.RetryOptions{MaxRetries: -1},
 		Telemetry: policy.TelemetryOptions{Disabled: true},
 	}}
 	at := root.JoinPath(b.conf.Container)
 	if key := os.Getenv("AZURE_STORAGE_KEY"); key != "" {
 		cred, err := container.NewSharedKeyCredential(b.conf.Account, key)
+		if err == nil {
+			b.key, err = base64.StdEncoding.DecodeString(key)
+		}
 		if err != nil {
 			return nil, errors.New("AZURE_STORAGE_KEY is no key: it is base64, as the portal shows it")
 		}

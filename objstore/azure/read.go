@@ -86,36 +86,13 @@ func (b *Bucket) Open(ctx context.Context, key string, off, n int64, ifv objstor
 // ask is one request for a part of an object, repeated until it is answered.
 func (b *Bucket) ask(op, key string) retry.Ask {
 	return func(ctx context.Context, off, end int64, v objstore.Version) (retry.Answer, error) {
-		o := &blob.DownloadStreamOptions{AccessConditions: ifMatch(v), Range: blob.HTTPRange{Offset: off}}
-		if end >= 0 {
-			o.Range.Count = end - off
-		}
 		// The policy's deadline is for the answer; the body has the caller's.
 		policy := b.conf.Read
 		policy.Deadline = 0
 		var answer retry.Answer
-		err := b.do(ctx, op, key, policy, func(context.Context) error {
-			out, err := b.blob(key).DownloadStream(ctx, o)
-			if err != nil {
-				return err
-			}
-			meta, _, _ := plain(out.Metadata)
-			answer = retry.Answer{Body: out.Body, Attrs: objstore.Attrs{
-				Key: key, Size: value(out.ContentLength), Version: version(out.ETag), Modified: value(out.LastModified),
-				Class: objstore.Class(value(out.AccessTier)), Meta: meta,
-			}}
-			switch {
-			case o.Range == blob.HTTPRange{}:
-			case value(out.ContentLength) == 0: // a server that knows no 416
-				out.Body.Close()
-				return objstore.NewError(objstore.ErrInvalidRange, op, key, nil)
-			default:
-				if answer.Start, answer.Attrs.Size, err = retry.ContentRange(value(out.ContentRange)); err != nil {
-					out.Body.Close()
-					return objstore.NewError(objstore.ErrUnsupported, op, key, err)
-				}
-			}
-			return nil
+		err := b.do(ctx, op, key, policy, func(context.Context) (err error) {
+			answer, err = b.get(ctx, op, key, blob.HTTPRange{Offset: off, Count: max(0, end-off)}, v)
+			return err
 		})
 		return answer, err
 	}

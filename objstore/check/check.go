@@ -9,9 +9,11 @@ package check
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -111,7 +113,18 @@ func Run(ctx context.Context, b objstore.Bucket, o Options) Report {
 		r.skip("storage classes", "the provider has none")
 	default:
 		for _, class := range caps.Classes {
-			r.trial("class "+string(class), false, func() (string, error) { return r.class(class) })
+			r.trial("class "+string(class), false, func() (string, error) { return r.class(class, class) })
+		}
+		for _, own := range slices.Sorted(maps.Keys(caps.ClassNames)) {
+			class := caps.ClassNames[own]
+			if slices.Contains(caps.Offline, class) {
+				r.skip("class "+string(own), string(class)+", which objects are moved to later, and are restored from before they are read")
+				continue
+			}
+			r.trial("class "+string(own), false, func() (string, error) {
+				detail, err := r.class(own, class)
+				return cmp.Or(detail, string(class)), err
+			})
 		}
 	}
 	return r.report
@@ -437,9 +450,10 @@ func (r *run) latency() (string, error) {
 		puts[rounds/2].Seconds()*1000, gets[rounds/2].Seconds()*1000, rounds), nil
 }
 
-func (r *run) class(class objstore.Class) (string, error) {
+// class writes an object in the class that goes by a name.
+func (r *run) class(name, class objstore.Class) (string, error) {
 	key := r.key("class")
-	if _, err := r.put(key, fill('a', 10), objstore.PutOpts{Class: class}); err != nil {
+	if _, err := r.put(key, fill('a', 10), objstore.PutOpts{Class: name}); err != nil {
 		return "", err
 	}
 	h, err := r.b.Head(r.ctx, key)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/varve-io/varve/objstore"
 	"github.com/varve-io/varve/objstore/check"
+	"github.com/varve-io/varve/objstore/classes"
 	"github.com/varve-io/varve/objstore/mem"
 )
 
@@ -110,5 +112,47 @@ func TestLyingStores(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// classy is a store with two classes, of which it keeps one.
+type classy struct {
+	objstore.Bucket
+	last objstore.Class
+}
+
+func (c *classy) Capabilities() objstore.Capabilities {
+	caps := c.Bucket.Capabilities()
+	caps.Classes, caps.Offline = []objstore.Class{"STANDARD", "COOL"}, []objstore.Class{"DEEP"}
+	return caps
+}
+
+func (c *classy) Put(ctx context.Context, key string, src objstore.Source, o objstore.PutOpts) (objstore.Attrs, error) {
+	c.last, o.Class = o.Class, ""
+	return c.Bucket.Put(ctx, key, src, o)
+}
+
+func (c *classy) Head(ctx context.Context, key string) (objstore.Attrs, error) {
+	a, err := c.Bucket.Head(ctx, key)
+	a.Class = c.last
+	return a, err
+}
+
+// Names that the URL gives to classes are tried like the provider's own; what is offline isn't written to.
+func TestNamedClasses(t *testing.T) {
+	b, err := classes.Wrap(&classy{Bucket: mem.New()}, map[objstore.Class]objstore.Class{"warm": "COOL", "frozen": "DEEP"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := check.Run(t.Context(), b, check.Options{Prefix: "check", Classes: true})
+	got := make(map[string]check.Line)
+	for _, l := range r.Lines {
+		got[l.Trial] = l
+	}
+	if l := got["class warm"]; l.Verdict != check.OK || l.Detail != "COOL" {
+		t.Errorf("warm: %+v", l)
+	}
+	if l := got["class frozen"]; l.Verdict != check.Skipped || !strings.Contains(l.Detail, "DEEP") {
+		t.Errorf("frozen: %+v", l)
 	}
 }

@@ -2,7 +2,12 @@ package gcs
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"time"
+
+	"cloud.google.com/go/storage"
 
 	"github.com/varve-io/varve/objstore"
 )
@@ -25,6 +30,39 @@ func (b *Bucket) SetClass(ctx context.Context, key string, class objstore.Class)
 		_, err := rewrite.Run(ctx)
 		return err
 	})
+}
+
+// CustomTime implements objstore.Timer.
+func (b *Bucket) CustomTime(ctx context.Context, key string) (at time.Time, err error) {
+	const op = "custom time"
+	if err := b.checkKey(op, key); err != nil {
+		return at, err
+	}
+	err = b.do(ctx, op, key, b.conf.Read, func(ctx context.Context) error {
+		a, err := b.object(key).Attrs(ctx)
+		if err == nil {
+			at = a.CustomTime
+		}
+		return err
+	})
+	return at, err
+}
+
+// SetCustomTime implements objstore.Timer. The service never puts it back.
+func (b *Bucket) SetCustomTime(ctx context.Context, key string, at time.Time) error {
+	const op = "set custom time"
+	if err := b.checkKey(op, key); err != nil {
+		return err
+	}
+	err := b.do(ctx, op, key, b.conf.Write, func(ctx context.Context) error {
+		_, err := b.object(key).Update(ctx, storage.ObjectAttrsToUpdate{CustomTime: at})
+		return err
+	})
+	var e *objstore.Error
+	if errors.As(err, &e) && e.HTTP == http.StatusBadRequest {
+		e.Kind = objstore.ErrInvalid
+	}
+	return err
 }
 
 // Settings implements objstore.Inspector.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"cloud.google.com/go/storage"
 	"google.golang.org/api/googleapi"
@@ -102,4 +103,32 @@ func TestConformance(t *testing.T) {
 			t.Errorf("put: %v", err)
 		}
 	})
+}
+
+// A time of one's own is kept, through a prefix too, and a missing object has none.
+func TestCustomTime(t *testing.T) {
+	conf := server(t)
+	conf.Prefix = "time/" + objstore.NewToken()
+	b, err := Open(t.Context(), conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	if _, err := b.Put(t.Context(), "k", objstore.Bytes([]byte("x")), objstore.PutOpts{}); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := b.CustomTime(t.Context(), "k"); err != nil || !at.IsZero() {
+		t.Errorf("the custom time of a new object is %v, %v", at, err)
+	}
+	want := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	if err := b.SetCustomTime(t.Context(), "k", want); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := b.CustomTime(t.Context(), "k"); err != nil || !at.Equal(want) {
+		t.Errorf("the custom time is %v, %v, want %v", at, err, want)
+	}
+	_, err = b.CustomTime(t.Context(), "missing")
+	if serr := b.SetCustomTime(t.Context(), "missing", want); !errors.Is(err, objstore.ErrNotFound) || !errors.Is(serr, objstore.ErrNotFound) {
+		t.Errorf("a missing object: %v, %v", err, serr)
+	}
 }

@@ -1,8 +1,8 @@
 // Package gcs is the object store on Google Cloud Storage, by its JSON API.
 //
 // It is the one room that imports Google's SDK, and uses it for credentials, requests and
-// uploads in chunks; attempts, limits on silence and reads that go on where they broke off are
-// retry's. One thing the SDK does by itself and can't be told not to: a chunk of a large upload
+// uploads in chunks; reads of a range are cast from the mould of one that it made (mould.go).
+// Attempts, limits on silence and reads that go on where they broke off are retry's. One thing the SDK does by itself and can't be told not to: a chunk of a large upload
 // is repeated within a deadline.
 // Every write carries a CRC32C that the service checks. A Version is a generation.
 // It does not own buckets: it neither creates nor configures one.
@@ -21,6 +21,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"cloud.google.com/go/storage"
 	"google.golang.org/api/option"
@@ -62,6 +63,8 @@ type Bucket struct {
 	prefix string // "" or with a final slash
 	retry  *retry.Retrier
 	http   *http.Transport
+	signed *http.Client                // with credentials
+	mould  atomic.Pointer[retry.Mould] // of reads; nil before the first one
 }
 
 // Open is the bucket of the configuration. It talks to nobody but whoever gives the
@@ -77,20 +80,20 @@ func Open(ctx context.Context, conf Config) (*Bucket, error) {
 	if conf.Authorities != nil {
 		base.TLSClientConfig = &tls.Config{RootCAs: conf.Authorities}
 	}
-	opts := []option.ClientOption{option.WithScopes(storage.ScopeReadWrite)}
+	opts := []option.ClientOption{option.WithScopes(storage.ScopeReadWrite), option.WithTelemetryDisabled()}
 	if strings.HasPrefix(conf.Endpoint, "http://") {
-		opts = []option.ClientOption{option.WithoutAuthentication()}
+		opts = []option.ClientOption{option.WithoutAuthentication(), option.WithTelemetryDisabled()}
 	}
 	signed, err := htransport.NewTransport(ctx, noReopen{retry.Watch(doer{base}, conf.Limits)}, opts...)
 	if err != nil {
 		return nil, objstore.NewError(objstore.ErrAccessDenied, "open", "",
 			fmt.Errorf("no usable Google credentials (set GOOGLE_APPLICATION_CREDENTIALS, or give the machine an identity): %w", err))
 	}
-	opts = []option.ClientOption{option.WithHTTPClient(&http.Client{Transport: signed})}
+	b := &Bucket{conf: conf, retry: retry.New(), http: base, signed: &http.Client{Transport: signed}}
+	opts = []option.ClientOption{option.WithHTTPClient(b.signed)}
 	if conf.Endpoint != "" {
 		opts = append(opts, option.WithEndpoint(strings.TrimSuffix(conf.Endpoint, "/")+"/storage/v1/"))
 	}
-	b := &Bucket{conf: conf, retry: retry.New(), http: base}
 	if b.client, err = storage.NewClient(ctx, append(opts, storage.WithJSONReads())...); err != nil {
 		return nil, objstore.NewError(objstore.ErrInvalid, "open", "", err)
 	}

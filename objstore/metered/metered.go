@@ -53,7 +53,7 @@ func Wrap(b objstore.Bucket, scheme string, reg prometheus.Registerer) (*Bucket,
 }
 
 // names of the operations that go through the optional interfaces, for their metrics.
-var names = map[string]string{"set class": "set_class", "set tags": "set_tags"}
+var names = map[string]string{"set class": "set_class", "set tags": "set_tags", "custom time": "custom_time", "set custom time": "set_custom_time"}
 
 // count is a call of one of the optional interfaces. A change of an object is priced as a put,
 // whatever reads as a get; deletes are free.
@@ -66,7 +66,7 @@ func (b *Bucket) count(op, key string, call func(key string) error) error {
 		price = 0
 	case "sweep":
 		price = b.prices.List
-	case "tags", "settings", "lifecycle":
+	case "tags", "custom time", "settings", "lifecycle":
 		price = b.prices.Get
 	}
 	b.metrics.done(cmp.Or(names[op], op), begun, err, 0, price/1000)

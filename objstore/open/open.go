@@ -21,6 +21,9 @@
 // All three take ca=/path/file.pem, the certificate of the authority that vouches for an endpoint
 // over TLS; the machine's own stay trusted.
 //
+// and classes=warm:STANDARD_IA,cold:GLACIER_IR, names of one's own for storage classes, by which policies
+// speak of several stores (objstore/classes).
+//
 // Credentials never stand in a URL, and a URL that holds some is not repeated in a message.
 // Open may be called from any goroutine.
 package open
@@ -34,6 +37,7 @@ import (
 	"strings"
 
 	"github.com/varve-io/varve/objstore"
+	"github.com/varve-io/varve/objstore/classes"
 )
 
 // provider is one scheme. Each has a file, chosen by a build tag where it brings an SDK.
@@ -44,13 +48,13 @@ type provider struct {
 }
 
 // s3Params are the parameters of s3://, with the provider or without.
-var s3Params = []string{"region", "endpoint", "pathStyle", "checksum", "encryption", "kmsKey", "customerKeyEnv", "requesterPays", "ca"}
+var s3Params = []string{"region", "endpoint", "pathStyle", "checksum", "encryption", "kmsKey", "customerKeyEnv", "requesterPays", "ca", "classes"}
 
 // azureParams are the parameters of azblob://.
-var azureParams = []string{"endpoint", "pathStyle", "checksum", "encryptionScope", "ca"}
+var azureParams = []string{"endpoint", "pathStyle", "checksum", "encryptionScope", "ca", "classes"}
 
 // gcsParams are the parameters of gs://.
-var gcsParams = []string{"endpoint", "kmsKey", "userProject", "ca"}
+var gcsParams = []string{"endpoint", "kmsKey", "userProject", "ca", "classes"}
 
 // providers in the order that messages list them.
 var providers = []provider{fileProvider, memProvider, s3Provider, azureProvider, gcsProvider}
@@ -81,6 +85,9 @@ func Open(ctx context.Context, rawURL string) (objstore.Bucket, error) {
 		}
 	}
 	b, err := p.open(ctx, u)
+	if err == nil && query.Has("classes") {
+		b, err = named(b, query.Get("classes"))
+	}
 	if err != nil {
 		var e *objstore.Error
 		if errors.As(err, &e) {
@@ -89,6 +96,19 @@ func Open(ctx context.Context, rawURL string) (objstore.Bucket, error) {
 		return nil, objstore.NewError(objstore.ErrInvalid, "open", "", fmt.Errorf("%s store: %w", p.scheme, err))
 	}
 	return b, nil
+}
+
+// named is b with names for its classes; it closes b when they are none.
+func named(b objstore.Bucket, given string) (objstore.Bucket, error) {
+	names, err := classes.Parse(given)
+	if err == nil {
+		var w *classes.Bucket
+		if w, err = classes.Wrap(b, names); err == nil {
+			return w, nil
+		}
+	}
+	b.Close()
+	return nil, err
 }
 
 // parse reads the URL without ever repeating it: it may hold a password.

@@ -81,6 +81,9 @@ func TestBadURLs(t *testing.T) {
 		{"azblob://account/con?endpoint=http://127.0.0.1:1/?sig=hunter2", "credentials"},
 		{"azblob://account/con?endpoint=http://127.0.0.1:1", "AZURE_STORAGE_KEY"},
 		{"azblob://account/con?checksum=md5", "crc64 or none"},
+		{"s3://bucket?region=a&classes=warm", "name:CLASS"},
+		{"s3://bucket?region=a&classes=warm:STANDARD-IA", "STANDARD_IA"},
+		{"gs://bucket?endpoint=http://127.0.0.1:1&classes=warm:Cool", "NEARLINE"},
 	} {
 		b, err := open.Open(t.Context(), tt.url)
 		if b != nil || !errors.Is(err, objstore.ErrInvalid) || !strings.Contains(err.Error(), tt.says) {
@@ -89,5 +92,18 @@ func TestBadURLs(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: the message holds the password", tt.url)
 		}
+	}
+}
+
+// Names for classes are known to the store that is opened, and to nobody else.
+func TestClassesOfAURL(t *testing.T) {
+	b, err := open.Open(t.Context(), "s3://bucket?region=a&classes=warm:STANDARD_IA,frozen:DEEP_ARCHIVE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	caps := b.Capabilities()
+	if !caps.Supports("warm") || caps.Supports("frozen") || caps.CheckClass("set class", "k", "frozen") != nil || caps.Supports("hot") {
+		t.Errorf("the classes are %v, %v, %v", caps.Classes, caps.Offline, caps.ClassNames)
 	}
 }

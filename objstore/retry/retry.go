@@ -2,10 +2,11 @@
 // retries are off: they differ in attempts, in what they repeat and in whether they listen to
 // Retry-After, and none knows which writes may be repeated.
 //
-// It owns when to try again and how long to wait, how many requests are under way at once and
-// which reads are asked for twice (Retrier), how long a request may be silent (Watch), reads that
-// go on where they broke off (Open), and the source of a write as a transport reads it (Body); what a failure means is the provider's to say, by the Kind of the
-// *objstore.Error. A Retrier and a Client may be used from any goroutine.
+// It owns when to try again and how long to wait, how many requests are under way at once
+// and which reads are asked for twice (Retrier), how long a request may be silent (Watch), reads that
+// go on where they broke off (Open), requests that are made without the SDK's layers (Mould), and the
+// source of a write as a transport reads it (Body); what a failure means is the provider's to say, by the
+// Kind of the *objstore.Error. A Retrier, a Client and a Mould may be used from any goroutine.
 package retry
 
 import (

@@ -2,7 +2,6 @@ package s3
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -100,33 +99,14 @@ func (b *Bucket) Open(ctx context.Context, key string, off, n int64, ifv objstor
 // ask is one request for a part of an object, repeated until it is answered.
 func (b *Bucket) ask(op, key string) retry.Ask {
 	return func(ctx context.Context, off, end int64, v objstore.Version) (retry.Answer, error) {
-		in := &s3.GetObjectInput{Bucket: &b.conf.Bucket, Key: b.name(key), IfMatch: ifMatch(v)}
-		switch {
-		case end >= 0:
-			in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", off, end-1))
-		case off > 0:
-			in.Range = aws.String(fmt.Sprintf("bytes=%d-", off))
-		}
+		in := &s3.GetObjectInput{Bucket: &b.conf.Bucket, Key: b.name(key), IfMatch: ifMatch(v), Range: rangeOf(off, end)}
 		// The policy's deadline is for the answer; the body has the caller's.
 		policy := b.conf.Read
 		policy.Deadline = 0
 		var answer retry.Answer
-		err := b.do(ctx, op, key, policy, func(context.Context) error {
-			out, err := b.client.GetObject(ctx, in)
-			if err != nil {
-				return err
-			}
-			answer = retry.Answer{Body: out.Body, Attrs: objstore.Attrs{
-				Key: key, Size: aws.ToInt64(out.ContentLength), Version: objstore.Version(aws.ToString(out.ETag)),
-				Modified: aws.ToTime(out.LastModified), Class: objstore.Class(out.StorageClass), Meta: lower(out.Metadata),
-			}}
-			if in.Range != nil {
-				if answer.Start, answer.Attrs.Size, err = retry.ContentRange(aws.ToString(out.ContentRange)); err != nil {
-					out.Body.Close()
-					return objstore.NewError(objstore.ErrUnsupported, op, key, err)
-				}
-			}
-			return nil
+		err := b.do(ctx, op, key, policy, func(context.Context) (err error) {
+			answer, err = b.get(ctx, op, key, in)
+			return err
 		})
 		return answer, err
 	}

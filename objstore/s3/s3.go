@@ -1,8 +1,8 @@
 // Package s3 is the object store on Amazon S3 and on what speaks its protocol.
 //
 // It is the one room that imports the AWS SDK, and uses it for signing, credentials, endpoints
-// and XML. All else is done here, because the SDK's way differs from what a broker needs:
-// attempts, limits on silence and reads that go on where they broke off, under If-Match
+// and XML; reads are cast from the mould of one that it made (mould.go). All else is done
+// here, because the SDK's way differs from what a broker needs: attempts, limits on silence and reads that go on where they broke off, under If-Match
 // (retry; the SDK makes one attempt), and uploads in parts with their own conditions and
 // their own clean-up. Payloads are sent unsigned with a CRC32C that the store checks.
 // It does not own buckets: it neither creates nor configures one.
@@ -17,8 +17,10 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -68,6 +70,10 @@ type Bucket struct {
 	retry  *retry.Retrier
 	creds  *credentials
 	http   aws.HTTPClient
+	// Reads are asked for without the SDK's middleware.
+	watched *retry.Client
+	sign    *v4.Signer
+	mould   atomic.Pointer[mould] // nil before the first read
 }
 
 // Open is the bucket of the configuration. It reads the SDK's configuration files and talks
@@ -109,10 +115,10 @@ func Open(ctx context.Context, conf Config) (*Bucket, error) {
 		b.prefix = conf.Prefix + "/"
 	}
 	cfg.Credentials = b.creds
-	watched := retry.Watch(cfg.HTTPClient, conf.Limits)
-	b.http = cfg.HTTPClient
+	b.http, b.watched = cfg.HTTPClient, retry.Watch(cfg.HTTPClient, conf.Limits)
+	b.sign = v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }) // as S3 has it
 	b.client = s3.NewFromConfig(cfg, func(o *s3.Options) {
-		o.HTTPClient = watched
+		o.HTTPClient = b.watched
 		o.UsePathStyle = conf.PathStyle
 		o.APIOptions = append(o.APIOptions, added.middleware)
 		if conf.Endpoint != "" {

@@ -124,8 +124,9 @@ type dir struct {
 	sequence uint64     // of the last one; guarded by writeMu
 	sealed   bool       // the last one was written at the close; guarded by writeMu
 
-	replay *wal.Replay // while the logs are opened
-	boot   string      // of the checkpoint that was there at the start
+	replay   *wal.Replay // while the logs are opened
+	unplayed []error     // of strays that could not take their part of it
+	boot     string      // of the checkpoint that was there at the start
 
 	walMu sync.Mutex // one opener of the write-ahead file; taken before mu and Manager.mu
 
@@ -281,9 +282,7 @@ func (m *Manager) Delete(tp kafka.TopicPartition, topicID kafka.UUID) error {
 	if !ok {
 		return nil
 	}
-	if err := m.Settle(tp, topicID); err != nil {
-		m.opts.Logger.Warn("an old copy of a deleted log stays behind", "partition", tp.String(), "error", err)
-	}
+	deleteFormer(m, tp, topicID)
 	for _, f := range m.Futures() {
 		if f.TP == tp {
 			if err := m.DropFuture(f); err != nil {

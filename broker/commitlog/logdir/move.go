@@ -182,7 +182,8 @@ func (mv *Move) commit(st commitlog.State, c commitlog.Config) (*commitlog.Log, 
 	mv.to.writeMu.Lock()
 	v := &moved{unique: mv.unique, directoryID: mv.to.id, sequence: mv.to.sequence, former: []kafka.UUID{mv.from.id}, entry: checkpointEntry{State: st}}
 	mv.to.writeMu.Unlock()
-	if err := mv.rename(v, filepath.Join(mv.to.path, tp.String())); err != nil {
+	err = mv.rename(v, filepath.Join(mv.to.path, tp.String()))
+	if err != nil && !errors.Is(err, errNotCertain) {
 		return nil, &commitlog.TargetError{Err: fmt.Errorf("move %s to %s: %w: %w", tp, mv.to.path, kafka.KafkaStorageError, err)}
 	}
 	m.mu.Lock()
@@ -190,17 +191,23 @@ func (mv *Move) commit(st commitlog.State, c commitlog.Config) (*commitlog.Log, 
 	delete(m.mu.moves, tp)
 	delete(m.mu.futures, futureKey{tp, mv.to})
 	m.mu.Unlock()
-	if err := m.opts.FS.SyncDir(mv.to.path); err != nil {
+	if err == nil {
+		err = m.opts.FS.SyncDir(mv.to.path)
+	}
+	if err != nil {
 		// Whether the rename holds nobody knows: nothing may be appended to either log before
 		// a start has looked. Both have the same content.
-		m.fence(mv.to, fmt.Errorf("sync directory %s: %w: %w", mv.to.path, kafka.KafkaStorageError, err))
+		m.fence(mv.to, fmt.Errorf("switch to the copy in %s: %w: %w", mv.to.path, kafka.KafkaStorageError, err))
 	}
 	return l, nil
 }
 
+// errNotCertain says that a rename failed and that its outcome can't be seen or undone.
+var errNotCertain = errors.New("not known whether it was done")
+
 // rename gives the copy the partition's name, after the file that says what it means. On
-// error neither is there; where that is not certain the directory goes offline, and the
-// future directory voids the file at the next start.
+// error neither is there, unless it is errNotCertain; where the file may be left the directory
+// goes offline, and the future directory voids it at the next start.
 func (mv *Move) rename(v *moved, final string) error {
 	path := filepath.Join(mv.to.path, v.name())
 	fault.Point("move.before-marker")
@@ -211,6 +218,11 @@ func (mv *Move) rename(v *moved, final string) error {
 			fault.Point("move.after-rename")
 			return nil
 		}
+		// It may have been done all the same. Without the file beside it, and with the old log
+		// at work, that would be a second log of the partition.
+		if undo := mv.unname(final); undo != nil {
+			return fmt.Errorf("%w: %w: %w", err, errNotCertain, undo)
+		}
 	}
 	if undo := mv.m.opts.FS.Remove(path); undo != nil && !errors.Is(undo, fs.ErrNotExist) {
 		mv.m.fence(mv.to, undo)
@@ -218,6 +230,18 @@ func (mv *Move) rename(v *moved, final string) error {
 		mv.m.fence(mv.to, undo)
 	}
 	return err
+}
+
+// unname makes sure that the copy does not have the partition's name.
+func (mv *Move) unname(final string) error {
+	_, err := mv.m.opts.FS.Stat(final)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return removeDir(mv.m.opts.FS, mv.to, final, mv.log.TopicPartition())
 }
 
 // Cancel ends the move and removes the copy. The move is over even when that fails; what is
@@ -264,9 +288,8 @@ func (m *Manager) MovedFrom(tp kafka.TopicPartition) []kafka.UUID {
 }
 
 // Settle removes what a move has left in the log's former directory. The owner calls it when
-// the cluster's metadata knows of the move: until then the old copy is the only one that a
-// start without the new disk would find. A former directory that is offline keeps its copy,
-// and the log the file that says so. A log that did not move has nothing to settle.
+// the cluster's metadata names the new one for sure. A former directory that is offline keeps
+// its copy, and the log the file that says so. A log that did not move has nothing to settle.
 func (m *Manager) Settle(tp kafka.TopicPartition, topicID kafka.UUID) error {
 	m.mu.Lock()
 	p, ok := m.mu.logs[tp]
@@ -280,10 +303,8 @@ func (m *Manager) Settle(tp kafka.TopicPartition, topicID kafka.UUID) error {
 	if err := m.writeCheckpoint(p.dir, nil); err != nil {
 		return err
 	}
-	for _, id := range p.moved.former {
-		if err := settleIn(m, id, tp); err != nil {
-			return err
-		}
+	if err := settleFormer(m, tp, p.moved); err != nil {
+		return err
 	}
 	err := removeDurably(m.opts.FS, p.dir.path, filepath.Join(p.dir.path, p.moved.name()))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -297,6 +318,33 @@ func (m *Manager) Settle(tp kafka.TopicPartition, topicID kafka.UUID) error {
 		m.mu.logs[tp] = now
 	}
 	return nil
+}
+
+// settleFormer removes the old copies of tp, in each directory that is online.
+func settleFormer(m *Manager, tp kafka.TopicPartition, v *moved) error {
+	var errs []error
+	for _, id := range v.former {
+		errs = append(errs, settleIn(m, id, tp))
+	}
+	return errors.Join(errs...)
+}
+
+// deleteFormer removes the old copies of a log that is being deleted. That need not wait for
+// the log's own directory, which may have failed: nobody misses what both of them held.
+func deleteFormer(m *Manager, tp kafka.TopicPartition, topicID kafka.UUID) {
+	err := m.Settle(tp, topicID)
+	if err == nil {
+		return
+	}
+	m.mu.Lock()
+	p := m.mu.logs[tp]
+	m.mu.Unlock()
+	if p.moved != nil && p.log.TopicID() == topicID {
+		err = settleFormer(m, tp, p.moved)
+	}
+	if err != nil {
+		m.opts.Logger.Warn("an old copy of a deleted log stays behind", "partition", tp.String(), "error", err)
+	}
 }
 
 // settleIn removes the old copy of tp in one directory.

@@ -428,3 +428,46 @@ func TestMovedFileIsNotReadable(t *testing.T) {
 		t.Errorf("two owners: %v", err)
 	}
 }
+
+// TestRenameWhoseReplyIsLost: the switch of a move is done by the disk and reported as failed.
+// The next start finds one log, with all that was acknowledged.
+func TestRenameWhoseReplyIsLost(t *testing.T) {
+	for _, undo := range []bool{true, false} {
+		fsys := memfs.New()
+		o := options(fsys, "/a", "/b")
+		o.FS = errorfs.Wrap(fsys, func(op errorfs.Op, name string) error {
+			if op == errorfs.Rename && name == "/b/t-0" {
+				return errorfs.After(syscall.EIO)
+			}
+			if op == errorfs.Rename && !undo && strings.HasSuffix(name, commitlog.DeletedDirSuffix) {
+				return syscall.EIO
+			}
+			return nil
+		})
+		m := mustOpen(t, o)
+		l, err := m.Create(tp("t", 0), id(1), testConfig(), Placement{Dir: m.Dirs()[0].ID, Fresh: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendTo(t, l, 10)
+		mv, err := m.StartMove(tp("t", 0), id(1), "/b", noPace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		moved, err := mv.Switch(testConfig())
+		if mv.Stop(); undo == (err == nil) || m.Dirs()[1].Offline == nil {
+			t.Errorf("undone %v: %v, %+v", undo, err, m.Dirs())
+		}
+		want := int64(10)
+		if undo { // the old log goes on
+			appendTo(t, l, 5)
+			want = 15
+		} else if moved == nil || moved.Err() == nil {
+			t.Error("a log that may be either takes appends")
+		}
+		m = mustOpen(t, options(fsys.KillClone(), "/a", "/b"))
+		if l, ok := m.Log(tp("t", 0), id(1)); !ok || l.End() != want || l.Damage() != nil {
+			t.Errorf("undone %v: log there %v, %+v", undo, ok, m.Dirs())
+		}
+	}
+}

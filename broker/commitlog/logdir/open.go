@@ -306,6 +306,7 @@ func (m *Manager) openAll() error {
 	}
 	settleOwners(all)
 	(opener{m}).findStrays(all)
+	dropGone(all)
 	at := map[kafka.TopicPartition]*dir{}
 	for _, c := range all {
 		for tp := range c.owned() {

@@ -73,14 +73,12 @@ func settleOwners(all []*contents) {
 			}
 		}
 	}
-	if len(all) > 1 {
-		dropGone(all)
-	}
 }
 
 // dropGone finds the entries of checkpoints whose logs were deleted since: there is no
 // directory, and the partition's name came back in another log dir before this one's next
-// checkpoint. There it may have no directory yet, until its first append.
+// checkpoint. There it may have no directory yet, until its first append. Where the metadata
+// knows one of the two, findStrays has chosen already: that directory may as well be lost.
 func dropGone(all []*contents) {
 	owned := make([]map[kafka.TopicPartition]bool, len(all))
 	for i, c := range all {
@@ -160,6 +158,30 @@ func (c *contents) topicID(tp kafka.TopicPartition) kafka.UUID {
 		return v.entry.TopicID
 	}
 	return c.entry(tp).TopicID
+}
+
+// complete gives a stray what the write-ahead file holds of it, durably: that is discarded soon,
+// and should the metadata be the one that is wrong, the directory is all that there is.
+func (m opener) complete(c *contents, tp kafka.TopicPartition) error {
+	var o commitlog.Options
+	switch v := c.moved[tp]; {
+	case c.names(tp) && !c.replaced(tp):
+		o = m.knownLog(c, c.entry(tp)).opts
+	case v != nil:
+		o = m.knownLog(c, &v.entry).opts
+	default:
+		o = m.youngLog(c, tp, c.partitions[tp], c.checkpoint != nil).opts
+	}
+	if o.Redo.Empty() {
+		return nil
+	}
+	o.Checkpoint, o.Failed, o.WAL = nil, nil, nil
+	l, err := commitlog.Open(o)
+	if err != nil {
+		return err
+	}
+	err = commitlog.Unreplayed(l)
+	return errors.Join(err, l.Close())
 }
 
 // setAside gives a stray directory a name that is no partition's, Kafka's for such, durably.
@@ -310,6 +332,11 @@ func (m opener) begin(c *contents) ([]job, error) {
 		}
 	}
 	for _, tp := range c.strays {
+		if err := m.complete(c, tp); errors.Is(err, kafka.ErrCorrupt) {
+			d.unplayed = append(d.unplayed, err)
+		} else if err != nil {
+			return nil, fmt.Errorf("replay into a stray: %w: %w", kafka.KafkaStorageError, err)
+		}
 		if err := m.setAside(c, tp); err != nil {
 			return nil, err
 		}
@@ -319,7 +346,8 @@ func (m opener) begin(c *contents) ([]job, error) {
 			m.opts.Logger.Warn("could not remove what a crash has left", "path", path, "error", err)
 		}
 	}
-	for tp, id := range c.stale { // its records went with it: the new directory has them
+	// The records of an old copy went with it: the new directory has them. A stray has its own.
+	for tp, id := range c.stale {
 		d.replay.For(wal.Key{TopicID: id, Partition: tp.Partition})
 	}
 	return m.jobs(c), nil
@@ -360,7 +388,7 @@ func (m opener) youngLog(c *contents, tp kafka.TopicPartition, id kafka.UUID, yo
 	o := m.logOptions(c.dir, tp, id, m.opts.Config(tp, id))
 	o.Younger, o.PowerLost = younger, m.powerLost(c)
 	c.dir.redo(&o)
-	return job{dir: c.dir, opts: o}
+	return job{dir: c.dir, opts: o, moved: c.moved[tp]}
 }
 
 // knownLog prepares a log that the checkpoint, or a moved file, names. Its directory may hold

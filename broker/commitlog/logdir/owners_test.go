@@ -137,32 +137,82 @@ func TestStrayOfAnOfflineDir(t *testing.T) {
 	}
 }
 
+// TestStrayHasItsRecords: what is in the write-ahead file alone after a power cut is in the
+// directory that is set aside, or in a file that is kept when that one is damaged.
+func TestStrayHasItsRecords(t *testing.T) {
+	for _, damaged := range []bool{false, true} {
+		fsys := memfs.New()
+		o := groupOptions(fsys, "/a", "/b")
+		m := mustOpen(t, o)
+		dirs := m.Dirs()
+		l, err := m.Create(tp("t", 0), id(1), groupConfig(), Placement{Dir: dirs[0].ID, Fresh: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendTo(t, l, 5)
+		wait(l)
+		put(m, tp("t", 0), placed{}) // as it was when the disk went away
+		if l, err = m.Create(tp("t", 0), id(2), groupConfig(), Placement{Dir: dirs[1].ID, Fresh: true}); err != nil {
+			t.Fatal(err)
+		}
+		appendTo(t, l, 6)
+		wait(l)
+		disk := fsys.CrashClone(3)
+		if damaged {
+			if err := vfs.WriteFileAtomic(disk, "/a/t-0/00000000000000000000.swap", []byte("no swap")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o.FS, o.BootID = disk, "after"
+		o.Named = func(_ kafka.TopicPartition, topic kafka.UUID) bool { return topic == id(2) }
+		m = mustOpen(t, o)
+		if l, ok := m.Log(tp("t", 0), id(2)); !ok || l.End() != 6 {
+			t.Fatalf("log there %v; all: %+v", ok, m.Dirs())
+		}
+		if err := m.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if damaged {
+			if n := keptFiles(t, disk); n != 1 {
+				t.Errorf("%d files kept", n)
+			}
+			continue
+		}
+		if n := keptFiles(t, disk); n != 0 {
+			t.Errorf("%d files kept", n)
+		}
+		entries, err := disk.ReadDir("/a")
+		i := slices.IndexFunc(entries, func(e fs.DirEntry) bool { return strings.HasSuffix(e.Name(), "-stray") })
+		if err != nil || i < 0 {
+			t.Fatalf("no stray: %v, %v", entries, err)
+		}
+		// The metadata was wrong: the operator gives it its name back.
+		err = errors.Join(disk.Rename("/b/t-0", "/b/gone"), disk.Rename("/a/"+entries[i].Name(), "/a/t-0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Dirs, o.Named, o.KnownDirs = []string{"/a"}, nil, nil
+		if l, ok := mustOpen(t, o).Log(tp("t", 0), id(1)); !ok || l.End() != 5 || l.Damage() != nil {
+			t.Errorf("log there %v: %+v", ok, l)
+		}
+	}
+}
+
 // TestStrayWithAMovedFile: the disk that was away holds a log whose move to it was not settled,
 // and the former log dir holds the topic that has its name now. That is no old copy.
 func TestStrayWithAMovedFile(t *testing.T) {
 	fsys := memfs.New()
 	o := options(fsys, "/a", "/b")
 	m := mustOpen(t, o)
-	l, err := m.Create(tp("t", 0), id(1), testConfig(), Placement{Dir: m.Dirs()[0].ID, Fresh: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	appendTo(t, l, 10)
-	mv, err := m.StartMove(tp("t", 0), id(1), "/b", noPace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := mv.Switch(testConfig()); err != nil {
-		t.Fatal(err)
-	}
-	mv.Stop()
+	movedLog(t, m, m.Dirs()[0].ID, "/b")
 	disk := fsys.KillClone()
 	o = options(disk, "/a") // without the other disk
 	m = mustOpen(t, o)
 	if err := m.Delete(tp("t", 0), id(1)); err != nil {
 		t.Fatal(err)
 	}
-	if l, err = m.Create(tp("t", 0), id(2), testConfig(), Placement{Fresh: true}); err != nil {
+	l, err := m.Create(tp("t", 0), id(2), testConfig(), Placement{Fresh: true})
+	if err != nil {
 		t.Fatal(err)
 	}
 	appendTo(t, l, 6)
@@ -173,6 +223,154 @@ func TestStrayWithAMovedFile(t *testing.T) {
 	o.Named = func(_ kafka.TopicPartition, topic kafka.UUID) bool { return topic == id(2) }
 	m = mustOpen(t, o)
 	if l, ok := m.Log(tp("t", 0), id(2)); !ok || l.Dir() != "/a" || l.End() != 6 || l.Err() != nil {
+		t.Errorf("log there %v; all: %+v", ok, m.Dirs())
+	}
+}
+
+// TestDeleteInAFailedDir: a log whose old copy lies in another log dir is deleted when its own
+// dir has failed. The copy goes as well; its name may come back there.
+func TestDeleteInAFailedDir(t *testing.T) {
+	fsys := memfs.New()
+	o := options(fsys, "/a", "/b")
+	bad := false
+	o.FS = errorfs.Wrap(fsys, func(op errorfs.Op, name string) error {
+		if bad && name == "/a/"+CheckpointName+vfs.TempSuffix {
+			return syscall.EIO
+		}
+		return nil
+	})
+	m := mustOpen(t, o)
+	second := m.Dirs()[1].ID
+	movedLog(t, m, second, "/a")
+	bad = true
+	if err := m.Delete(tp("t", 0), id(1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fsys.Stat("/b/t-0"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the old copy is there: %v", err)
+	}
+	if dirs := m.Dirs(); dirs[0].Offline == nil || dirs[1].Offline != nil {
+		t.Errorf("%+v", dirs)
+	}
+	l, err := m.Create(tp("t", 0), id(2), testConfig(), Placement{Dir: second, Fresh: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, l, 3)
+	m = mustOpen(t, options(fsys.KillClone(), "/a", "/b"))
+	if l, ok := m.Log(tp("t", 0), id(2)); !ok || l.End() != 3 || l.Err() != nil || len(m.Logs()) != 1 {
+		t.Errorf("log there %v; all: %+v", ok, m.Dirs())
+	}
+}
+
+// movedLog makes a log of 10 batches in a log dir and moves it to another one, unsettled.
+func movedLog(t *testing.T, m *Manager, from kafka.UUID, to string) {
+	t.Helper()
+	l, err := m.Create(tp("t", 0), id(1), testConfig(), Placement{Dir: from, Fresh: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, l, 10)
+	mv, err := m.StartMove(tp("t", 0), id(1), to, noPace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mv.Switch(testConfig()); err != nil {
+		t.Fatal(err)
+	}
+	mv.Stop()
+}
+
+// TestMovedFileOfADeletedTopic: a log is deleted while its former log dir, with an old copy, is
+// away, and its name comes back. Once that dir is back the new log knows what is to be removed.
+func TestMovedFileOfADeletedTopic(t *testing.T) {
+	fsys := memfs.New()
+	m := mustOpen(t, options(fsys, "/a", "/b"))
+	movedLog(t, m, m.Dirs()[1].ID, "/a")
+	fsys = fsys.KillClone()
+	m = mustOpen(t, options(fsys, "/a"))
+	if err := m.Delete(tp("t", 0), id(1)); err != nil {
+		t.Fatal(err)
+	}
+	l, err := m.Create(tp("t", 0), id(2), testConfig(), Placement{Fresh: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, l, 3)
+	m = mustOpen(t, options(fsys.KillClone(), "/a", "/b"))
+	if l, ok := m.Log(tp("t", 0), id(2)); !ok || l.End() != 3 || len(m.MovedFrom(tp("t", 0))) != 1 {
+		t.Fatalf("log there %v; former log dirs %v", ok, m.MovedFrom(tp("t", 0)))
+	}
+	if err := m.Settle(tp("t", 0), id(2)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.StartMove(tp("t", 0), id(2), "/b", noPace); err != nil {
+		t.Errorf("the way is not free: %v", err)
+	}
+}
+
+// TestNewLogInAStraysPlace: a directory of another topic, however it came there, is in the
+// place of a new log. It is set aside: the metadata has asked for the new one.
+func TestNewLogInAStraysPlace(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		fsys := memfs.New()
+		m := mustOpen(t, options(fsys, "/a"))
+		l := create(t, m, tp("t", 0), id(1))
+		appendTo(t, l, 10)
+		if err := l.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		put(m, tp("t", 0), placed{})
+		l, err := m.Create(tp("t", 0), id(2), testConfig(), Placement{Fresh: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if restart { // the log is in the checkpoint, and has no directory
+			if err := m.Close(); err != nil {
+				t.Fatal(err)
+			}
+			m = mustOpen(t, options(fsys, "/a"))
+			l, _ = m.Log(tp("t", 0), id(2))
+		}
+		appendTo(t, l, 3)
+		if got := readAll(t, l); l.Err() != nil || l.End() != 3 || int64(len(got)) != l.Size() || m.Dirs()[0].Offline != nil {
+			t.Errorf("restart %v: ends at %d, %v; %+v", restart, l.End(), l.Err(), m.Dirs())
+		}
+		m = mustOpen(t, options(fsys.CrashClone(1), "/a"))
+		if _, ok := m.Log(tp("t", 0), id(2)); !ok || len(m.Logs()) != 1 {
+			t.Errorf("restart %v: after a crash: %v", restart, m.Logs())
+		}
+		entries, err := fsys.ReadDir("/a")
+		if err != nil || !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return strings.HasSuffix(e.Name(), "-stray") }) {
+			t.Errorf("restart %v: no stray: %v, %v", restart, entries, err)
+		}
+	}
+}
+
+// TestLostDirectoryBesideAStray: the directory of a log that the metadata means is lost, and a disk
+// comes back with another topic's of that name. The loss is told; the log is not forgotten.
+func TestLostDirectoryBesideAStray(t *testing.T) {
+	fsys := memfs.New()
+	o := options(fsys, "/a", "/b")
+	m := mustOpen(t, o)
+	for i, d := range m.Dirs() {
+		l, err := m.Create(tp("t", 0), id(byte(1+i)), testConfig(), Placement{Dir: d.ID, Fresh: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendTo(t, l, 5)
+		saveDir(t, m, d.Path)
+		if i == 0 { // what /a holds is as it was when the disk went away
+			put(m, tp("t", 0), placed{})
+		}
+	}
+	o.FS = fsys.KillClone()
+	if err := o.FS.RemoveAll("/b/t-0"); err != nil {
+		t.Fatal(err)
+	}
+	o.Named = func(_ kafka.TopicPartition, topic kafka.UUID) bool { return topic == id(2) }
+	m = mustOpen(t, o)
+	if l, ok := m.Log(tp("t", 0), id(2)); !ok || l.Damage() == nil {
 		t.Errorf("log there %v; all: %+v", ok, m.Dirs())
 	}
 }

@@ -95,7 +95,8 @@ func (m *Manager) endReplay(d *dir) error {
 	if d.offline() != nil {
 		return r.Close()
 	}
-	var left []error
+	left := d.unplayed
+	d.unplayed = nil
 	for _, l := range m.logsIn(d) {
 		if err := commitlog.Unreplayed(l); err != nil {
 			left = append(left, fmt.Errorf("%s: %w", l.TopicPartition(), err))

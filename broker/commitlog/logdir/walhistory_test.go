@@ -234,7 +234,7 @@ func (w *walWorld) create() {
 func (w *walWorld) open(f *model) {
 	log, err := w.m.Create(f.tp, f.id, f.c, Placement{Fresh: true})
 	w.check(err)
-	w.mu.Lock() // the log before it may still tell something
+	w.mu.Lock() // the log that was there before may be heard yet
 	f.log, f.group, f.joined = log, f.c.Group, false
 	w.mu.Unlock()
 	w.watch(f)

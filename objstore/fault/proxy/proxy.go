@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Rule says which requests to spoil, and how. The first one that matches and is not used up
@@ -48,6 +49,7 @@ type Proxy struct {
 		sync.Mutex
 		rules []*rule
 		seen  int
+		took  []time.Duration // of each request that was passed on
 	}
 }
 
@@ -80,7 +82,7 @@ func (p *Proxy) Close() {
 func (p *Proxy) Set(rules ...Rule) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mu.seen, p.mu.rules = 0, nil
+	p.mu.seen, p.mu.took, p.mu.rules = 0, nil, nil
 	for _, r := range rules {
 		p.mu.rules = append(p.mu.rules, &rule{Rule: r})
 	}
@@ -91,6 +93,25 @@ func (p *Proxy) Seen() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.mu.seen
+}
+
+// Late is how many of the requests passed on since Set the server behind took longer to answer than d.
+func (p *Proxy) Late(d time.Duration) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, took := range p.mu.took {
+		if took > d {
+			n++
+		}
+	}
+	return n
+}
+
+// note counts a request that was passed on.
+func (p *Proxy) note(took time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.took = append(p.mu.took, took)
 }
 
 func (p *Proxy) choose(r *http.Request) Action {
@@ -137,6 +158,8 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 
 // pass sends the request on under the host that the client has signed.
 func (p *Proxy) pass(r *http.Request, body []byte) (*http.Response, []byte, error) {
+	begun := time.Now()
+	defer func() { p.note(time.Since(begun)) }()
 	out := r.Clone(r.Context())
 	out.URL.Scheme, out.URL.Host, out.RequestURI = p.target.Scheme, p.target.Host, ""
 	out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
