@@ -41,10 +41,11 @@ lint: ## gofmt, vet and the house test
 	go test -count=1 ./test/house
 
 .PHONY: gen
-gen: ## write again all that is generated: wire messages, docs/configuration.md, docs/protocol.md
+gen: ## write again all that is generated: wire messages, docs/configuration.md, docs/protocol.md, docs/cli.md, docs/man/varve.1
 	go generate ./broker/wire/...
 	go run ./broker/config/gendoc
 	go run ./broker/api/gendoc
+	VARVE_WRITE=1 go test $(EMBEDDED) -count=1 -run TestGeneratedPages ./cmd/varve
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (100000x) each

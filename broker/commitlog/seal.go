@@ -69,8 +69,10 @@ func Untouched(fsys vfs.FS, dir string, st *State) bool {
 		return info.Size()
 	}
 	if st.End == 0 && st.ActiveBytes == 0 {
-		n := size(0)
-		return n == 0 || n == -1
+		// Without a first segment there is no other only if there is no directory: it may have
+		// been evicted since.
+		_, err := fsys.Stat(dir)
+		return size(0) == 0 || errors.Is(err, os.ErrNotExist)
 	}
 	return size(st.ActiveBase) == st.ActiveBytes && (st.End == st.ActiveBase || size(st.End) == -1)
 }

@@ -71,7 +71,7 @@ func brokerCommand() *cobra.Command {
 
 func configCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "config", Short: "Read and change settings of a cluster, check those of a broker"}
-	cmd.AddCommand(configGetCommand(), configSetCommand(), configListCommand(), configCheckCommand(), configDocsCommand())
+	cmd.AddCommand(configGetCommand(), configSetCommand(), configListCommand(), configDiffCommand(), configCheckCommand(), configDocsCommand())
 	return cmd
 }
 
@@ -92,7 +92,7 @@ func configDocsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "docs", Short: "Print every setting with type, default, unit and meaning", Args: exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if out != "json" {
+			if out.isTable() {
 				_, err := cmd.OutOrStdout().Write(config.Markdown())
 				return err
 			}
@@ -104,7 +104,7 @@ func configDocsCommand() *cobra.Command {
 		},
 	}
 	out.add(cmd)
-	cmd.Flags().Lookup("output").Usage = "output form, `table|json`; the table is Markdown"
+	cmd.Flags().Lookup("output").Usage = "output form, `table|wide|json|yaml|name`; the table is Markdown"
 	return cmd
 }
 

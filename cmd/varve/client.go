@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,16 +26,24 @@ type clientFlags struct {
 	brokers []string
 	tls     tlsFlags
 	login   loginFlags
+	profile string
+	cmd     *cobra.Command // that has the flags
 }
 
 func (f *clientFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringSliceVarP(&f.brokers, "brokers", "b", []string{defaultBroker}, "broker addresses, `HOST:PORT`[,…]")
 	f.tls.add(cmd)
 	f.login.add(cmd)
+	cmd.Flags().StringVar(&f.profile, "profile", "", "connect as the profile `NAME` says; see 'varve profile'")
+	f.cmd = cmd
+	cmd.ValidArgsFunction = f.complete
 }
 
 // client connects and asks one broker a first question, so that a wrong address fails here, with advice.
 func (f *clientFlags) client(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error) {
+	if err := useProfile(f.cmd, f.profile); err != nil {
+		return nil, err
+	}
 	base := []kgo.Opt{
 		kgo.SeedBrokers(f.brokers...), kgo.ClientID("varve-cli"),
 		kgo.DialTimeout(dialTimeout), kgo.RetryTimeout(answerTimeout),
@@ -127,48 +132,6 @@ func explain(what string, err error, message string) error {
 		return fmt.Errorf("%s: %w; %s", what, err, next)
 	}
 	return fmt.Errorf("%s: %w", what, err)
-}
-
-// output is the form of what a read command prints.
-type output string
-
-func (o *output) add(cmd *cobra.Command) {
-	cmd.Flags().VarP(o, "output", "o", "output form, `table|json`")
-}
-
-// String, Set and Type make output a flag value.
-func (o *output) String() string {
-	if *o == "" {
-		return "table"
-	}
-	return string(*o)
-}
-
-// Set takes "table" or "json".
-func (o *output) Set(s string) error {
-	if s != "table" && s != "json" {
-		return fmt.Errorf("want table or json, not %q", s)
-	}
-	*o = output(s)
-	return nil
-}
-
-// Type names the flag's type in the help text.
-func (o *output) Type() string { return "form" }
-
-// print writes v as JSON, or the table that rows fills.
-func (o *output) print(to io.Writer, v any, header string, rows func(w io.Writer)) error {
-	if *o == "json" {
-		enc := json.NewEncoder(to)
-		enc.SetIndent("", "  ")
-		return enc.Encode(v)
-	}
-	w := tabwriter.NewWriter(to, 0, 4, 2, ' ', 0)
-	if header != "" {
-		fmt.Fprintln(w, strings.ReplaceAll(header, " ", "\t"))
-	}
-	rows(w)
-	return w.Flush()
 }
 
 // exactArgs is cobra.ExactArgs with a usage exit code and words of our own.

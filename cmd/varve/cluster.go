@@ -8,8 +8,8 @@ import (
 )
 
 func clusterCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "cluster", Short: "Show the cluster"}
-	cmd.AddCommand(clusterInfoCommand())
+	cmd := &cobra.Command{Use: "cluster", Short: "Show the cluster, its health and its quorum"}
+	cmd.AddCommand(clusterInfoCommand(), clusterHealthCommand(), clusterQuorumCommand())
 	return cmd
 }
 

@@ -13,8 +13,8 @@ import (
 )
 
 func groupCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "group", Short: "List, describe, seek and delete consumer groups, and see their lag"}
-	cmd.AddCommand(groupListCommand(), groupDescribeCommand(), groupLagCommand(), groupSeekCommand(), groupDeleteCommand())
+	cmd := &cobra.Command{Use: "group", Short: "List, describe, seek, export, import and delete consumer groups, and see their lag"}
+	cmd.AddCommand(groupListCommand(), groupDescribeCommand(), groupLagCommand(), groupSeekCommand(), groupExportCommand(), groupImportCommand(), groupDeleteCommand())
 	return cmd
 }
 

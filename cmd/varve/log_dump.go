@@ -24,6 +24,9 @@ func logDumpCommand() *cobra.Command {
 			"broker may be running. With -o json each line is an object.",
 		Example: "  varve log dump /var/lib/varve/log/orders-0/00000000000000000000.log\n  varve log dump --records -o json /var/lib/varve/log/orders-0/*.log",
 		Args: func(_ *cobra.Command, args []string) error {
+			if !form.isTable() && form != formJSON {
+				return fmt.Errorf("%w: -o is table or json here: the lines are not of one kind", errUsage)
+			}
 			if len(args) == 0 {
 				return fmt.Errorf("%w: name at least one file", errUsage)
 			}
@@ -50,6 +53,7 @@ func logDumpCommand() *cobra.Command {
 		},
 	}
 	form.add(cmd)
+	cmd.Flags().Lookup("output").Usage = "output form, `table|json`: a line of text, or of JSON, for each entry"
 	cmd.Flags().BoolVar(&o.Records, "records", false, "show the records of each batch as well")
 	return cmd
 }

@@ -116,7 +116,7 @@ func showReports(w io.Writer, form output, reports []*inspect.Report) error {
 			fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", r.Partition, r.Segments, r.Batches, r.Records, r.Bytes, r.Start, r.End, r.Problems())
 		}
 	})
-	if err != nil || form == "json" {
+	if err != nil || !form.isTable() {
 		return err
 	}
 	for _, r := range reports {

@@ -20,14 +20,19 @@ const (
 	exitOK    = 0
 	exitError = 1
 	exitUsage = 2
+	// exitUnhealthy is of checks that work and have found something bad.
+	exitUnhealthy = 3
 )
+
+// groupKafka is the part of the help with Kafka's scripts.
+const groupKafka = "kafka"
 
 // errUsage marks an error in the command line itself.
 var errUsage = errors.New("usage")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	code := runAs(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
@@ -40,12 +45,18 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	var code errCode
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &code):
+		return int(code)
 	case errors.Is(err, errUsage):
 		fmt.Fprintf(stderr, "varve: %v\nSee '%s --help'.\n", err, root.CommandPath())
 		return exitUsage
+	case errors.Is(err, errUnhealthy):
+		fmt.Fprintf(stderr, "varve: %v\n", err)
+		return exitUnhealthy
 	default:
 		fmt.Fprintf(stderr, "varve: %v\n", err)
 		return exitError
@@ -54,9 +65,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "varve",
-		Short:         "Kafka-compatible broker with tiered storage",
-		Long:          "Varve is a Kafka-compatible broker in one binary. Hot data lies on local disks,\nclosed segments in an object store; clients see one log.",
+		Use:   "varve",
+		Short: "Kafka-compatible broker with tiered storage",
+		Long: "Varve is a Kafka-compatible broker in one binary. Hot data lies on local disks,\nclosed segments in an object store; clients see one log.\n\n" +
+			"Data goes to stdout, chatter to stderr. Exit codes: 0 done, 1 failed, 2 a mistake in the command line, 3 a check found\nsomething bad.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -64,7 +76,9 @@ func rootCommand() *cobra.Command {
 	root.AddCommand(
 		demoCommand(), devCommand(), brokerCommand(),
 		topicCommand(), produceCommand(), consumeCommand(), groupCommand(), txnCommand(), userCommand(), aclCommand(), quotaCommand(), clusterCommand(), tierCommand(), storeCommand(), logCommand(),
-		configCommand(), versionCommand(),
+		configCommand(), profileCommand(), doctorCommand(), debugCommand(), cheatCommand(), versionCommand(),
 	)
+	root.AddGroup(&cobra.Group{ID: groupKafka, Title: "Kafka's scripts, with their own flags:"})
+	root.AddCommand(kafkaCommands()...)
 	return root
 }

@@ -102,7 +102,7 @@ func TestErrorsNameCauseAndNextStep(t *testing.T) {
 		{"trim behind the end", []string{"topic", "trim", "known", "--partition", "0", "--before", "3", "-b", b}, exitError, []string{"OFFSET_OUT_OF_RANGE", "varve topic describe"}},
 		{"bad offset", []string{"consume", "t", "-o", "yesterday"}, exitUsage, []string{"yesterday", "start, end"}},
 		{"bad flag", []string{"topic", "list", "--nope"}, exitUsage, []string{"--nope", "--help"}},
-		{"bad form", []string{"topic", "list", "-o", "xml"}, exitUsage, []string{"table or json"}},
+		{"bad form", []string{"topic", "list", "-o", "xml"}, exitUsage, []string{"table, wide, json, yaml or name"}},
 		{"two topics", []string{"topic", "describe", "a", "b"}, exitUsage, []string{"one topic name"}},
 		{"bad codec", []string{"produce", "t", "--compression", "rar"}, exitUsage, []string{"rar", "zstd"}},
 		{"bad setting", []string{"config", "check", "--set", "num.partitons=3"}, exitError, []string{"num.partitons", "num.partitions"}},

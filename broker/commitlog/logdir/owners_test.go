@@ -481,3 +481,24 @@ func TestMoveKeepsWhatIsClean(t *testing.T) {
 		t.Errorf("clean up to %d (%v), want 17", v.Cleaned, ok)
 	}
 }
+
+// TestEvictedSinceItWasEmpty: the checkpoint knows a log as empty; since then it has got segments,
+// and the first of them were evicted. After a kill it does not pass for empty.
+func TestEvictedSinceItWasEmpty(t *testing.T) {
+	fsys := memfs.New()
+	m := mustOpen(t, options(fsys, "/a"))
+	l := create(t, m, tp("t", 0), id(1))
+	saveDir(t, m, "/a")
+	appendTo(t, l, 60)
+	start := l.Segments()[1].Base
+	if err := l.SetStart(start); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := l.EvictBelow(start); n != 1 || err != nil {
+		t.Fatalf("evicted %d segments, %v", n, err)
+	}
+	l, ok := mustOpen(t, options(fsys.KillClone(), "/a")).Log(tp("t", 0), id(1))
+	if !ok || l.End() != 60 || l.Damage() != nil {
+		t.Errorf("log there %v, ends at %d, %v", ok, l.End(), l.Damage())
+	}
+}
