@@ -466,7 +466,9 @@ func (l *Log) SetHighestRemote(offset int64) {
 
 // SetStart moves the global start of the log up (retention, DeleteRecords); a lower one
 // changes nothing. It deletes nothing: see EvictBelow. It is durable with the log dir's
-// next checkpoint, or in group mode with the next append in the dir. Errors: kafka.OffsetOutOfRange above End.
+// next checkpoint, or in group mode with the next append in the dir that the write-ahead file
+// makes durable; one that a sync of a log's own files makes durable may come before. Errors:
+// kafka.OffsetOutOfRange above End.
 func (l *Log) SetStart(offset int64) error {
 	m, err := raiseStart(l, offset)
 	if err != nil || m == nil {

@@ -330,7 +330,7 @@ func (w *walWorld) append(f *model, wait bool) {
 	durable := f.log.Durable()
 	w.note(func() {
 		f.floor = max(f.floor, durable)
-		if wait {
+		if wait && len(raw) < wal.MinBytes/16 { // a large one may be durable by the log's own sync, in front of the start
 			f.start = max(f.start, moved)
 		}
 	})
