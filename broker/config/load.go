@@ -202,9 +202,12 @@ func readEnv(env []string) ([]assignment, []Warning, error) {
 	return list, warnings, nil
 }
 
-// foreignVariable knows the names that are not ours to read: fault injection, and what
-// Kubernetes sets for a service named varve.
+// foreignVariable knows the names that are no settings: those of the command line, fault
+// injection, and what Kubernetes sets for a service named varve.
 func foreignVariable(variable string) bool {
-	return variable == "VARVE_FAULT" || variable == "VARVE_PORT" ||
-		strings.HasPrefix(variable, "VARVE_PORT_") || strings.HasPrefix(variable, "VARVE_SERVICE_")
+	switch variable {
+	case "VARVE_PROFILE", "VARVE_PASSWORD", "VARVE_ADMIN_PASSWORD", "VARVE_FAULT", "VARVE_PORT":
+		return true
+	}
+	return strings.HasPrefix(variable, "VARVE_PORT_") || strings.HasPrefix(variable, "VARVE_SERVICE_")
 }

@@ -18,6 +18,9 @@ import (
 // every user of the machine would see.
 const passwordVariable = "VARVE_PASSWORD"
 
+// adminPasswordVariable is that of the login at the admin listener.
+const adminPasswordVariable = "VARVE_ADMIN_PASSWORD"
+
 // tlsFlags say how a verb speaks TLS.
 type tlsFlags struct {
 	on            bool

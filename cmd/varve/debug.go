@@ -64,13 +64,15 @@ func (b *bundle) json(name string, v any, err error) error {
 
 func debugBundleCommand() *cobra.Command {
 	var cf clientFlags
-	var to, admin, log string
+	var admin adminFlags
+	var to, log string
 	cmd := &cobra.Command{
 		Use: "bundle", Short: "Write an archive of settings, metrics, metadata and the end of the log, without secrets", Args: exactArgs(0, "no arguments"),
 		Long: "Write an archive (tar.gz) of what helps to find out what is wrong: the settings as the brokers tell them, which leaves\n" +
 			"out the value of every secret; the metrics and the stacks of the admin listener; a summary of topics, groups and the\n" +
 			"quorum; the end of a log file. It holds no record and no password. What cannot be had is in notes.txt.",
-		Example: "  varve debug bundle --file bundle.tar.gz\n  varve debug bundle --admin localhost:9644 --log /var/log/varve.json",
+		Example: "  varve debug bundle --file bundle.tar.gz\n  varve debug bundle --admin localhost:9644 --log /var/log/varve.json\n" +
+			"  varve debug bundle --admin https://broker-1:9644 --admin-user ops --admin-password-file admin-password --tls-ca ca.pem",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if to == "" {
 				to = "varve-bundle-" + time.Now().UTC().Format("20060102T150405Z") + ".tar.gz"
@@ -82,7 +84,7 @@ func debugBundleCommand() *cobra.Command {
 			defer func() { err = errors.Join(err, f.Close()) }()
 			z := gzip.NewWriter(f)
 			b := &bundle{w: tar.NewWriter(z), now: time.Now(), chatter: cmd.ErrOrStderr()}
-			if err := errors.Join(b.gather(cmd.Context(), &cf, admin, log), b.w.Close(), z.Close()); err != nil {
+			if err := errors.Join(b.gather(cmd.Context(), &cf, &admin, log), b.w.Close(), z.Close()); err != nil {
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), to)
@@ -91,15 +93,19 @@ func debugBundleCommand() *cobra.Command {
 	}
 	cf.add(cmd)
 	cmd.Flags().StringVar(&to, "file", "", "the archive to write, `FILE`; default: varve-bundle-TIME.tar.gz")
-	cmd.Flags().StringVar(&admin, "admin", "127.0.0.1:9644", "admin listener, `HOST:PORT`")
+	admin.add(cmd)
 	cmd.Flags().StringVar(&log, "log", "", "log `FILE` of the broker, whose end is taken")
 	return cmd
 }
 
-func (b *bundle) gather(ctx context.Context, cf *clientFlags, admin, log string) error {
+func (b *bundle) gather(ctx context.Context, cf *clientFlags, admin *adminFlags, log string) error {
+	pages, err := admin.pages(&cf.tls)
+	if err != nil {
+		return err
+	}
 	steps := []error{b.json("version.json", build(), nil)}
 	for _, p := range []struct{ name, path string }{{"metrics.txt", "/metrics"}, {"ready.txt", "/readyz?verbose"}, {"goroutines.txt", "/debug/pprof/goroutine?debug=2"}} {
-		data, err := page(ctx, "http://"+admin+p.path)
+		data, err := pages(ctx, p.path)
 		steps = append(steps, b.add(p.name, data, err))
 	}
 	adm, end, err := cf.admin(ctx)
@@ -144,23 +150,52 @@ func (b *bundle) cluster(ctx context.Context, adm *kadm.Client) error {
 	return errors.Join(append(steps, b.json("lag.json", lags, err))...)
 }
 
-// page reads a page of the admin listener.
-func page(ctx context.Context, url string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// adminFlags say where the admin listener is and as whom to log in there.
+type adminFlags struct{ address, user, passwordFile string }
+
+func (f *adminFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.address, "admin", "127.0.0.1:9644", "admin listener, `HOST:PORT`, or https://HOST:PORT where it speaks TLS")
+	cmd.Flags().StringVar(&f.user, "admin-user", "", "log in there as `NAME`; stacks need a login")
+	cmd.Flags().StringVar(&f.passwordFile, "admin-password-file", "", "`FILE` that holds its password")
+}
+
+// pages answers what reads a page of the admin listener.
+func (f *adminFlags) pages(t *tlsFlags) (func(ctx context.Context, path string) ([]byte, error), error) {
+	config, err := t.config()
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
+	password := ""
+	if f.user != "" {
+		if password, err = readPassword(f.passwordFile, adminPasswordVariable); err != nil {
+			return nil, err
+		}
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusUnauthorized {
-		return nil, fmt.Errorf("the admin listener says %s", resp.Status)
+	at := f.address
+	if !strings.Contains(at, "://") {
+		at = "http://" + at
 	}
-	return io.ReadAll(io.LimitReader(resp.Body, bundleLimit))
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
+	return func(ctx context.Context, path string) ([]byte, error) {
+		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, at+path, nil)
+		if err != nil {
+			return nil, err
+		}
+		if f.user != "" {
+			req.SetBasicAuth(f.user, password)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return nil, err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusUnauthorized {
+			return nil, fmt.Errorf("the admin listener says %s", resp.Status)
+		}
+		return io.ReadAll(io.LimitReader(resp.Body, bundleLimit))
+	}, nil
 }
 
 // tailOf reads the end of a file.
