@@ -47,9 +47,9 @@ func (c *canaries) look(where, text string) {
 	}
 }
 
-// TestCanarySecrets plants a secret in every place that takes one, has each used well and badly, and
+// TestR50CanarySecrets plants a secret in every place that takes one, has each used well and badly, and
 // looks for it in logs of every level, errors, settings, metrics, arguments and the dump of a crash.
-func TestCanarySecrets(t *testing.T) {
+func TestR50CanarySecrets(t *testing.T) {
 	dir := t.TempDir()
 	c := &canaries{t: t, secrets: []string{canary}}
 	for before := range 3 { // what base64 makes of it depends on what stands in front

@@ -242,7 +242,7 @@ func startSecured(t *testing.T) (addr, sasl string) {
 // VARVE_JUDGE_RECORD_SECURED=PATH makes it write down Kafka's answers.
 func TestPrincipalsAgainstKafka(t *testing.T) {
 	if os.Getenv("VARVE_COMPAT_SECURED") == "" {
-		t.Skip("TestPrincipalsAgainstRecording is enough: 'make compat-secured' asks Kafka itself")
+		t.Skip("TestR49PrincipalsAgainstRecording is enough: 'make compat-secured' asks Kafka itself")
 	}
 	base := time.Now().Add(-time.Hour).Truncate(time.Minute).UnixMilli()
 	var theirs []*side
@@ -259,8 +259,8 @@ func TestPrincipalsAgainstKafka(t *testing.T) {
 	judgeSecured(t, k, ours, theirs)
 }
 
-// TestPrincipalsAgainstRecording compares Varve with what Kafka has answered once.
-func TestPrincipalsAgainstRecording(t *testing.T) {
+// TestR49PrincipalsAgainstRecording compares Varve with what Kafka has answered once.
+func TestR49PrincipalsAgainstRecording(t *testing.T) {
 	k := loadRecording(t, "testdata/kafka-4.3.1-secured.json.gz")
 	addr, sasl := startSecured(t)
 	judgeSecured(t, k, play(t, addr, sasl, time.Now().Add(-time.Hour).Truncate(time.Minute).UnixMilli(), securedScripts()), nil)
