@@ -16,7 +16,7 @@ varve doctor --config varve.yaml
 varve topic create orders --partitions 6 --config remote.storage.enable=true
 varve topic describe orders
 varve topic alter orders --set retention.ms=86400000 --dry-run
-varve topic trim orders --partition 0 --before 120000
+varve topic trim orders --partition 0 --before 120000 --yes
 
 # Records
 seq 10 | varve produce orders

@@ -67,16 +67,21 @@ func TestVerbsAgainstANode(t *testing.T) {
 	if got := must(t, "", "log", "dirs", "-b", b); !strings.Contains(got, dirs[0].Dir) || !strings.Contains(got, "online") {
 		t.Errorf("log dirs: %q", got)
 	}
-	must(t, "", "topic", "trim", "orders", "--partition", "1", "--before", "98", "-b", b)
+	if code, _, errOut := varve(t, "", "topic", "trim", "orders", "--partition", "1", "--before", "98", "--dry-run", "-b", b); code != exitOK || !strings.Contains(errOut, "offset 98 instead of 0") {
+		t.Errorf("a trim that is only shown: exit code %d, %q", code, errOut)
+	}
+	must(t, "", "topic", "trim", "orders", "--partition", "1", "--before", "98", "--yes", "-b", b)
 	if got := must(t, "", "consume", "orders", "-o", "start", "--exit-eof", "-b", b); got != "value 98\nvalue 99\n" {
 		t.Errorf("after a trim: %q", got)
 	}
-	if code, _, errOut := varve(t, "", "topic", "trim", "orders", "--partition", "1", "--before", "end", "-b", b); code != exitOK || !strings.Contains(errOut, "offset 100") {
+	if code, _, errOut := varve(t, "", "topic", "trim", "orders", "--partition", "1", "--before", "end", "--yes", "-b", b); code != exitOK || !strings.Contains(errOut, "offset 100") {
 		t.Errorf("topic trim to the end: exit code %d, %q", code, errOut)
 	}
 	if code, _, errOut := varve(t, "", "topic", "delete", "orders", "-b", b); code != exitUsage || !strings.Contains(errOut, "--yes") {
 		t.Errorf("topic delete without --yes: exit code %d, %q", code, errOut)
 	}
+	must(t, "", "topic", "delete", "orders", "--dry-run", "-b", b)
+	must(t, "", "topic", "describe", "orders", "-b", b)
 	must(t, "", "topic", "delete", "orders", "--yes", "-b", b)
 	if got := must(t, "", "topic", "list", "-o", "json", "-b", b); strings.TrimSpace(got) != "[]" {
 		t.Errorf("topic list after the deletion: %q", got)
@@ -98,8 +103,11 @@ func TestErrorsNameCauseAndNextStep(t *testing.T) {
 		{"bad config", []string{"topic", "create", "t", "--config", "retention.mss=1", "-b", b}, exitError, []string{"INVALID_CONFIG", "retention.ms", "varve config docs"}},
 		{"too many replicas", []string{"topic", "create", "t", "--replication-factor", "3", "-b", b}, exitError, []string{"INVALID_REPLICATION_FACTOR"}},
 		{"trim without an offset", []string{"topic", "trim", "t", "--partition", "0"}, exitUsage, []string{"--before", "end"}},
+		{"user delete without --yes", []string{"user", "delete", "ann", "-b", b}, exitUsage, []string{"--dry-run"}},
+		{"trim without --yes", []string{"topic", "trim", "known", "--partition", "0", "--before", "3", "-b", b}, exitUsage, []string{"--dry-run"}},
+		{"trim of more than there is, only shown", []string{"topic", "trim", "known", "--partition", "0", "--before", "3", "--dry-run", "-b", b}, exitError, []string{"OFFSET_OUT_OF_RANGE"}},
 		{"trim without a partition", []string{"topic", "trim", "t", "--before", "3"}, exitUsage, []string{"--partition"}},
-		{"trim behind the end", []string{"topic", "trim", "known", "--partition", "0", "--before", "3", "-b", b}, exitError, []string{"OFFSET_OUT_OF_RANGE", "varve topic describe"}},
+		{"trim behind the end", []string{"topic", "trim", "known", "--partition", "0", "--before", "3", "--yes", "-b", b}, exitError, []string{"OFFSET_OUT_OF_RANGE", "varve topic describe"}},
 		{"bad offset", []string{"consume", "t", "-o", "yesterday"}, exitUsage, []string{"yesterday", "start, end"}},
 		{"bad flag", []string{"topic", "list", "--nope"}, exitUsage, []string{"--nope", "--help"}},
 		{"bad form", []string{"topic", "list", "-o", "xml"}, exitUsage, []string{"table, wide, json, yaml or name"}},

@@ -201,27 +201,37 @@ func (d *topicDetail) table(w io.Writer) {
 
 func topicDeleteCommand() *cobra.Command {
 	var cf clientFlags
-	var yes bool
+	var yes, dryRun bool
 	cmd := &cobra.Command{
 		Use: "delete NAME --yes", Short: "Delete a topic and its data, local and remote", Args: exactArgs(1, "one topic name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !yes {
-				return fmt.Errorf("%w: deleting %s removes all of its data; add --yes to do it", errUsage, args[0])
+			if !yes && !dryRun {
+				return fmt.Errorf("%w: deleting %s removes all of its data; add --yes to do it, or --dry-run to see how much it is", errUsage, args[0])
 			}
-			adm, done, err := cf.admin(cmd.Context())
+			adm, end, err := cf.admin(cmd.Context())
 			if err != nil {
 				return err
 			}
-			defer done()
-			res, err := adm.DeleteTopic(cmd.Context(), args[0])
-			if err != nil {
-				return explain("deleting topic "+args[0], err, res.ErrMessage)
+			defer end()
+			what := "deleting topic " + args[0]
+			topics, err := adm.ListTopics(cmd.Context(), args[0])
+			if err == nil {
+				err = topics[args[0]].Err
 			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "deleted topic %s\n", args[0])
+			if err != nil {
+				return explain(what, err, "")
+			}
+			if !dryRun {
+				if res, err := adm.DeleteTopic(cmd.Context(), args[0]); err != nil {
+					return explain(what, err, res.ErrMessage)
+				}
+			}
+			fmt.Fprintln(cmd.ErrOrStderr(), done(dryRun, fmt.Sprintf("deleted topic %s with %d partition(s)", args[0], len(topics[args[0]].Partitions))))
 			return nil
 		},
 	}
 	cf.add(cmd)
 	cmd.Flags().BoolVar(&yes, "yes", false, "really delete")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be deleted, and change nothing")
 	return cmd
 }

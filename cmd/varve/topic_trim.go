@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 
@@ -13,11 +14,12 @@ func topicTrimCommand() *cobra.Command {
 	var cf clientFlags
 	var partition int32
 	var before string
+	var yes, dryRun bool
 	cmd := &cobra.Command{
-		Use: "trim NAME --partition N --before OFFSET", Short: "Delete the records of a partition below an offset, local and remote",
+		Use: "trim NAME --partition N --before OFFSET --yes", Short: "Delete the records of a partition below an offset, local and remote",
 		Long: "Delete the records of a partition below an offset, local and remote. They cannot be read from then on;\n" +
 			"their space is freed by the next rounds of retention.",
-		Example: "  varve topic trim orders --partition 0 --before 120000\n  varve topic trim orders --partition 0 --before end",
+		Example: "  varve topic trim orders --partition 0 --before 120000 --dry-run\n  varve topic trim orders --partition 0 --before end --yes",
 		Args:    exactArgs(1, "one topic name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			at, err := trimOffset(before)
@@ -27,11 +29,17 @@ func topicTrimCommand() *cobra.Command {
 			if partition < 0 {
 				return fmt.Errorf("%w: name the partition with --partition N", errUsage)
 			}
-			adm, done, err := cf.admin(cmd.Context())
+			if !yes && !dryRun {
+				return fmt.Errorf("%w: what is trimmed cannot be read again; add --yes to do it, or --dry-run to see how much it is", errUsage)
+			}
+			adm, end, err := cf.admin(cmd.Context())
 			if err != nil {
 				return err
 			}
-			defer done()
+			defer end()
+			if dryRun {
+				return showTrim(cmd, adm, kadm.Offset{Topic: args[0], Partition: partition, At: at})
+			}
 			what := fmt.Sprintf("trimming partition %d of %s", partition, args[0])
 			offsets := kadm.Offsets{}
 			offsets.AddOffset(args[0], partition, at, -1)
@@ -53,7 +61,37 @@ func topicTrimCommand() *cobra.Command {
 	cf.add(cmd)
 	cmd.Flags().Int32Var(&partition, "partition", -1, "partition `N`")
 	cmd.Flags().StringVar(&before, "before", "", "first `OFFSET` to keep, or end")
+	cmd.Flags().BoolVar(&yes, "yes", false, "really delete")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say how many offsets would go, and change nothing")
 	return cmd
+}
+
+// showTrim says what a deletion of the records below an offset would do.
+func showTrim(cmd *cobra.Command, adm *kadm.Client, to kadm.Offset) error {
+	what := fmt.Sprintf("trimming partition %d of %s", to.Partition, to.Topic)
+	var at [2]int64
+	for i, list := range []func(context.Context, ...string) (kadm.ListedOffsets, error){adm.ListStartOffsets, adm.ListEndOffsets} {
+		listed, err := list(cmd.Context(), to.Topic)
+		if err != nil {
+			return explain(what, err, "")
+		}
+		o, ok := listed.Lookup(to.Topic, to.Partition)
+		if !ok {
+			o.Err = kerr.UnknownTopicOrPartition
+		}
+		if o.Err != nil {
+			return explain(what, o.Err, "")
+		}
+		at[i] = o.Offset
+	}
+	if to.At < 0 {
+		to.At = at[1]
+	}
+	if to.At > at[1] {
+		return explain(what, kerr.OffsetOutOfRange, "")
+	}
+	fmt.Fprintln(cmd.ErrOrStderr(), done(true, fmt.Sprintf("trimmed partition %d of %s, which then starts at offset %d instead of %d", to.Partition, to.Topic, max(at[0], to.At), at[0])))
+	return nil
 }
 
 // trimOffset is the offset of --before; -1 stands for the end in the protocol.

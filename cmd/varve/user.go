@@ -96,9 +96,13 @@ func userSetCommand() *cobra.Command {
 
 func userDeleteCommand() *cobra.Command {
 	var cf clientFlags
+	var yes, dryRun bool
 	cmd := &cobra.Command{
-		Use: "delete NAME", Short: "Delete a user; connections that are logged in stay until their login ends", Args: exactArgs(1, "one name"),
+		Use: "delete NAME --yes", Short: "Delete a user; connections that are logged in stay until their login ends", Args: exactArgs(1, "one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !yes && !dryRun {
+				return fmt.Errorf("%w: %s cannot log in again once it is deleted; add --yes to do it, or --dry-run to see what it has", errUsage, args[0])
+			}
 			adm, end, err := cf.admin(cmd.Context())
 			if err != nil {
 				return err
@@ -111,17 +115,23 @@ func userDeleteCommand() *cobra.Command {
 			if err != nil {
 				return explain("deleting user "+args[0], err, "")
 			}
-			for _, c := range described[args[0]].CredInfos {
+			credentials := described[args[0]].CredInfos
+			for _, c := range credentials {
+				if dryRun {
+					break
+				}
 				res, err := adm.AlterUserSCRAMs(cmd.Context(), []kadm.DeleteSCRAM{{User: args[0], Mechanism: c.Mechanism}}, nil)
 				if err := alteredUser(res, err, args[0]); err != nil {
 					return explain("deleting user "+args[0], err, "")
 				}
 			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "user %s is deleted\n", args[0])
+			fmt.Fprintln(cmd.ErrOrStderr(), done(dryRun, fmt.Sprintf("deleted user %s with %d credential(s)", args[0], len(credentials))))
 			return nil
 		},
 	}
 	cf.add(cmd)
+	cmd.Flags().BoolVar(&yes, "yes", false, "really delete")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be deleted, and change nothing")
 	return cmd
 }
 
