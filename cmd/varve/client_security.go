@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/oauth"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
@@ -65,18 +67,24 @@ func (f *tlsFlags) config() (*tls.Config, error) {
 
 // loginFlags say as whom a verb logs in.
 type loginFlags struct {
-	user, passwordFile, mechanism string
+	user, passwordFile, mechanism, tokenFile string
 }
 
 func (f *loginFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.user, "user", "", "log in as `NAME`; the password is in --password-file or "+passwordVariable)
 	cmd.Flags().StringVar(&f.passwordFile, "password-file", "", "`FILE` that holds the password")
 	cmd.Flags().StringVar(&f.mechanism, "mechanism", "SCRAM-SHA-512", "`SCRAM-SHA-512|SCRAM-SHA-256|PLAIN`")
+	cmd.Flags().StringVar(&f.tokenFile, "token-file", "", "log in by OAUTHBEARER with the token in `FILE`, which is read for each connection")
 }
 
 // sasl is nil without a login.
 func (f *loginFlags) sasl() (sasl.Mechanism, error) {
-	if f.user == "" {
+	switch {
+	case f.tokenFile != "" && f.user != "":
+		return nil, fmt.Errorf("%w: --token-file says who you are, and so does --user: give one of them", errUsage)
+	case f.tokenFile != "":
+		return tokenLogin{oauth.Oauth(f.token)}, nil
+	case f.user == "":
 		return nil, nil
 	}
 	password, err := readPassword(f.passwordFile, passwordVariable)
@@ -91,7 +99,16 @@ func (f *loginFlags) sasl() (sasl.Mechanism, error) {
 	case "PLAIN":
 		return plain.Auth{User: f.user, Pass: password}.AsMechanism(), nil
 	}
-	return nil, fmt.Errorf("%w: --mechanism is SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN, not %q", errUsage, f.mechanism)
+	return nil, fmt.Errorf("%w: --mechanism is SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN, not %q; tokens of OAUTHBEARER come from --token-file", errUsage, f.mechanism)
+}
+
+// token reads the file with the token, which whoever renews it replaces.
+func (f *loginFlags) token(context.Context) (oauth.Auth, error) {
+	b, err := os.ReadFile(f.tokenFile)
+	if err != nil {
+		return oauth.Auth{}, fmt.Errorf("--token-file: %w", err)
+	}
+	return oauth.Auth{Token: strings.TrimSpace(string(b))}, nil
 }
 
 // readPassword takes a password from a file, without the end of its line, or from the environment.
@@ -128,4 +145,23 @@ func (f *clientFlags) secure() ([]kgo.Opt, error) {
 		opts = append(opts, kgo.SASL(m))
 	}
 	return opts, nil
+}
+
+// tokenLogin is a login by OAUTHBEARER that says why it was refused.
+type tokenLogin struct{ sasl.Mechanism }
+
+// Authenticate implements sasl.Mechanism.
+func (l tokenLogin) Authenticate(ctx context.Context, host string) (sasl.Session, []byte, error) {
+	s, first, err := l.Mechanism.Authenticate(ctx, host)
+	return tokenSession{s}, first, err
+}
+
+type tokenSession struct{ sasl.Session }
+
+// Challenge implements sasl.Session: what a broker answers to a token that is good is empty (RFC 7628).
+func (s tokenSession) Challenge(answer []byte) (done bool, more []byte, err error) {
+	if len(answer) > 0 {
+		return false, nil, fmt.Errorf("login: the broker refuses the token: %q; it may have expired, or be for somebody else", answer)
+	}
+	return s.Session.Challenge(answer)
 }

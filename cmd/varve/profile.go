@@ -29,7 +29,7 @@ type profile map[string]string
 
 // profileFlags are the flags that a profile sets.
 func profileFlags() []string {
-	return []string{"brokers", "tls", "tls-ca", "tls-cert", "tls-key", "user", "password-file", "mechanism"}
+	return []string{"brokers", "tls", "tls-ca", "tls-cert", "tls-key", "user", "password-file", "mechanism", "token-file"}
 }
 
 func profilePath() (string, error) {
