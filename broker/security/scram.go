@@ -128,7 +128,11 @@ func (x *scramExchange) first(token string) ([]byte, error) {
 		return nil, ErrCredentials
 	}
 	x.name = strings.NewReplacer("=2C", ",", "=3D", "=").Replace(name)
-	if x.find(slices.Contains(fields[2:], "tokenauth=true")); !x.known {
+	byToken := slices.Contains(fields[2:], "tokenauth=true")
+	if byToken && (x.of.users.Tokens == nil || !x.of.users.Tokens.Enabled()) { // there is none, and that is no secret
+		return nil, ErrCredentials
+	}
+	if x.find(byToken); !x.known {
 		x.credential = x.of.decoy(x.name, x.mechanism)
 	}
 	x.binding[0] = "c=" + base64.StdEncoding.EncodeToString([]byte(head[0]+","+head[1]+","))
@@ -146,9 +150,6 @@ func (x *scramExchange) find(token bool) {
 	if !token {
 		x.is = identity{user: x.name}
 		x.credential, x.known = x.of.users.Credential(x.name, x.mechanism)
-		return
-	}
-	if x.of.users.Tokens == nil {
 		return
 	}
 	var t metadata.DelegationToken

@@ -108,6 +108,8 @@ var expected = []row{
 	{"brokerconfigs / * / *.Configs[ssl.cipher.suites].*", "*", "null", "and so is `ssl.cipher.suites`"},
 	{"brokerconfigs / * / *.Configs[authorizer.class.name].*", "*", "null", "`authorizer.class.name`"},
 	{"brokerconfigs / * / *.Configs[max.connections.per.ip.overrides].*", "*", "null", "`max.connections.per.ip.overrides`"},
+	{"brokerconfigs / * / *.Configs[sasl.oauthbearer.expected.audience].*", "*", "null", "`sasl.oauthbearer.expected.audience` are null"},
+	{"brokerconfigs / * / *.Configs[org.apache.kafka.sasl.oauthbearer.allowed.urls]", absent, "element", "`org.apache.kafka.sasl.oauthbearer.allowed.urls` is a setting"},
 	{"brokerconfigs / * / *.Configs[allow.everyone.if.no.acl.found]", absent, "element", "are settings of the broker; Kafka's are its plugin's"},
 	{"brokerconfigs / * / *.Configs[super.users]", absent, "element", "are settings of the broker; Kafka's are its plugin's"},
 	{"brokerconfigs / * / *.Configs[cordoned.log.dirs].*", "*", "*", "`cordoned.log.dirs` is null where Kafka"},
