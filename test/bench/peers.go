@@ -143,6 +143,8 @@ inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
 log.dirs=%[3]s
 offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
 `
 
 const log4jXML = `<Configuration status="ERROR"><Appenders><Console name="C" target="SYSTEM_ERR"/></Appenders><Loggers><Root level="INFO"><AppenderRef ref="C"/></Root></Loggers></Configuration>`
