@@ -1,5 +1,11 @@
 package metadata
 
+import (
+	"encoding/hex"
+	"reflect"
+	"testing"
+)
+
 // Version 1 of the entry format and of every record: samples() as one entry, and the image
 // that it gives.
 const goldenEntry = "564d454e015e702eb50a02010e0c76617276652e666f726d6174020101171641414141414141415141434141414141414141" +
@@ -18,3 +24,22 @@ const goldenImage = "564d494d010000000000000001d2d57b950000011f564d454e01e0b8dcf
 	"742e6279746573073431393433303405013c0000000000000000000000000000000100020204020000000000000000000000" +
 	"000000000700000000000000000000000000000000010201040200000901160000000000000000000000000000000204676f" +
 	"6e6500080102d00f00000000"
+
+// golden holds that records are written as an entry of these bytes, and that those open for ever.
+func golden(t *testing.T, records []Record, want string) {
+	t.Helper()
+	entry, err := EncodeEntry(records, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := hex.EncodeToString(entry); got != want {
+		t.Errorf("entry\n%s, want\n%s", got, want)
+	}
+	old, err := hex.DecodeString(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := DecodeEntry(old); err != nil || !reflect.DeepEqual(got, records) {
+		t.Errorf("the golden entry reads as %+v, %v", got, err)
+	}
+}

@@ -2,9 +2,7 @@ package metadata
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
-	"reflect"
 	"slices"
 	"testing"
 
@@ -27,22 +25,7 @@ const goldenQuota = "564d454e01c380b52a030e01400403616e6e02000000021270726f64756
 	"12726571756573745f70657263656e7461676540290000000000000e013000000000040831302e302e302e310118636f6e6e" +
 	"656374696f6e5f6372656174696f6e5f7261746540140000000000000e010f00000000040831302e302e302e3100"
 
-func TestGoldenQuotaRecords(t *testing.T) {
-	entry, err := EncodeEntry(quotaSamples(), 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := hex.EncodeToString(entry); got != goldenQuota {
-		t.Errorf("entry\n%s, want\n%s", got, goldenQuota)
-	}
-	old, err := hex.DecodeString(goldenQuota)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if records, err := DecodeEntry(old); err != nil || !reflect.DeepEqual(records, quotaSamples()) {
-		t.Errorf("the golden entry reads as %+v, %v", records, err)
-	}
-}
+func TestGoldenQuotaRecords(t *testing.T) { golden(t, quotaSamples(), goldenQuota) }
 
 // Quotas are kept by snapshots, forgotten when there are none, and told of.
 func TestQuotasInTheImage(t *testing.T) {

@@ -44,13 +44,11 @@ func (p properties) load(path string) error {
 			continue
 		}
 		if line != "" && line[0] != '#' && line[0] != '!' {
-			i := strings.IndexAny(line, "=:")
-			if i < 0 {
-				i = len(line) - 1
-				line += "="
-				i++
+			name, value := line, ""
+			if i := strings.IndexAny(line, "=:"); i >= 0 {
+				name, value = line[:i], line[i+1:]
 			}
-			p[strings.TrimSpace(line[:i])] = strings.TrimSpace(line[i+1:])
+			p[strings.TrimSpace(name)] = strings.TrimSpace(value)
 		}
 		line = ""
 	}
@@ -62,6 +60,36 @@ func (p properties) pairs(words []string) {
 	for _, w := range words {
 		k, v, _ := strings.Cut(w, "=")
 		p[k] = v
+	}
+}
+
+// console reads the settings of a console tool for a role, producer or consumer: how records look,
+// which options of that name say (reader, formatter), and its client's. It warns of old names.
+func (c *call) console(warning, role, look string) (looks, settings properties, err error) {
+	c.deprecated(warning, map[string]string{"property": look + "-property", role + "-property": "command-property", role + ".config": "command-config"})
+	looks, settings = properties{}, properties{"client.id": "console-" + role}
+	for _, f := range []struct {
+		option string
+		to     properties
+	}{{look + "-config", looks}, {role + ".config", settings}, {"command-config", settings}} {
+		if c.o.has(f.option) {
+			if err := f.to.load(c.o.last(f.option)); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	looks.pairs(append(c.o.all("property"), c.o.all(look+"-property")...))
+	settings.pairs(append(c.o.all(role+"-property"), c.o.all("command-property")...))
+	return looks, settings, nil
+}
+
+// deprecated warns of the old names of options.
+func (c *call) deprecated(format string, names map[string]string) {
+	for _, name := range c.o.order {
+		if now := names[name]; now != "" {
+			fmt.Fprintf(c.out, format+"\n", name, now)
+			delete(names, name)
+		}
 	}
 }
 

@@ -203,21 +203,10 @@ func (c *call) consumerOptions(p properties) ([]kgo.Opt, error) {
 }
 
 func runConsumer(c *call) error {
-	c.deprecated("Option --%s is deprecated and will be removed in a future version. Use --%s instead.",
-		map[string]string{"property": "formatter-property", "consumer-property": "command-property", "consumer.config": "command-config"})
-	printing, settings := properties{}, properties{"client.id": "console-consumer"}
-	for _, f := range []struct {
-		name string
-		to   properties
-	}{{"formatter-config", printing}, {"consumer.config", settings}, {"command-config", settings}} {
-		if c.o.has(f.name) {
-			if err := f.to.load(c.o.last(f.name)); err != nil {
-				return err
-			}
-		}
+	printing, settings, err := c.console("Option --%s is deprecated and will be removed in a future version. Use --%s instead.", "consumer", "formatter")
+	if err != nil {
+		return err
 	}
-	printing.pairs(append(c.o.all("property"), c.o.all("formatter-property")...))
-	settings.pairs(append(c.o.all("consumer-property"), c.o.all("command-property")...))
 	limit, timeout := int64(-1), int64(-1)
 	for name, to := range map[string]*int64{"max-messages": &limit, "timeout-ms": &timeout} {
 		if c.o.has(name) {

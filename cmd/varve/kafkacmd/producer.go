@@ -53,16 +53,6 @@ func producerTool() tool {
 	}
 }
 
-// deprecated warns of the old names of options.
-func (c *call) deprecated(format string, names map[string]string) {
-	for _, name := range c.o.order {
-		if now := names[name]; now != "" {
-			fmt.Fprintf(c.out, format+"\n", name, now)
-			delete(names, name)
-		}
-	}
-}
-
 // lineReader makes records of lines.
 type lineReader struct {
 	topic                                                            string
@@ -212,21 +202,10 @@ func (c *call) producerOptions(p properties) ([]kgo.Opt, error) {
 }
 
 func runProducer(c *call) error {
-	c.deprecated("Warning: --%s is deprecated and will be removed in a future version. Use --%s instead.",
-		map[string]string{"property": "reader-property", "producer-property": "command-property", "producer.config": "command-config"})
-	reading, settings := properties{}, properties{"client.id": "console-producer"}
-	for _, f := range []struct {
-		name string
-		to   properties
-	}{{"reader-config", reading}, {"producer.config", settings}, {"command-config", settings}} {
-		if c.o.has(f.name) {
-			if err := f.to.load(c.o.last(f.name)); err != nil {
-				return err
-			}
-		}
+	reading, settings, err := c.console("Warning: --%s is deprecated and will be removed in a future version. Use --%s instead.", "producer", "reader")
+	if err != nil {
+		return err
 	}
-	reading.pairs(append(c.o.all("property"), c.o.all("reader-property")...))
-	settings.pairs(append(c.o.all("producer-property"), c.o.all("command-property")...))
 	reader, err := newLineReader(c.o.last("topic"), reading)
 	if err != nil {
 		return err
