@@ -120,8 +120,11 @@ func (c *Conn) handshake() error {
 		c.srv.shaking.Add(-1)
 		return fmt.Errorf("%w: %d are under way", errHandshakes, c.srv.limits.Handshakes)
 	}
-	_ = nc.SetDeadline(time.Now().Add(c.srv.limits.HandshakeTimeout)) // fails only when closed
+	below := nc.NetConn().(*shaking)
+	below.deadline = time.Now().Add(c.srv.limits.HandshakeTimeout)
+	_ = nc.SetDeadline(below.deadline) // fails only when closed
 	err := nc.HandshakeContext(c.ctx)
+	below.end()
 	c.srv.shaking.Add(-1)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errHandshake, err)
@@ -233,6 +236,12 @@ func (c *Conn) handle(frame []byte, s *slab) error {
 	c.tokens = nil
 	if err := c.admit(r); err != nil {
 		return err
+	}
+	if !c.Authenticated() {
+		if !c.srv.strangers.enter(c.ctx.Done()) {
+			return errConnClosed
+		}
+		defer c.srv.strangers.leave()
 	}
 	c.srv.metrics.request(r.Header.Key, len(frame))
 	r.handled = time.Now()

@@ -108,6 +108,7 @@ type Server struct {
 	slabs     slabs
 	scratch   sync.Pool
 	cold      *coldReads
+	strangers *strangers
 	listeners []*listener
 	shaking   atomic.Int64 // TLS handshakes under way
 	pace      pace
@@ -177,7 +178,7 @@ func New(o Options) (*Server, error) {
 		}
 		s.listeners = append(s.listeners, in)
 	}
-	s.cold = newColdReads(s.hardStop)
+	s.cold, s.strangers = newColdReads(s.hardStop), newStrangers()
 	s.slabs.budget = &budget{limit: s.limits.MemoryBytes}
 	s.scratch.New = func() any { return new([scratchBytes]byte) }
 	s.mu.conns = make(map[*Conn]struct{})
