@@ -197,7 +197,8 @@ func (c *Conn) sitOut() error {
 	c.flush()
 	end := time.NewTimer(c.mutedFor())
 	defer end.Stop()
-	look := time.NewTicker(probeInterval)
+	every := probeInterval
+	look := time.NewTimer(every)
 	defer look.Stop()
 	for {
 		select {
@@ -214,6 +215,8 @@ func (c *Conn) sitOut() error {
 			if c.probe != nil && peerGone(c.probe) {
 				return errPeerGone
 			}
+			every = min(2*every, 16*probeInterval) // thousands may sit here, for as long as quotas say
+			look.Reset(every)
 		}
 	}
 }
@@ -238,10 +241,11 @@ func (c *Conn) handle(frame []byte, s *slab) error {
 		return err
 	}
 	if !c.Authenticated() {
-		if !c.srv.strangers.enter(c.ctx.Done()) {
+		since, ok := c.srv.strangers.enter(c.ctx.Done())
+		if !ok {
 			return errConnClosed
 		}
-		defer c.srv.strangers.leave()
+		defer c.srv.strangers.leave(since)
 	}
 	c.srv.metrics.request(r.Header.Key, len(frame))
 	r.handled = time.Now()

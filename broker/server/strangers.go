@@ -3,7 +3,6 @@ package server
 import (
 	"net"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,35 +11,51 @@ import (
 // strangers bounds how many processors are at work at once for peers that have not logged in: handshakes of TLS, whose keys
 // and signatures cost a broker far more than whoever sends the same first message again and again, and logins. The
 // others are for those who are known, however many strangers come. Nobody has a place while it waits for a peer.
+//
+// Where half of the processors are not even one, the one place stays empty after each use, as long as it takes to make it that part.
 type strangers struct {
 	places chan struct{}
+	rest   float64      // how long a place stays empty, in times of its use
 	waits  atomic.Int64 // for a place, because all were taken
 	waited atomic.Int64 // in ns
 }
 
-func newStrangers() *strangers {
-	return &strangers{places: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
+// longestRest is that of a place: the process may itself have stood still while it was used.
+const longestRest = 100 * time.Millisecond
+
+func newStrangers(processors float64) *strangers {
+	half := processors / 2
+	return &strangers{places: make(chan struct{}, max(1, int(half))), rest: max(0, 1/half-1)}
 }
 
-// enter takes a place, and waits for one in the order of coming; false: stop came first.
-func (g *strangers) enter(stop <-chan struct{}) bool {
+// enter takes a place, and waits for one in the order of coming; not ok: stop came first.
+func (g *strangers) enter(stop <-chan struct{}) (since time.Time, ok bool) {
 	select {
 	case g.places <- struct{}{}:
-		return true
+		return time.Now(), true
 	default:
 	}
 	began := time.Now()
-	defer func() { g.waited.Add(int64(time.Since(began))) }()
 	g.waits.Add(1)
 	select {
 	case g.places <- struct{}{}:
-		return true
+		ok = true
 	case <-stop:
-		return false
 	}
+	since = time.Now()
+	g.waited.Add(int64(since.Sub(began)))
+	return since, ok
 }
 
-func (g *strangers) leave() { <-g.places }
+// leave gives a place back that somebody has had since then.
+func (g *strangers) leave(since time.Time) {
+	if g.rest == 0 {
+		<-g.places
+		return
+	}
+	used := float64(time.Since(since))
+	time.AfterFunc(min(longestRest, time.Duration(used*g.rest)), func() { <-g.places })
+}
 
 // shaking is the socket below a TLS handshake, which has a place among the strangers whenever it does not wait for its
 // peer. Once that is over it is the socket and nothing more.
@@ -53,6 +68,7 @@ type shaking struct {
 	mu       struct { // who closes the connection may write an alert beside the handshake's end
 		sync.Mutex
 		inside bool
+		since  time.Time
 	}
 }
 
@@ -83,17 +99,18 @@ func (s *shaking) Write(b []byte) (int, error) {
 }
 
 func (s *shaking) enter() error {
-	if !s.with.enter(s.stop) {
+	since, ok := s.with.enter(s.stop)
+	if !ok {
 		return net.ErrClosed
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over.Load() || s.mu.inside {
-		s.with.leave()
+		s.with.leave(since)
 		return nil
 	}
-	s.mu.inside = true
-	if !time.Now().Before(s.deadline) {
+	s.mu.inside, s.mu.since = true, since
+	if !since.Before(s.deadline) {
 		return os.ErrDeadlineExceeded
 	}
 	return nil
@@ -104,7 +121,7 @@ func (s *shaking) leave() {
 	defer s.mu.Unlock()
 	if s.mu.inside {
 		s.mu.inside = false
-		s.with.leave()
+		s.with.leave(s.mu.since)
 	}
 }
 

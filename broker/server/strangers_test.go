@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
-	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -72,7 +71,7 @@ func TestStrangersHaveHalfOfTheProcessors(t *testing.T) {
 				}
 				echo(r)
 			}),
-			Logger: slog.New(slog.DiscardHandler),
+			Logger: slog.New(slog.DiscardHandler), Limits: Limits{Processors: 4.5},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -83,16 +82,16 @@ func TestStrangersHaveHalfOfTheProcessors(t *testing.T) {
 		for range 50 { // who says nothing takes no place
 			silent = append(silent, secure.dial())
 		}
-		most := max(1, runtime.GOMAXPROCS(0)/2)
+		const most = 2
 		shaken := shakeHands(secure, most+2)
 		synctest.Wait()
-		if got := working.Load(); got != int64(most) {
+		if got := working.Load(); got != most {
 			t.Errorf("%d handshakes are at work, want %d", got, most)
 		}
 		login := newClient(t, logins.dial())
 		login.send(keyEcho, 1, []byte("a login"))
 		synctest.Wait()
-		if got := working.Load() + inHandler.Load(); got != int64(most) || s.strangers.waits.Load() != 3 {
+		if got := working.Load() + inHandler.Load(); got != most || s.strangers.waits.Load() != 3 {
 			t.Errorf("%d strangers are at work, want %d; %d have waited, want 3", got, most, s.strangers.waits.Load())
 		}
 		friend := newClient(t, known.dial())
@@ -105,7 +104,8 @@ func TestStrangersHaveHalfOfTheProcessors(t *testing.T) {
 				t.Errorf("a handshake failed: %v", err)
 			}
 		}
-		if worked.Load() != int64(most)+2 || len(s.strangers.places) != 0 {
+		synctest.Wait() // the broker's side ends after ours
+		if worked.Load() != most+2 || len(s.strangers.places) != 0 {
 			t.Errorf("%d handshakes have worked, want %d; %d places are taken at the end", worked.Load(), most+2, len(s.strangers.places))
 		}
 		for _, nc := range silent {
@@ -121,15 +121,15 @@ func TestStrangersWhoWaitedTooLong(t *testing.T) {
 		close(held)
 		config, _, worked := heldTLS(t, held)
 		l := newPipeListener()
-		k := newKitOn(t, Listener{Name: "S", Protocol: "SSL", Accept: l, TLS: config}, Limits{}, echo)
+		k := newKitOn(t, Listener{Name: "S", Protocol: "SSL", Accept: l, TLS: config}, Limits{Processors: 2}, echo)
 		defer k.srv.Close()
 		for range cap(k.srv.strangers.places) {
-			k.srv.strangers.enter(nil)
+			_, _ = k.srv.strangers.enter(nil)
 		}
 		shaken := shakeHands(l, 5)
 		time.Sleep(11 * time.Second)
 		for range cap(k.srv.strangers.places) {
-			k.srv.strangers.leave()
+			k.srv.strangers.leave(time.Now())
 		}
 		for range 5 {
 			if err := <-shaken; err == nil {
@@ -139,9 +139,34 @@ func TestStrangersWhoWaitedTooLong(t *testing.T) {
 		if worked.Load() != 0 {
 			t.Errorf("%d handshakes went on after their time", worked.Load())
 		}
-		again := shakeHands(l, 1)
-		if err := <-again; err != nil || len(k.srv.strangers.places) != 0 {
+		err := <-shakeHands(l, 1)
+		synctest.Wait()
+		if err != nil || len(k.srv.strangers.places) != 0 {
 			t.Errorf("the next handshake: %v; %d places are taken", err, len(k.srv.strangers.places))
 		}
+	})
+}
+
+// A fifth of a processor is a tenth for strangers: ten of them who need 10 ms each are done after 900 ms and 10 ms.
+func TestStrangersOfAPartOfAProcessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, began := newStrangers(0.2), time.Now()
+		for range 10 {
+			since, _ := g.enter(nil)
+			time.Sleep(10 * time.Millisecond)
+			g.leave(since)
+		}
+		if took := time.Since(began); took.Round(time.Millisecond) != 910*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+		since, _ := g.enter(nil)
+		time.Sleep(time.Minute) // the process stood still, or the machine did
+		g.leave(since)
+		began = time.Now()
+		if since, _ = g.enter(nil); time.Since(began) != longestRest {
+			t.Errorf("the place was empty for %v", time.Since(began))
+		}
+		g.leave(since)
+		time.Sleep(time.Second)
 	})
 }
