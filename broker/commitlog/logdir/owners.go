@@ -164,12 +164,9 @@ func (c *contents) topicID(tp kafka.TopicPartition) kafka.UUID {
 // and should the metadata be the one that is wrong, the directory is all that there is.
 func (m opener) complete(c *contents, tp kafka.TopicPartition) error {
 	var o commitlog.Options
-	switch v := c.moved[tp]; {
-	case c.names(tp) && !c.replaced(tp):
-		o = m.knownLog(c, c.entry(tp)).opts
-	case v != nil:
-		o = m.knownLog(c, &v.entry).opts
-	default:
+	if e := c.known(tp); e != nil {
+		o = m.knownLog(c, e).opts
+	} else {
 		o = m.youngLog(c, tp, c.partitions[tp], c.checkpoint != nil).opts
 	}
 	if o.Redo.Empty() {
@@ -200,6 +197,17 @@ func (m opener) setAside(c *contents, tp kafka.TopicPartition) error {
 func (c *contents) entry(tp kafka.TopicPartition) *checkpointEntry {
 	i := slices.IndexFunc(c.checkpoint.entries, func(e checkpointEntry) bool { return e.TP == tp })
 	return &c.checkpoint.entries[i]
+}
+
+// known is what the checkpoint, or a moved file, says of a partition here; nil for nothing.
+func (c *contents) known(tp kafka.TopicPartition) *checkpointEntry {
+	switch v := c.moved[tp]; {
+	case c.names(tp) && !c.replaced(tp):
+		return c.entry(tp)
+	case v != nil:
+		return &v.entry
+	}
+	return nil
 }
 
 // opener turns what log dirs hold into logs, at start.
@@ -340,6 +348,7 @@ func (m opener) begin(c *contents) ([]job, error) {
 		if err := m.setAside(c, tp); err != nil {
 			return nil, err
 		}
+		delete(c.partitions, tp)
 	}
 	for _, path := range slices.Concat(c.debris, c.deleted) {
 		if err := m.opts.FS.RemoveAll(path); err != nil { // what is left is found again
@@ -350,6 +359,7 @@ func (m opener) begin(c *contents) ([]job, error) {
 	for tp, id := range c.stale {
 		d.replay.For(wal.Key{TopicID: id, Partition: tp.Partition})
 	}
+	m.keepFormer(c)
 	return m.jobs(c), nil
 }
 

@@ -128,6 +128,9 @@ func TestStrayOfAnOfflineDir(t *testing.T) {
 			if err := m.Close(); err != nil {
 				t.Fatal(err)
 			}
+			if left, err := ReadCheckpoint(disk, "/a/"+CheckpointName); err != nil || len(left) > 0 {
+				t.Errorf("the checkpoint still speaks of the stray: %v, %v", left, err)
+			}
 		}
 		entries, err := disk.ReadDir("/a")
 		if err != nil || !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return strings.HasSuffix(e.Name(), "-stray") }) {
