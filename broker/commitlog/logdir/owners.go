@@ -102,7 +102,7 @@ func dropGone(all []*contents) {
 
 // findStrays finds what a directory that was offline kept of a topic, or of an old copy of its
 // log, while the topic was deleted and its name came back in another one: of two topic ids the
-// metadata knows one. Without it nobody can choose.
+// metadata knows one, or none if that topic was deleted as well. Without it nobody can choose.
 func (m opener) findStrays(all []*contents) {
 	if m.opts.Named == nil {
 		return
@@ -127,14 +127,20 @@ func (m opener) findStrays(all []*contents) {
 				others = append(others, c)
 			}
 		}
+		var there []*contents
 		for _, c := range others {
-			switch _, there := c.partitions[tp]; {
-			case !there: // deleted, and its entry is what is left
-				c.stale[tp] = c.topicID(tp)
-			case len(named) == 1:
-				c.stale[tp] = c.topicID(tp)
-				c.strays = append(c.strays, tp)
+			if _, ok := c.partitions[tp]; ok {
+				there = append(there, c)
+			} else {
+				c.stale[tp] = c.topicID(tp) // deleted, and its entry is what is left
 			}
+		}
+		if len(named) > 1 || len(named)+len(there) < 2 {
+			continue
+		}
+		for _, c := range there {
+			c.stale[tp] = c.topicID(tp)
+			c.strays = append(c.strays, tp)
 		}
 	}
 }

@@ -402,6 +402,46 @@ func TestTwoEntriesOfDeletedTopics(t *testing.T) {
 	}
 }
 
+// TestTwoDirsOfDeletedTopics: a topic is deleted while the log dir that holds it is away, its name
+// comes back, and that one is deleted as well, and not gone when the process ends. Neither
+// is in the way of the start, nor of a third topic of that name.
+func TestTwoDirsOfDeletedTopics(t *testing.T) {
+	fsys := memfs.New()
+	o := options(fsys, "/a", "/b")
+	m := mustOpen(t, o)
+	for i, d := range m.Dirs() {
+		l, err := m.Create(tp("t", 0), id(byte(1+i)), testConfig(), Placement{Dir: d.ID, Fresh: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendTo(t, l, 5)
+		saveDir(t, m, d.Path)
+		if i == 0 {
+			put(m, tp("t", 0), placed{})
+		}
+	}
+	fsys = fsys.KillClone()
+	o.FS, o.Named = fsys, func(_ kafka.TopicPartition, topic kafka.UUID) bool { return topic == id(3) }
+	m = mustOpen(t, o)
+	l, err := m.Create(tp("t", 0), id(3), testConfig(), Placement{Fresh: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, l, 1)
+	for _, dir := range []string{"/a", "/b"} {
+		entries, err := fsys.ReadDir(dir)
+		if err != nil || !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return strings.HasSuffix(e.Name(), "-stray") }) {
+			t.Errorf("no stray in %s: %v, %v", dir, entries, err)
+		}
+	}
+	// One alone stays where it is: a topic that is absent is no proof that it was deleted.
+	fsys = fsys.KillClone()
+	o.FS, o.Named = fsys, func(kafka.TopicPartition, kafka.UUID) bool { return false }
+	if l, ok := mustOpen(t, o).Log(tp("t", 0), id(3)); !ok || l.End() != 1 {
+		t.Error("the log of a topic that the metadata does not know is not there")
+	}
+}
+
 // TestStillbornLog: a crash in front of a log's first record leaves a directory that says nothing
 // of its topic. The next start removes it: it would be in the way of a move into this log dir.
 func TestStillbornLog(t *testing.T) {
