@@ -42,7 +42,7 @@ func TestWhoWaitsIsToldOnce(t *testing.T) {
 	if got := <-told; got != 2 {
 		t.Fatalf("told of %d", got)
 	}
-	redoOwner{l}.Committed(l.w.member, 2) // as the write-ahead file does in a moment
+	redoOwner{l}.Committed(l.w.member, 2, 0) // as the write-ahead file does in a moment
 	close(hold)
 	if err := errors.Join(l.Close(), w.Close(true)); err != nil {
 		t.Fatal(err)

@@ -53,6 +53,16 @@ func (l *Log) EvictBelow(offset int64) (int, error) {
 	if err := (cutter{l}).renameAway(gone, first); err != nil {
 		return n, l.fail(err)
 	}
+	l.mu.Lock()
+	start := first
+	if l.mu.highestRemote >= 0 {
+		start = 0
+	}
+	tell := settleStart(l, start)
+	l.mu.Unlock()
+	if tell != nil {
+		tell()
+	}
 	return n, nil
 }
 

@@ -24,7 +24,8 @@ func (l cutter) promiseLess(offset int64) error {
 	l.mu.Lock()
 	l.mu.recoveryPoint = min(l.mu.recoveryPoint, offset)
 	l.mu.sealed = false
-	l.mu.durable = min(l.mu.durable, offset)
+	l.mu.durable, l.mu.held = min(l.mu.durable, offset), min(l.mu.held, offset)
+	l.mu.sureStart = min(l.mu.sureStart, offset)
 	l.mu.vouched, l.mu.flushed = min(l.mu.vouched, offset), min(l.mu.flushed, offset)
 	l.mu.cleaned, l.mu.cleanKept = min(l.mu.cleaned, offset), false
 	l.mu.Unlock()
@@ -239,6 +240,7 @@ func (l cutter) reset(offset int64) error {
 	if l.mu.highestRemote < 0 || l.mu.logStart > offset {
 		l.mu.logStart = offset
 	}
+	l.mu.sureStart = l.mu.logStart // with the checkpoint, before the first append
 	l.mu.epochs = epochCache{dirty: true}
 	l.mu.latest = kafka.NoEpoch
 	l.mu.Unlock()

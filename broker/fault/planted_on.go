@@ -12,7 +12,7 @@ import (
 func Bugs() []Bug {
 	return []Bug{
 		BugCRCNotChecked, BugSegmentNotSynced, BugDirNotSynced, BugCheckpointFirst, BugSyncTriedAgain, BugWALNotSynced,
-		BugWALRecycledEarly, BugWALCRCNotChecked, BugReplayAfterLeave, BugReplayNoStart, BugAckBeforeDurable, BugClosedUnderReader,
+		BugWALRecycledEarly, BugWALCRCNotChecked, BugReplayAfterLeave, BugReplayNoStart, BugStartOvertaken, BugAckBeforeDurable, BugClosedUnderReader,
 		BugProducersDropped, BugRetryNotKnown, BugOpenTxnForgotten, BugAbortedIndexLost, BugAbortedNotCarried, BugTombstoneEarly,
 		BugProducerBatchLost, BugSwapWithoutRecord, BugCutInsteadOfReport, BugReapedEarly, BugTruncateNotSynced,
 		BugTruncateStillPromised, BugEpochsNotRebuilt, BugMoveNotSynced,
