@@ -248,7 +248,9 @@ func (ld *loader) put(b []byte, h *batch.Header) error {
 	l := ld.l
 	i, flag := len(ld.segs)-1, 0
 	s := ld.segs[i]
-	if s.full(&ld.c, h.Size(), h.MaxTimestampMs, h.LastOffset(), l.opts.nowMs()) {
+	begins := h.LeaderEpoch > ld.epoch
+	ld.epoch = h.LeaderEpoch
+	if s.full(&ld.c, h.Size(), h.MaxTimestampMs, h.LastOffset(), l.opts.nowMs()) || begins && splitsEpoch(s.size) {
 		s.addTime()
 		if err := l.w.flushIndexes(s); err != nil {
 			return err

@@ -41,6 +41,8 @@ type loader struct {
 
 	scanned   int64 // bytes read by scans
 	scanFrom  int   // the first segment that was scanned; len(segs) when none was
+	epoch     int32 // of the batch that was scanned, or put back, last
+	trusted   int64 // the history is that of its file up to here
 	epochs    epochCache
 	producers *producerState
 	snapshot  int64 // the newest snapshot file, -1 = none

@@ -33,5 +33,6 @@ const (
 	BugTruncateNotSynced     Bug = "truncate-not-synced"      // stale bytes may come back behind new ones
 	BugTruncateStillPromised Bug = "truncate-still-promised"  // a log is cut below what the checkpoint promises
 	BugEpochsNotRebuilt      Bug = "wrong-epoch"              // a recovery does not look at the batches' epochs
+	BugTornEpochTaken        Bug = "torn-epoch-taken"         // a recovery takes a batch whose epoch a power cut tore
 	BugMoveNotSynced         Bug = "move-not-synced"          // a log moves before its copy is durable
 )

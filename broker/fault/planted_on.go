@@ -15,7 +15,7 @@ func Bugs() []Bug {
 		BugWALRecycledEarly, BugWALCRCNotChecked, BugReplayAfterLeave, BugReplayNoStart, BugStartOvertaken, BugAckBeforeDurable, BugClosedUnderReader,
 		BugProducersDropped, BugRetryNotKnown, BugOpenTxnForgotten, BugAbortedIndexLost, BugAbortedNotCarried, BugTombstoneEarly,
 		BugProducerBatchLost, BugSwapWithoutRecord, BugCutInsteadOfReport, BugReapedEarly, BugTruncateNotSynced,
-		BugTruncateStillPromised, BugEpochsNotRebuilt, BugMoveNotSynced,
+		BugTruncateStillPromised, BugEpochsNotRebuilt, BugTornEpochTaken, BugMoveNotSynced,
 	}
 }
 
