@@ -54,14 +54,12 @@ func (l *Log) EvictBelow(offset int64) (int, error) {
 		return n, l.fail(err)
 	}
 	l.mu.Lock()
-	start := first
-	if l.mu.highestRemote >= 0 {
-		start = 0
+	defer l.mu.Unlock()
+	if l.mu.highestRemote >= 0 { // the start is not what is here
+		return n, nil
 	}
-	tell := settleStart(l, start)
-	l.mu.Unlock()
-	if tell != nil {
-		tell()
+	if tell := settleStart(l, first); tell != nil {
+		go tell() // as in sync
 	}
 	return n, nil
 }
