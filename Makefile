@@ -112,7 +112,7 @@ chaos-log: ## the log engine against a flat list: random histories, crashes at e
 		-run 'Crash|Model|Histories|Flipped|Damage|Storage|Survives|Cut|Fault' ./broker/commitlog/...
 
 .PHONY: chaos-planted
-chaos-planted: ## plant 26 bugs in the log engine, one at a time, and want a test that sees each (PLANTED=bug,bug; PLANTED_ALL=1 asks every suite)
+chaos-planted: ## plant 28 bugs in the log engine, one at a time, and want a test that sees each (PLANTED=bug,bug; PLANTED_ALL=1 asks every suite)
 	go test -tags nos3,noazure,nogcs,varveplanted -count=1 -timeout 60m -v -run TestPlantedBugs ./test/planted
 
 .PHONY: chaos-hostile
