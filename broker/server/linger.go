@@ -28,23 +28,20 @@ func (c *Conn) finish(why error, told bool) {
 // linger gives the peer time to read what was sent to it. Closing at once loses answers in two ways: the
 // system resets a connection that is closed with bytes unread, which may overtake them, and there are clients that
 // drop what they have read when the end of the connection comes with it. So what the peer still
-// sends is dropped until it closes, for a bounded time and number of bytes; a peer that was told nothing
-// but the end is told that first.
+// sends is dropped until it closes, for a bounded time and number of bytes. A peer that was told nothing
+// but the end is told that first, and so is one that goes on to send.
 func (c *Conn) linger(told bool) {
 	c.in.free()
 	nc := c.nc
 	if over, ok := nc.(*tls.Conn); ok {
 		nc = over.NetConn()
-		if !told {
-			_ = over.CloseWrite() // that which fails is followed by a read that does
-		}
 	}
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok {
 		return // in memory nothing is lost
 	}
 	if !told {
-		_ = tcp.CloseWrite()
+		c.tellEnd(tcp)
 	}
 	_ = tcp.SetReadDeadline(time.Now().Add(lingerTime))
 	buf := make([]byte, 512)
@@ -53,6 +50,18 @@ func (c *Conn) linger(told bool) {
 		if err != nil {
 			return
 		}
+		if told && dropped == 0 {
+			c.tellEnd(tcp) // it does not wait for an answer
+		}
 		dropped += n
 	}
+}
+
+// tellEnd half-closes the connection: the peer learns that no more will come. What fails here
+// is followed by a read that fails.
+func (c *Conn) tellEnd(tcp *net.TCPConn) {
+	if over, ok := c.nc.(*tls.Conn); ok {
+		_ = over.CloseWrite()
+	}
+	_ = tcp.CloseWrite()
 }
