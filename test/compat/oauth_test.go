@@ -22,24 +22,24 @@ func TestOAuthClients(t *testing.T) {
 		}
 		return path
 	}
-	by := newIssuer(t, dir)
+	by := kit.NewIssuer(t)
 	plain, sasl := port(t), port(t)
-	b := kit.Start(t, filepath.Join(dir, "node"), append(by.settings(), "--set", fmt.Sprintf("listeners=PLAINTEXT://127.0.0.1:%d,SASL_PLAINTEXT://127.0.0.1:%d", plain, sasl),
+	b := kit.Start(t, filepath.Join(dir, "node"), append(taking(by), "--set", fmt.Sprintf("listeners=PLAINTEXT://127.0.0.1:%d,SASL_PLAINTEXT://127.0.0.1:%d", plain, sasl),
 		"--set", "listener.name.sasl_plaintext.sasl.enabled.mechanisms=OAUTHBEARER",
 		"--set", "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "--set", "super.users=User:ann")...)
 	tool := func(tokens string, args ...string) (string, error) {
 		properties := file("client.properties", "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=OAUTHBEARER\nsasl.oauthbearer.token.endpoint.url="+tokens+
 			"\nsasl.login.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginCallbackHandler\n"+
 			"sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;\nrequest.timeout.ms=10000\ndefault.api.timeout.ms=15000\n")
-		run := append([]string{"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=" + tokens}, kit.JavaArgs(t, "org.apache.kafka.tools.TopicCommand")...)
+		run := append([]string{"-D" + kit.Allowed(tokens)}, kit.JavaArgs(t, "org.apache.kafka.tools.TopicCommand")...)
 		out, err := exec.CommandContext(t.Context(), "java", append(append(run, "--bootstrap-server", fmt.Sprintf("127.0.0.1:%d", sasl), "--command-config", properties), args...)...).CombinedOutput()
 		return string(out), err
 	}
-	good := "file://" + file("good.jwt", by.token("ann", ""))
+	good := "file://" + file("good.jwt", by.Token("ann", ""))
 	if out, err := tool(good, "--create", "--topic", "t"); err != nil || !strings.Contains(out, "Created topic t.") {
 		t.Errorf("%v: %s", err, out)
 	}
-	if out, err := tool("file://"+file("forged.jwt", by.token("ann", forged)), "--list"); err == nil || !strings.Contains(out, `{"status":"invalid_token"}`) {
+	if out, err := tool("file://"+file("forged.jwt", by.Token("ann", kit.TokenForged)), "--list"); err == nil || !strings.Contains(out, `{"status":"invalid_token"}`) {
 		t.Errorf("with a forged token: %v: %s", err, out)
 	}
 	b.Stop()

@@ -15,6 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/oauth"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/varve-io/varve/test/kit"
 )
 
 // profile is how a client comes to a listener. It is the one place that knows what each family of
@@ -25,7 +27,7 @@ type profile struct {
 	cert           string // the file of a key and its certificate in PEM; "" for none
 	mechanism      string // "" for a listener without logins
 	user, password string
-	issuer         *issuer // of the tokens of OAUTHBEARER: user's, and what is wrong with it is in password
+	issuer         *kit.Issuer // of the tokens of OAUTHBEARER: user's, and what is wrong with it is in password
 }
 
 const oauthBearer = "OAUTHBEARER"
@@ -35,7 +37,7 @@ func (p profile) token() string {
 	if p.mechanism != oauthBearer {
 		return ""
 	}
-	return p.issuer.token(p.user, p.password)
+	return p.issuer.Token(p.user, p.password)
 }
 
 // protocol is Kafka's name of what the listener speaks.
@@ -62,7 +64,7 @@ func (p profile) librdkafka() map[string]string {
 	switch p.mechanism {
 	case "":
 	case oauthBearer:
-		out["sasl.mechanism"], out["sasl.oauthbearer.method"], out["sasl.oauthbearer.token.endpoint.url"] = p.mechanism, "oidc", p.issuer.url
+		out["sasl.mechanism"], out["sasl.oauthbearer.method"], out["sasl.oauthbearer.token.endpoint.url"] = p.mechanism, "oidc", p.issuer.URL
 		out["sasl.oauthbearer.client.id"], out["sasl.oauthbearer.client.secret"] = p.user, p.password
 	default:
 		out["sasl.mechanism"], out["sasl.username"], out["sasl.password"] = p.mechanism, p.user, p.password
@@ -99,7 +101,7 @@ func (p profile) java() string {
 		text += fmt.Sprintf("sasl.mechanism=%s\nsasl.oauthbearer.token.endpoint.url=%s\n"+
 			"sasl.login.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginCallbackHandler\n"+
 			"sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required clientId=\"%s\" clientSecret=\"%s\";\n",
-			p.mechanism, p.issuer.url, p.user, p.password)
+			p.mechanism, p.issuer.URL, p.user, p.password)
 	default:
 		module := "scram.ScramLoginModule"
 		if p.mechanism == "PLAIN" {
@@ -116,7 +118,7 @@ func (p profile) javaEnvironment() []string {
 	if p.mechanism != oauthBearer {
 		return nil
 	}
-	return []string{"JAVA_TOOL_OPTIONS=-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=" + p.issuer.url}
+	return []string{"JAVA_TOOL_OPTIONS=-D" + kit.Allowed(p.issuer.URL)}
 }
 
 // python are the arguments of kafka-python and aiokafka.

@@ -46,7 +46,7 @@ type secured struct {
 	ca        *x509.Certificate
 	key       *ecdsa.PrivateKey
 	sasl, ssl string // addresses
-	issuer    *issuer
+	issuer    *kit.Issuer
 }
 
 const stranger = "stranger" // has a login and a certificate, and no rights
@@ -64,8 +64,8 @@ func startSecured(t *testing.T, users []string) *secured {
 		certificate(t, s.file(user+".pem"), user, s.ca, s.key)
 		jaas += fmt.Sprintf(" user_%s=%q", user, user+"-secret")
 	}
-	s.sasl, s.ssl, s.issuer = kit.FreeAddr(t), kit.FreeAddr(t), newIssuer(t, s.dir)
-	b := kit.New(t, s.file("node"), append(s.issuer.settings(), "--set", fmt.Sprintf("listeners=SASL_SSL://%s,SSL://%s", s.sasl, s.ssl), "--set", "ssl.keystore.location="+s.file("broker.pem"),
+	s.sasl, s.ssl, s.issuer = kit.FreeAddr(t), kit.FreeAddr(t), kit.NewIssuer(t)
+	b := kit.New(t, s.file("node"), append(taking(s.issuer), "--set", fmt.Sprintf("listeners=SASL_SSL://%s,SSL://%s", s.sasl, s.ssl), "--set", "ssl.keystore.location="+s.file("broker.pem"),
 		"--set", "ssl.truststore.location="+s.file("ca.pem"), "--set", "listener.name.ssl.ssl.client.auth=required",
 		"--set", "ssl.principal.mapping.rules=RULE:^CN=(.*)$/cert-$1/,DEFAULT", "--set", "varve.users.file="+s.write("users", "admin:admin-secret\n"),
 		"--set", "listener.name.sasl_ssl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER", "--set", "group.initial.rebalance.delay.ms=0",
@@ -73,6 +73,14 @@ func startSecured(t *testing.T, users []string) *secured {
 	b.Env = []string{"VARVE_LISTENER_NAME_SASL_SSL_PLAIN_SASL_JAAS_CONFIG=" + jaas + ";"}
 	b.Start()
 	return s
+}
+
+// taking are the arguments of a broker that takes an issuer's tokens.
+func taking(by *kit.Issuer) (args []string) {
+	for _, setting := range append(by.Settings(), kit.Allowed(by.JWKS)) {
+		args = append(args, "--set", setting)
+	}
+	return args
 }
 
 func (s *secured) file(name string) string { return filepath.Join(s.dir, name) }
@@ -209,7 +217,7 @@ func TestSecuredProfiles(t *testing.T) {
 			row("without rights", stranger, stranger+"-secret", denied)
 			switch name {
 			case tokens:
-				for _, fault := range []string{forged, expired, misdirected} {
+				for _, fault := range []string{kit.TokenForged, kit.TokenExpired, kit.TokenMisdirected} {
 					row("token: "+fault, v.name, fault, byToken)
 				}
 			case certificates:
