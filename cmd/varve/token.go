@@ -123,6 +123,9 @@ func tokenCreateCommand() *cobra.Command {
 		Long:    "Create a delegation token. Its secret is printed, this once, or written to --secret-file, which must not be there yet\nand only you can read.",
 		Example: "  varve token create --user ann --password-file ann.secret --renewer User:ops --secret-file job.secret",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if out == formName && file == "" {
+				return fmt.Errorf("%w: -o name does not show the secret: add --secret-file", errUsage)
+			}
 			want := kadm.CreateDelegationToken{MaxLifetime: orDefault(lifetime)}
 			if want.Renewers, err = parsePrincipals(renewers); err != nil {
 				return err

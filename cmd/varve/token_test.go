@@ -126,6 +126,7 @@ func TestDelegationTokens(t *testing.T) {
 		{as("renew", made.ID), exitError, "varve token list"},
 		{as("create", "--secret-file", kept), exitError, "exists"},
 		{as("create", "--renewer", "bob"), exitUsage, "User:NAME"},
+		{as("create", "-o", "name"), exitUsage, "--secret-file"},
 		{as("create", "--owner", "User:bob", "--secret-file", unwritten), exitError, "create-tokens"},
 		{[]string{"token", "list", "-b", n.KafkaAddr()}, exitError, "--user"},
 	} {
