@@ -281,7 +281,7 @@ func (n *Node) buildDoors(context.Context) error {
 		Listeners: n.listeners, Handler: h, Overlap: h.Overlap, APIName: h.Name, Logger: n.logger, Registerer: n.registry,
 		Throttle: n.quotas.Connect,
 		Limits: server.Limits{
-			MaxRequestBytes: c.SocketRequestMaxBytes, MemoryBytes: memoryBound(c, limitMemory(n.o.FS)), MaxIdle: ms(c.ConnectionsMaxIdleMs),
+			MaxRequestBytes: c.SocketRequestMaxBytes, MemoryBytes: memoryBound(c, limitMemory(n.o.FS)), Processors: processors(n.o.FS), MaxIdle: ms(c.ConnectionsMaxIdleMs),
 			MaxConnections: connections, MaxConnectionsPerIP: int(c.MaxConnectionsPerIP), PerIP: c.MaxConnectionsPerIPOverrides,
 			ConnectionsPerSecond: int(c.MaxConnectionCreationRate), UnauthenticatedRequestBytes: c.LoginMaxBytes, Handshakes: c.HandshakesMax,
 			StallTimeout: ms(c.StallTimeoutMs), HandshakeTimeout: ms(c.HandshakeTimeoutMs), LoginTimeout: ms(c.LoginTimeoutMs),

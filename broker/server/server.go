@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,6 +48,7 @@ type Limits struct {
 	MaxRequestBytes             int64          // socket.request.max.bytes; default 100 MiB
 	UnauthenticatedRequestBytes int64          // longest frame before authentication; default 64 KiB
 	MemoryBytes                 int64          // queued.max.request.bytes: request memory of all connections; ≤ 0: no bound
+	Processors                  float64        // that the process may use, maybe less than one; default GOMAXPROCS
 	InFlightRequests            int            // unanswered requests of one connection; default 256
 	InFlightBytes               int64          // their frames, in bytes; default 32 MiB; one request is always admitted
 	UnsentBytes                 int64          // memory of one connection's answers that its peer has not read, above which no request is taken; default 1 MiB
@@ -74,6 +76,9 @@ func (l Limits) withDefaults() Limits {
 	def(&l.UnauthenticatedRequestBytes, 64<<10)
 	def(&l.InFlightBytes, 32<<20)
 	def(&l.UnsentBytes, 1<<20)
+	if l.Processors == 0 {
+		l.Processors = float64(runtime.GOMAXPROCS(0))
+	}
 	if l.InFlightRequests == 0 {
 		l.InFlightRequests = 256
 	}
@@ -108,6 +113,7 @@ type Server struct {
 	slabs     slabs
 	scratch   sync.Pool
 	cold      *coldReads
+	strangers *strangers
 	listeners []*listener
 	shaking   atomic.Int64 // TLS handshakes under way
 	pace      pace
@@ -177,7 +183,7 @@ func New(o Options) (*Server, error) {
 		}
 		s.listeners = append(s.listeners, in)
 	}
-	s.cold = newColdReads(s.hardStop)
+	s.cold, s.strangers = newColdReads(s.hardStop), newStrangers(s.limits.Processors)
 	s.slabs.budget = &budget{limit: s.limits.MemoryBytes}
 	s.scratch.New = func() any { return new([scratchBytes]byte) }
 	s.mu.conns = make(map[*Conn]struct{})
