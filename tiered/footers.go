@@ -174,8 +174,7 @@ func (m *Manager) footer(ctx context.Context, id manifest.ID, s manifest.Segment
 	rng, err := m.cache.Get(ctx, cache.Request{
 		Name: objectName(id, s) + "footer", Size: s.FooterBytes, To: s.FooterBytes,
 		Fill: func(ctx context.Context, p []byte) error {
-			_, err := m.o.Bucket.GetRange(ctx, id.SegmentKey(s), s.SizeBytes, p, "")
-			return err
+			return m.getRange(ctx, id.SegmentKey(s), s.SizeBytes, p)
 		},
 		Verify: func(p []byte) error {
 			_, err := newFooter(id, s, p)
