@@ -49,11 +49,12 @@ func TestKafkaQuotaTools(t *testing.T) {
 		}
 	}
 	b.Varve("quota", "set", "user/ann", "--set", "varve_remote_fetch_byte_rate=1048576")
-	b.Varve("kafka-configs", "--bootstrap-server", b.Addr, "--alter", "--entity-type", "users", "--entity-name", "ann", "--add-config", "varve_upload_byte_rate=2048")
+	script := func(args ...string) string { return kit.Run(t, nil, kit.Binary(t), append([]string{"kafka-configs"}, args...)...) }
+	script("--bootstrap-server", b.Addr, "--alter", "--entity-type", "users", "--entity-name", "ann", "--add-config", "varve_upload_byte_rate=2048")
 	want := "Quota configs for user-principal 'ann' are varve_remote_fetch_byte_rate=1048576.0, varve_upload_byte_rate=2048.0"
 	describe := []string{"--bootstrap-server", b.Addr, "--describe", "--entity-type", "users", "--entity-name", "ann"}
 	for who, out := range map[string]string{
-		"Kafka's tool": b.Tool("kafka.admin.ConfigCommand", describe...), "ours": b.Varve(append([]string{"kafka-configs"}, describe...)...),
+		"Kafka's tool": b.Tool("kafka.admin.ConfigCommand", describe...), "ours": script(describe...),
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%s printed %q, want %q", who, out, want)
