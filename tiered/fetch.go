@@ -9,6 +9,7 @@ import (
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/tracing"
 	"github.com/varve-io/varve/broker/vfs"
 	"github.com/varve-io/varve/objstore"
 	"github.com/varve-io/varve/tiered/cache"
@@ -59,12 +60,15 @@ func (p *Partition) reader() reader { return reader{p.m, p.id} }
 // It waits for the object store when the cache does not hold the bytes. Errors:
 // kafka.OffsetOutOfRange, kafka.ErrCorrupt, objstore's.
 func (p *Partition) Read(ctx context.Context, off, maxBytes int64, minOne bool) (Read, error) {
+	ctx, span := tracing.Start(ctx, "tier read")
+	describe(span, p.tp, off)
 	var r Read
 	err := p.pinned(ctx, off, func(h *manifest.Manifest) (err error) {
 		r, err = p.reader().read(ctx, h, off, maxBytes, minOne)
 		r.Next = h.Next
 		return err
 	})
+	span.End(err)
 	if err != nil {
 		return Read{}, fmt.Errorf("tier of %s: read at %d: %w", p.tp, off, readError(err))
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/tracing"
 	"github.com/varve-io/varve/tiered/cache"
 	"github.com/varve-io/varve/tiered/manifest"
 )
@@ -171,6 +172,8 @@ func (m *Manager) footer(ctx context.Context, id manifest.ID, s manifest.Segment
 	if f := m.footers.get(k); f != nil {
 		return f, nil
 	}
+	ctx, span := tracing.Start(ctx, "tier index")
+	span.Int("messaging.kafka.offset", s.Base)
 	rng, err := m.cache.Get(ctx, cache.Request{
 		Name: objectName(id, s) + "footer", Size: s.FooterBytes, To: s.FooterBytes,
 		Fill: func(ctx context.Context, p []byte) error {
@@ -181,6 +184,7 @@ func (m *Manager) footer(ctx context.Context, id manifest.ID, s manifest.Segment
 			return err
 		},
 	})
+	span.End(err)
 	if err != nil {
 		return nil, err
 	}

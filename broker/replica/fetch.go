@@ -228,7 +228,7 @@ func (f *fetch) read() pass {
 		if out.asks {
 			ps.wants = append(ps.wants, want{
 				index: i, p: f.parts[i], remote: out.store, log: out.log, off: req.fp.Offset,
-				maxBytes: req.maxBytes, minOne: req.minOne, aborted: req.committed, local: out.local, payer: f.params.Payer,
+				maxBytes: req.maxBytes, minOne: req.minOne, aborted: req.committed, local: out.local, payer: f.params.Payer, from: f.ctx,
 			})
 			// What the store will send is not known yet: its share is set aside.
 			left -= req.maxBytes
