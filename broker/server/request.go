@@ -63,9 +63,9 @@ type Request struct {
 	// Written before the request counts as answered, read by the writer after.
 	one    [1]wire.Piece
 	pieces []wire.Piece
-	silent bool  // no bytes at all
 	end    error // closes the connection in this request's turn
 	prefix [lengthBytes]byte
+	silent bool // no bytes at all
 
 	answered bool // guarded by the mutex of Conn.answers
 }
