@@ -258,6 +258,9 @@ func (c *Conn) handle(frame []byte, s *slab) error {
 	c.srv.metrics.request(r.Header.Key, len(frame))
 	r.handled = time.Now()
 	c.srv.metrics.spent(r.Header.Key, stageQueue, r.handled.Sub(r.Received))
+	if c.srv.tracer != nil {
+		r.trace()
+	}
 	err := r.run(func() { handle(r) })
 	if r.parked.Load() == 0 {
 		if took := max(1, time.Since(r.handled)); r.parked.CompareAndSwap(0, int64(took)) {
@@ -344,6 +347,7 @@ func (c *Conn) writeAnswers() {
 			if err == nil && r.end != nil {
 				c.finish(r.end, !r.silent)
 			}
+			r.traced(sent, err)
 		}
 		clear(batch[:n])
 		if err != nil {
