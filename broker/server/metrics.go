@@ -141,9 +141,11 @@ func (m *metrics) answered(r *Request, now time.Time) {
 	key := r.Header.Key
 	m.api(key).seconds.Observe(now.Sub(r.Received).Seconds())
 	if parked := r.parked.Swap(-1); parked != 0 {
-		m.spent(key, stageRemote, now.Sub(r.handled)-time.Duration(parked))
+		r.local = time.Duration(parked)
+		m.spent(key, stageRemote, now.Sub(r.handled)-r.local)
 	} else {
-		m.spent(key, stageLocal, now.Sub(r.handled))
+		r.local = now.Sub(r.handled)
+		m.spent(key, stageLocal, r.local)
 	}
 	m.spent(key, stageThrottle, r.pause)
 }

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/varve-io/varve/broker/tracing"
 )
 
 // Options are what a Server is built from.
@@ -39,6 +41,7 @@ type Options struct {
 	// Throttle says for how long a new connection from an address is to be kept waiting before
 	// it is closed, because there are too many of them; 0 lets it in. nil lets all in.
 	Throttle   func(ip string) time.Duration
+	Tracer     *tracing.Tracer // nil: no request is traced
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: metrics are kept and not exported
 }
@@ -119,6 +122,7 @@ type Server struct {
 	pace      pace
 	built     time.Time // from where Conn.muted counts
 	throttle  func(ip string) time.Duration
+	tracer    *tracing.Tracer
 
 	ctx      context.Context // parent of all connections'
 	cancel   context.CancelFunc
@@ -162,7 +166,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		handler: o.Handler, overlap: o.Overlap, apiName: o.APIName, logger: o.Logger,
-		limits: o.Limits.withDefaults(), hardStop: make(chan struct{}), built: time.Now(), throttle: o.Throttle,
+		limits: o.Limits.withDefaults(), hardStop: make(chan struct{}), built: time.Now(), throttle: o.Throttle, tracer: o.Tracer,
 	}
 	s.SetConnectionLimits(ConnectionLimits{o.Limits.MaxConnections, o.Limits.MaxConnectionsPerIP, o.Limits.PerIP, o.Limits.ConnectionsPerSecond})
 	if s.overlap == nil {
