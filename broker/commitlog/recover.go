@@ -154,7 +154,7 @@ func (ld *loader) trustOrRebuild(i int) error {
 	s := ld.segs[i]
 	err := ld.trust(i)
 	if err == nil {
-		err = ld.checkEnd(s, ld.segs[i+1].base)
+		err = (checker{ld}).checkEnd(s, ld.segs[i+1].base)
 	}
 	if err == nil && ld.interrupted(s.base, ld.segs[i+1].base) {
 		err = errUnclean
@@ -170,7 +170,7 @@ func (ld *loader) trustOrRebuild(i int) error {
 }
 
 // checkEnd makes sure that a closed segment reaches to the next one.
-func (ld *loader) checkEnd(s *segment, next int64) error {
+func (ld checker) checkEnd(s *segment, next int64) error {
 	if err := ld.walkTail(s); err != nil {
 		return err
 	}
