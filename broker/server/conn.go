@@ -46,6 +46,8 @@ type Conn struct {
 	out       output
 	answers   answers
 
+	finished     atomic.Bool  // by an answer that ends it: what is left is to linger and to close
+	told         bool         // that was one on the wire; written before finished
 	muted        atomic.Int64 // no request is handled before: nanoseconds since the server was built
 	deadline     time.Time    // read deadline in force
 	lastActivity time.Time    // of a byte received, or of a look that found requests in flight
@@ -103,6 +105,12 @@ func (c *Conn) run() {
 	}
 	if errors.Is(err, errDraining) || errors.Is(err, errClosing) {
 		c.awaitAnswered(c.srv.hardStop)
+	}
+	switch {
+	case c.finished.Load():
+		c.linger(c.told)
+	case errors.Is(err, errDraining) && c.probe != nil && unread(c.probe):
+		c.linger(false)
 	}
 	c.shut(err)
 	c.answers.awaitWriter()
@@ -320,8 +328,8 @@ func (c *Conn) writeAnswers() {
 		for _, r := range batch[:n] {
 			c.srv.metrics.spent(r.Header.Key, stageResponse, sent.Sub(r.done))
 			r.releasePieces()
-			if err == nil {
-				err = r.end
+			if err == nil && r.end != nil {
+				c.finish(r.end, !r.silent)
 			}
 		}
 		clear(batch[:n])
@@ -337,10 +345,11 @@ func (c *Conn) shut(err error) {
 	if err == nil {
 		err = errConnClosed
 	}
-	if !c.answers.close(err) {
-		return
+	if c.answers.close(err) {
+		c.cancel(err)
+	} else if !c.finished.Load() {
+		return // closed already
 	}
-	c.cancel(err)
 	if nc, ok := c.nc.(*tls.Conn); ok && c.abrupt(err) {
 		nc.NetConn().Close()
 		return
@@ -374,7 +383,7 @@ func (c *Conn) armRead() {
 		c.deadline = want
 		_ = c.nc.SetReadDeadline(want) // fails only on a closed connection, as the read will
 	}
-	if c.srv.draining.Load() {
+	if c.srv.draining.Load() || c.finished.Load() {
 		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
 	}
 }
@@ -390,6 +399,8 @@ func (c *Conn) readFailed(err error) error {
 	}
 	now := time.Now()
 	switch {
+	case c.finished.Load():
+		return errClosing
 	case c.srv.draining.Load():
 		return errDraining
 	case !c.Authenticated() && now.Sub(c.opened) >= nearly(c.srv.limits.LoginTimeout):
