@@ -128,8 +128,11 @@ func (c *Conn) handshake() error {
 		c.srv.shaking.Add(-1)
 		return fmt.Errorf("%w: %d are under way", errHandshakes, c.srv.limits.Handshakes)
 	}
-	_ = nc.SetDeadline(time.Now().Add(c.srv.limits.HandshakeTimeout)) // fails only when closed
+	below := nc.NetConn().(*shaking)
+	below.deadline = time.Now().Add(c.srv.limits.HandshakeTimeout)
+	_ = nc.SetDeadline(below.deadline) // fails only when closed
 	err := nc.HandshakeContext(c.ctx)
+	below.end()
 	c.srv.shaking.Add(-1)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errHandshake, err)
@@ -202,7 +205,8 @@ func (c *Conn) sitOut() error {
 	c.flush()
 	end := time.NewTimer(c.mutedFor())
 	defer end.Stop()
-	look := time.NewTicker(probeInterval)
+	every := probeInterval
+	look := time.NewTimer(every)
 	defer look.Stop()
 	for {
 		select {
@@ -219,6 +223,8 @@ func (c *Conn) sitOut() error {
 			if c.probe != nil && peerGone(c.probe) {
 				return errPeerGone
 			}
+			every = min(2*every, 16*probeInterval) // thousands may sit here, for as long as quotas say
+			look.Reset(every)
 		}
 	}
 }
@@ -242,9 +248,19 @@ func (c *Conn) handle(frame []byte, s *slab) error {
 	if err := c.admit(r); err != nil {
 		return err
 	}
+	if !c.Authenticated() {
+		since, ok := c.srv.strangers.enter(c.ctx.Done())
+		if !ok {
+			return errConnClosed
+		}
+		defer c.srv.strangers.leave(since)
+	}
 	c.srv.metrics.request(r.Header.Key, len(frame))
 	r.handled = time.Now()
 	c.srv.metrics.spent(r.Header.Key, stageQueue, r.handled.Sub(r.Received))
+	if c.srv.tracer != nil {
+		r.trace()
+	}
 	err := r.run(func() { handle(r) })
 	if r.parked.Load() == 0 {
 		if took := max(1, time.Since(r.handled)); r.parked.CompareAndSwap(0, int64(took)) {
@@ -331,6 +347,7 @@ func (c *Conn) writeAnswers() {
 			if err == nil && r.end != nil {
 				c.finish(r.end, !r.silent)
 			}
+			r.traced(sent, err)
 		}
 		clear(batch[:n])
 		if err != nil {
