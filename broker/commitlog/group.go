@@ -23,7 +23,7 @@ import (
 //   - Eviction and its like take closed segments only, which are synced before: replay finds
 //     that the log reaches further and takes nothing.
 
-// OnDurable has f told, with no lock held, each time that what is durable has moved up: by the
+// OnDurable has f told, with no lock held, each time that what is durable has moved up in group mode: by the
 // write-ahead file, or by a sync of the log's own files, whichever came first. There is one
 // f; it may be called from several goroutines at once, and late, when the log is closed. It must
 // not block for long, because the dir's other partitions wait behind it.
@@ -165,12 +165,16 @@ func (l redoOwner) Committed(m *wal.Member, end int64) {
 }
 
 // raiseDurable moves the durable end up to end, which is durable. It answers who is to be told
-// of it, nil for nobody: each raise is told once, by who made it. mu is held.
+// of it, nil for nobody: each raise is told once, by who made it. Outside group mode nobody waits for
+// it. mu is held.
 func raiseDurable(l *Log, end int64) (tell func()) {
 	if end <= l.mu.durable {
 		return nil
 	}
 	l.mu.durable = end
+	if !l.mu.config.Group {
+		return nil
+	}
 	return l.mu.onDurable
 }
 
