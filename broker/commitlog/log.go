@@ -62,7 +62,8 @@ type Log struct {
 		suspect   bool
 		dirDirty  bool // entries of the partition's directory are not synced
 		segs      []*segment
-		cut       *segment // what a truncation that is under way makes the active one
+		cut       *segment // what a truncation makes the active one, until its files are durable
+		cutEnd    int64    // the end in front of it
 		epochs    epochCache
 		latest    int32 // leader epoch of the last batch
 		txns      []txnSpan
@@ -456,6 +457,7 @@ func stateLocked(l *Log) State {
 	}
 	if cut := l.mu.cut; cut != nil {
 		st.ActiveBase, st.ActiveBytes = cut.base, cut.size
+		st.End = l.mu.cutEnd // so that a start sees that files are missing, not yet durably
 	}
 	return st
 }

@@ -85,7 +85,7 @@ func (l *Log) TruncateTo(offset int64) error {
 	defer l.cutMu.Unlock()
 	if err == nil {
 		l.mu.Lock()
-		l.mu.cut = cut // also where it was closed: its indexes are about to be other ones
+		l.mu.cut, l.mu.cutEnd = cut, end // also where it was closed: its indexes are about to be other ones
 		l.mu.Unlock()
 		err = (cutter{l}).promiseLess(cut.next)
 	}
@@ -125,7 +125,7 @@ func (l cutter) truncate(segs []*segment, i int, cut *segment) error {
 	for _, s := range segs[i:] {
 		l.forget(s)
 	}
-	l.mu.segs, l.mu.cut = append(l.mu.segs[:i:i], cut), nil
+	l.mu.segs = append(l.mu.segs[:i:i], cut)
 	l.mu.end = cut.next
 	l.mu.logStart, l.mu.localStart = min(l.mu.logStart, cut.next), min(l.mu.localStart, cut.next)
 	l.mu.epochs.truncateEnd(cut.next)
@@ -139,6 +139,9 @@ func (l cutter) truncate(segs []*segment, i int, cut *segment) error {
 	if err := l.truncateFiles(cut); err != nil {
 		return err
 	}
+	l.mu.Lock()
+	l.mu.cut = nil
+	l.mu.Unlock()
 	return l.reloadProducers(segs[:i], cut)
 }
 

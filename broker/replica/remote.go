@@ -54,11 +54,12 @@ const healRetry = 500 * time.Millisecond
 // its files, its disk or the disk's checkpoint may be lost, replaced or restored. A
 // partition in its first leader epoch never had another leader, hence has no manifest.
 // An empty log has no files, and a checkpoint from before its first record would not miss them.
+// A log in another directory than the metadata's may be the old copy of one that went on there.
 // A log that cannot be read at all is not healed: what it holds above the manifest's end
 // would be lost. It refuses all work until somebody has looked at the damage.
 func (p *Partition) needsHealLocked() int32 {
 	log := p.lead.log
-	if p.lead.epoch > 0 && log.Err() == nil && (log.Suspect() || log.End() == 0) {
+	if p.lead.epoch > 0 && log.Err() == nil && (log.Suspect() || log.End() == 0 || p.displaced.Load()) {
 		return unhealed
 	}
 	return healed

@@ -16,7 +16,7 @@ import (
 func (w *world) create() {
 	w.ids++
 	f := &part{tp: kafka.TopicPartition{Topic: "t"}, id: kafka.UUID{w.ids, 1}, c: commitlog.DefaultConfig()}
-	for slices.ContainsFunc(w.parts, func(o *part) bool { return o.tp == f.tp }) {
+	for slices.ContainsFunc(slices.Concat(w.parts, w.absent), func(o *part) bool { return o.tp == f.tp }) {
 		f.tp.Partition++
 	}
 	f.c.Group, f.c.Compact = w.rng.IntN(2) == 0, w.rng.IntN(3) == 0
@@ -27,7 +27,7 @@ func (w *world) create() {
 	}
 	w.check(err)
 	w.tell("%s: create in %s, compact %v, group %v", f.tp, log.Dir(), f.c.Compact, f.c.Group)
-	f.log = log
+	f.log, f.dirs = log, []string{log.Dir()}
 	w.parts = append(w.parts, f)
 }
 
@@ -271,7 +271,7 @@ func (w *world) evict(f *part, to int64) bool {
 // move brings the log into another log dir.
 func (w *world) move(f *part) {
 	to := w.dirs[w.rng.IntN(len(w.dirs))]
-	if to == f.log.Dir() {
+	if to == f.log.Dir() || w.away != "" {
 		return
 	}
 	fail := func(err error) bool {
@@ -301,9 +301,15 @@ func (w *world) move(f *part) {
 	case 1:
 		fail(mv.Cancel())
 	default:
+		from := f.log.Dir()
+		w.note(func() { f.dirs = []string{from, to} })
 		_, err = mv.Switch(f.c)
 		f.since = len(f.all)
-		if fail(err) || w.rng.IntN(3) == 0 {
+		failed := fail(err)
+		if f.log.Err() == nil {
+			w.note(func() { f.dirs = []string{f.log.Dir()} })
+		}
+		if failed || w.rng.IntN(3) == 0 {
 			return
 		}
 		fail(w.m.Settle(f.tp, f.id))
