@@ -228,7 +228,7 @@ func (ld *loader) mayCut(f vfs.File, i int, pos int64, why error) (bool, error) 
 	for _, size := range ld.sizes[i+1:] {
 		more = more || size > 0
 	}
-	if more && !(ld.l.opts.PowerLost && (ld.known && !ld.state.Damaged || ld.l.opts.Younger)) {
+	if more && !(checker{ld}).lostPower() {
 		return false, nil
 	}
 	var bytes int64
@@ -316,6 +316,7 @@ func (ld *loader) readEpochs(end int64) error {
 	err := (checker{ld}).loadEpochs(end)
 	switch {
 	case err == nil:
+		ld.trusted = ld.recoveryPoint()
 		return nil
 	case !errors.Is(err, os.ErrNotExist) && !errors.Is(err, kafka.ErrCorrupt):
 		return fmt.Errorf("read %s: %w", filepath.Join(ld.l.dir, epochFile), err)
@@ -400,7 +401,7 @@ func (ld *loader) apply(s *segment, h batch.Header, sc *scanner, from int64, sca
 	if h.LastOffset() < from {
 		return nil
 	}
-	if scanned && !fault.Planted(fault.BugEpochsNotRebuilt) {
+	if scanned && h.BaseOffset >= ld.trusted && !fault.Planted(fault.BugEpochsNotRebuilt) {
 		ld.epochs.assign(h.LeaderEpoch, h.BaseOffset)
 	}
 	if !h.HasProducerID() {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/tracing"
 	"github.com/varve-io/varve/tiered"
 	"github.com/varve-io/varve/tiered/manifest"
 )
@@ -160,6 +161,8 @@ type want struct {
 	minOne   bool
 	aborted  bool  // read_committed: the aborted transactions are wanted too
 	local    error // the damage for which the local log cannot answer, nil = it does not reach down
+	payer    StorePayer
+	from     context.Context // of the fetch, which the read may outlive: for its span
 }
 
 // flight is a remote read that is under way. Of reads of one offset only one asks the
@@ -198,7 +201,11 @@ func (m *Manager) readRemote(w want, dropped func() bool, done func(FetchResult)
 var errTooBusy = fmt.Errorf("too many reads from the object store wait: %w", kafka.KafkaStorageError)
 
 func (m *Manager) fly(key flight, w want, done func(FetchResult)) {
-	res := w.read(m.ctx)
+	ctx := tracing.Follow(m.ctx, w.from)
+	if w.payer != nil {
+		ctx = tiered.WithPayer(ctx, w.payer.Pay)
+	}
+	res := w.read(ctx)
 	m.metrics.remoteRead(res.Err)
 	if res.Err != nil && kafka.Code(res.Err) != kafka.OffsetOutOfRange {
 		m.logger.Warn("read from the object store failed", "partition", w.p.tp.String(), "offset", w.off, "error", res.Err)

@@ -14,10 +14,20 @@ type buffer struct {
 	touched  []touch
 }
 
-// touch is a member with records in a buffer, up to end.
+// touch is a member with records in a buffer: batches up to end, a log start of start; 0 for
+// none.
 type touch struct {
-	m   *Member
-	end int64
+	m          *Member
+	end, start int64
+}
+
+// touch is what the buffer says of a member.
+func (s *buffer) touch(m *Member) *touch {
+	if m.touched != s.sequence {
+		m.touched, m.index = s.sequence, len(s.touched)
+		s.touched = append(s.touched, touch{m: m})
+	}
+	return &s.touched[m.index]
 }
 
 const (

@@ -141,7 +141,7 @@ func (w *WAL) finish(j job, crc uint32, took time.Duration) bool {
 	w.mu.Unlock()
 	w.opts.Metrics.synced(count, j.size, took)
 	for _, t := range touched {
-		t.m.owner.Committed(t.m, t.end)
+		t.m.owner.Committed(t.m, t.end, t.start)
 	}
 	w.mu.Lock()
 	w.recycleLocked(touched)

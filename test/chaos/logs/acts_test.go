@@ -85,6 +85,7 @@ func (w *world) append(f *part) {
 	f.all = append(f.all, e)
 	h, err := batch.ParseHeader(e.raw)
 	w.check(err)
+	start := f.log.LogStart()
 	a, err := commitlog.AppendFrom(f.log, e.raw, h, f.epoch, e.origin())
 	if w.may(f, err) {
 		if !w.ended() && !f.resting && f.log.End() != e.next { // nothing of it is in the log
@@ -105,6 +106,9 @@ func (w *world) append(f *part) {
 	w.note(func() {
 		if f.acked = e.next; f.c.Group || f.c.FlushMessages == 1 {
 			f.floor = e.next
+		}
+		if f.c.Group {
+			f.start = max(f.start, start)
 		}
 	})
 }
@@ -195,7 +199,7 @@ func (w *world) checkpoint() {
 	err := w.m.Checkpoint()
 	w.tell("checkpoint: %v", err)
 	for _, k := range ks {
-		k.f.resting = k.f.resting || k.f.log.Err() != nil
+		k.f.resting = k.f.resting || k.f.log.Err() != nil || w.offline(k.f.log.Dir())
 	}
 	if err != nil {
 		if !w.ended() && (w.flaw == nil || !w.flaw.hit.Load()) {
@@ -210,6 +214,12 @@ func (w *world) checkpoint() {
 			}
 		}
 	})
+}
+
+// offline says whether a log dir is: its logs are told a moment later, and no checkpoint is
+// written there meanwhile.
+func (w *world) offline(dir string) bool {
+	return slices.ContainsFunc(w.m.Dirs(), func(d logdir.DirInfo) bool { return d.Path == dir && d.Offline != nil })
 }
 
 // truncate cuts the log somewhere.
