@@ -22,6 +22,16 @@ func fixed(cmd *cobra.Command, flag string, words ...string) {
 // lister asks a cluster for names.
 type lister func(ctx context.Context, cf *clientFlags) ([]string, error)
 
+// asked completes a flag with names that the cluster has.
+func asked(cmd *cobra.Command, cf *clientFlags, flag string, list lister) {
+	err := cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+		return cf.ask(cmd, list, begun)
+	})
+	if err != nil {
+		panic(err) // the flag was made one line above
+	}
+}
+
 func topicNames(ctx context.Context, cf *clientFlags) ([]string, error) {
 	adm, end, err := cf.admin(ctx)
 	if err != nil {
@@ -57,6 +67,11 @@ func (f *clientFlags) complete(cmd *cobra.Command, args []string, begun string) 
 	if list == nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
+	return f.ask(cmd, list, begun)
+}
+
+// ask completes with the names that a lister finds.
+func (f *clientFlags) ask(cmd *cobra.Command, list lister, begun string) ([]string, cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
 	defer cancel()
 	names, err := list(ctx, f)

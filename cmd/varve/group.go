@@ -73,8 +73,8 @@ type groupPartition struct {
 	Offset    int64  `json:"offset"` // -1: none is committed
 	End       int64  `json:"end_offset"`
 	Lag       int64  `json:"lag"` // -1: not known
-	Member    string `json:"member,omitempty"`
-	ClientID  string `json:"client_id,omitempty"`
+	Member    string `json:"member"`
+	ClientID  string `json:"client_id"`
 }
 
 func groupDescribeCommand() *cobra.Command {
