@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -47,7 +46,7 @@ func (a *API) metadata(r *server.Request) error {
 		return nil
 	}
 	r.Go(func() {
-		maps.Copy(failed, a.autoCreate(r.Ctx, missing, mayMutate(a.o.Quotas, r, neverStrict)))
+		maps.Copy(failed, a.autoCreate(r, missing, mayMutate(a.o.Quotas, r, neverStrict)))
 		ask.reply(r, ask.answer(a.o.Cluster.Image(), failed))
 	})
 	return nil
@@ -130,7 +129,7 @@ func (m *metadataAsk) byID() bool {
 
 // autoCreate creates topics with the broker's defaults, the internal ones with their own, and
 // tells which could not be. Only the former are charged.
-func (a *API) autoCreate(ctx context.Context, names []string, charge controller.Charge) map[string]kafka.Error {
+func (a *API) autoCreate(r *server.Request, names []string, charge controller.Charge) map[string]kafka.Error {
 	node := a.o.Node()
 	topics := make([]controller.NewTopic, 0, len(names))
 	for _, name := range names {
@@ -146,9 +145,11 @@ func (a *API) autoCreate(ctx context.Context, names []string, charge controller.
 		}
 	}
 	failed := make(map[string]kafka.Error)
-	for i, res := range a.o.Cluster.CreateTopics(ctx, topics, false) {
+	for i, res := range a.o.Cluster.CreateTopics(r.Ctx, topics, false) {
 		switch code := kafka.Code(res.Err); {
-		case code == kafka.NoError, code == kafka.TopicAlreadyExists: // somebody else was faster
+		case code == kafka.NoError:
+			a.by(r).did(nil, "topic", names[i], "id", res.Topic.ID, "partitions", len(res.Topic.Partitions))
+		case code == kafka.TopicAlreadyExists: // somebody else was faster
 		case code == kafka.UnknownServerError, code.Retriable():
 			a.o.Logger.Warn("topic was not created on demand", "topic", names[i], "error", res.Err)
 			failed[names[i]] = kafka.LeaderNotAvailable // the client asks again

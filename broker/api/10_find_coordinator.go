@@ -38,7 +38,7 @@ func (a groups) findCoordinator(r *server.Request) error {
 	mayAsk := func(key string) bool { return a.mayCoordinate(r, req.KeyType, key) == nil }
 	if topic, _ := a.coordination(req.KeyType); topic != "" && slices.ContainsFunc(keys, mayAsk) && a.o.Cluster.Image().Topic(topic) == nil {
 		r.Go(func() {
-			a.autoCreate(r.Ctx, []string{topic}, nil) // what went wrong is logged, and seen below
+			a.autoCreate(r, []string{topic}, nil) // what went wrong is logged, and seen below
 			a.answerFindCoordinator(r, &req)
 		})
 		return nil

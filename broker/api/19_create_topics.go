@@ -80,6 +80,9 @@ func (a *API) createAll(ctx context.Context, r *server.Request, req *wire.Create
 	}
 	for i, res := range a.o.Cluster.CreateTopics(ctx, topics, req.ValidateOnly) {
 		a.created(r, &resp.Topics[place[i]], res)
+		if !req.ValidateOnly && res.Err == nil {
+			a.by(r).did(nil, "topic", res.Topic.Name, "id", res.Topic.ID, "partitions", len(res.Topic.Partitions), "settings", settings(res.Topic.Config))
+		}
 	}
 	return &resp
 }

@@ -105,6 +105,7 @@ func (a *API) deleteAll(ctx context.Context, r *server.Request, req *wire.Delete
 	for i, err := range a.o.Cluster.DeleteTopics(ctx, ids) {
 		out := &resp.Responses[place[i]]
 		out.ErrorCode, out.ErrorMessage = a.failure(err)
+		a.by(r).did(err, "topic", *out.Name, "id", ids[i])
 	}
 	return &resp
 }

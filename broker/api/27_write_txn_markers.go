@@ -56,6 +56,7 @@ func (a *API) writeTxnMarkers(r *server.Request) error {
 		a.o.Markers.Write(m, partitions, func(errs []error) {
 			for j, err := range errs {
 				*codes[j] = a.markerCode(err)
+				a.by(r).did(err, "partition", partitions[j].String(), "producer_id", m.ProducerID, "epoch", m.Epoch, "commit", m.Commit)
 			}
 			done()
 		})

@@ -37,13 +37,10 @@ func (a admin) createACLs(r *server.Request) error {
 		answer(func(int) error { return err })
 		return nil
 	}
-	by := r.Conn.Principal()
 	r.Go(func() {
 		errs := a.o.Cluster.ACLs().Create(r.Ctx, rules)
 		for i, err := range errs {
-			if err == nil {
-				a.o.Logger.Info("rule of access created", "rule", rules[i], "by", by)
-			}
+			a.by(r).did(err, "rule", rules[i].String())
 		}
 		answer(func(i int) error { return errs[i] })
 	})

@@ -32,12 +32,11 @@ func (a admin) deleteACLs(r *server.Request) error {
 		reply(r, a.deletedACLs(results))
 		return nil
 	}
-	by := r.Conn.Principal()
 	r.Go(func() {
 		results := a.o.Cluster.ACLs().Delete(r.Ctx, filters)
 		for _, res := range results {
 			for _, rule := range res.Rules {
-				a.o.Logger.Info("rule of access deleted", "rule", rule, "by", by)
+				a.by(r).did(nil, "rule", rule.String())
 			}
 		}
 		reply(r, a.deletedACLs(results))

@@ -62,6 +62,11 @@ func (a *API) alterReplicaLogDirs(r *server.Request) error {
 		answer(slices.Repeat([]error{err}, len(changes)))
 		return nil
 	}
-	a.o.Replicas.MoveLogs(changes, answer)
+	a.o.Replicas.MoveLogs(changes, func(errs []error) {
+		for i, c := range changes {
+			a.by(r).did(errs[i], "partition", kafka.TopicPartition{Topic: c.Topic, Partition: c.Index}.String(), "dir", c.Path)
+		}
+		answer(errs)
+	})
 	return nil
 }

@@ -66,6 +66,9 @@ func (a admin) growAll(ctx context.Context, r *server.Request, req *wire.CreateP
 	for i, err := range a.o.Cluster.CreatePartitions(ctx, topics, req.ValidateOnly) {
 		out := &resp.Results[place[i]]
 		out.ErrorCode, out.ErrorMessage = a.failure(err)
+		if !req.ValidateOnly {
+			a.by(r).did(err, "topic", topics[i].Topic, "partitions", topics[i].Count)
+		}
 	}
 	return &resp
 }

@@ -45,7 +45,7 @@ func (a logins) createToken(r *server.Request) error {
 		if err := a.o.TokenChanges.Create(r.Ctx, t); err != nil {
 			resp.ErrorCode = tokenError(err)
 		} else {
-			a.o.Logger.Info("delegation token created", "token", t.ID, "owner", owner, "requester", requester, "host", r.Conn.Host())
+			a.by(r).did(nil, "delegation token", t.ID, "owner", owner, "expires_ms", t.ExpiryMs)
 			resp.IssueTimestamp, resp.ExpiryTimestamp, resp.MaxTimestamp = t.IssuedMs, t.ExpiryMs, t.MaxMs
 			resp.TokenID, resp.HMAC = t.ID, a.o.Tokens.HMAC(t.ID)
 		}
@@ -115,7 +115,7 @@ func (a logins) changeToken(r *server.Request, secret []byte, change func(metada
 			answer(tokenError(err), -1)
 			return
 		}
-		a.o.Logger.Info("delegation token changed", "request", a.Name(r.Header.Key), "token", t.ID, "owner", t.Owner, "by", r.Conn.Principal(), "host", r.Conn.Host(), "expires_ms", changed.ExpiryMs)
+		a.by(r).did(nil, "delegation token", t.ID, "owner", t.Owner, "expires_ms", changed.ExpiryMs)
 		answer(0, changed.ExpiryMs)
 	})
 }

@@ -37,6 +37,8 @@ func (a groups) deleteGroups(r *server.Request) error {
 			if code != kafka.NoError {
 				text := code.Error()
 				out.ErrorMessage = &text
+			} else {
+				a.by(r).did(nil, "group", id)
 			}
 			if left.Add(-1) == 0 {
 				reply(r, &resp)

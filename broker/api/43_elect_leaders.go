@@ -80,6 +80,7 @@ func (a admin) electAll(ctx context.Context, r *server.Request, req *wire.ElectL
 			}
 			p := wire.ElectLeadersResponsePartition{PartitionID: index}
 			p.ErrorCode, p.ErrorMessage = a.failure(err)
+			a.by(r).did(err, "partition", kafka.TopicPartition{Topic: topics[i].Topic, Partition: index}.String())
 			out.PartitionResult = append(out.PartitionResult, p)
 		}
 		resp.ReplicaElectionResults = append(resp.ReplicaElectionResults, out)

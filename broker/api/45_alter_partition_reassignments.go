@@ -49,6 +49,9 @@ func (a admin) alterPartitionReassignments(r *server.Request) error {
 			resp.ErrorMessage = new(string) // Kafka's is empty where others are null
 		}
 		errs := a.o.Cluster.Reassign(ctx, moves, req.AllowReplicationFactorChange)
+		for i, m := range moves {
+			a.by(r).did(errs[i], "partition", m.TopicPartition.String(), "replicas", m.Replicas)
+		}
 		resp.Responses = a.reassigned(&req, func() error {
 			err := errs[0]
 			errs = errs[1:]

@@ -55,6 +55,7 @@ func (a groups) offsetDelete(r *server.Request) error {
 			resp.ErrorCode, resp.Topics = int16(res.Err), nil
 		} else {
 			spread(res, asked)
+			a.by(r).did(nil, "group", req.GroupID, "offsets", listed(partitions))
 		}
 		reply(r, &resp)
 	})

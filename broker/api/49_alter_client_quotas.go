@@ -57,6 +57,9 @@ func (a admin) alterClientQuotas(r *server.Request) error {
 			for i, err := range a.o.Cluster.AlterQuotas(r.Ctx, once, req.ValidateOnly) {
 				out := &resp.Entries[at[i]]
 				out.ErrorCode, out.ErrorMessage = a.failure(err)
+				if !req.ValidateOnly {
+					a.by(r).did(err, "quota", once[i].Entity.String(), "set", once[i].Set, "removed", once[i].Remove)
+				}
 			}
 		}
 		reply(r, &resp)

@@ -45,6 +45,7 @@ func (a admin) alterScram(r *server.Request) error {
 		resp.Default()
 		told := make(map[string]bool, len(changes))
 		for i, err := range a.o.Cluster.AlterScram(r.Ctx, changes) {
+			a.by(r).did(err, "user", changes[i].User, "mechanism", changes[i].Mechanism, "removed", changes[i].Set == nil)
 			if user := changes[i].User; !told[user] {
 				told[user] = true
 				out := wire.AlterUserScramCredentialsResponseResult{User: user}

@@ -38,6 +38,11 @@ func (a admin) updateFeatures(r *server.Request) error {
 		err := denied
 		if err == nil {
 			_, err = a.o.Cluster.UpdateFeatures(ctx, updates, req.ValidateOnly)
+			for _, u := range updates {
+				if !req.ValidateOnly {
+					a.by(r).did(err, "feature", u.Name, "level", u.Level)
+				}
+			}
 		}
 		if resp.ErrorCode, resp.ErrorMessage = a.failure(err); err == nil {
 			for i := range updates {

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"strconv"
+
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/wire"
@@ -21,6 +23,7 @@ func (a admin) unregisterBroker(r *server.Request) error {
 		err := denied
 		if err == nil {
 			err = a.o.Cluster.UnregisterBroker(r.Ctx, req.BrokerID)
+			a.by(r).did(err, "broker", strconv.Itoa(int(req.BrokerID)))
 		}
 		resp.ErrorCode, resp.ErrorMessage = a.failure(err)
 		reply(r, &resp)

@@ -61,11 +61,15 @@ func (a admin) alter(r *server.Request, list []alteration, validateOnly bool) {
 		}
 		changes, place = append(changes, change), append(place, i)
 	}
-	if len(changes) == 0 {
-		return
+	if len(changes) > 0 {
+		for i, err := range a.o.Cluster.AlterConfigs(r.Ctx, changes, validateOnly) {
+			list[place[i]].err = err
+		}
 	}
-	for i, err := range a.o.Cluster.AlterConfigs(r.Ctx, changes, validateOnly) {
-		list[place[i]].err = err
+	for _, alt := range list {
+		if !validateOnly {
+			a.by(r).did(alt.err, "settings of "+metadata.ResourceType(alt.kind).String(), alt.name, "settings", listed(alt.edits), "replaced", alt.replace)
+		}
 	}
 }
 
@@ -152,7 +156,7 @@ func (a admin) alterLogger(alt *alteration, validateOnly bool) error {
 		}
 		if !validateOnly {
 			a.o.LogLevel.Set(level)
-			a.o.Logger.Warn("the level of the log was changed by a client", "level", *e.value)
+			a.o.Logger.Warn("the level of the log was changed", "level", *e.value)
 		}
 	}
 	return nil

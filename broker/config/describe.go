@@ -97,6 +97,19 @@ func (e Entry) shown(value string) *string {
 	return &value
 }
 
+// Shown is the value of a setting as logs may show it: a secret is hidden, and so is whatever
+// may be one.
+func Shown(name, value string) string {
+	s, known := nodeSetting(name)
+	if !known {
+		s, known = Lookup(name)
+	}
+	if !known || s.Sensitive {
+		return "[hidden]"
+	}
+	return withoutQueries(name, value)
+}
+
 // settle takes the source from the first synonym.
 func (e *Entry) settle() {
 	e.Source = Default

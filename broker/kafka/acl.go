@@ -131,6 +131,11 @@ func (o ACLOperation) String() string { return nameOf(operationNames(), int8(o))
 // String is Kafka's name of the permission.
 func (p ACLPermission) String() string { return nameOf(permissionNames(), int8(p)) }
 
+// String is the rule in words: ALLOW User:ann READ TOPIC LITERAL:t from *.
+func (a ACL) String() string {
+	return fmt.Sprintf("%v %s %v %v %v:%s from %s", a.Permission, a.Principal, a.Operation, a.Resource, a.Pattern, a.Name, a.Host)
+}
+
 // ParseACLResource reads a type of resource, in any case, with or without underscores.
 func ParseACLResource(s string) (ACLResource, error) {
 	n, err := numberOf("type of resource", resourceNames(), s)

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // QuotaPart is one part of whom a quota is for.
@@ -27,6 +28,23 @@ const (
 
 // QuotaEntity is whom a quota is for: users, client ids, both together, or an address (KIP-546).
 type QuotaEntity struct{ User, ClientID, IP QuotaPart }
+
+// String is the entity as user=ann client-id=<default>.
+func (e QuotaEntity) String() string {
+	var parts []string
+	for _, p := range []struct {
+		kind string
+		QuotaPart
+	}{{"user", e.User}, {"client-id", e.ClientID}, {"ip", e.IP}} {
+		switch p.Type {
+		case QuotaNamed:
+			parts = append(parts, p.kind+"="+p.Name)
+		case QuotaDefault:
+			parts = append(parts, p.kind+"=<default>")
+		}
+	}
+	return strings.Join(parts, " ")
+}
 
 // ClientQuotaRecord replaces all quotas of an entity. None, and the image forgets the entity.
 type ClientQuotaRecord struct {

@@ -62,10 +62,9 @@ const idleConns = 128
 
 // Bucket is one container, below one prefix.
 type Bucket struct {
+	retry.Base
 	client *container.Client
 	conf   Config
-	prefix string // "" or with a final slash
-	retry  *retry.Retrier
 	http   *http.Client
 	// Reads are asked for without the SDK's layers.
 	watched *retry.Client
@@ -87,15 +86,21 @@ func Open(conf Config) (*Bucket, error) {
 	if conf.Authorities != nil {
 		transport.TLSClientConfig = &tls.Config{RootCAs: conf.Authorities}
 	}
-	b := &Bucket{conf: conf, retry: retry.New(), http: &http.Client{Transport: transport}}
-	b.watched = retry.Watch(b.http, conf.Limits)
-	if conf.Prefix != "" {
-		b.prefix = conf.Prefix + "/"
-	}
+	b := newBucket(conf, &http.Client{Transport: transport})
 	if b.client, err = b.connect(root); err != nil {
 		return nil, objstore.NewError(objstore.ErrInvalid, "open", "", err)
 	}
 	return b, nil
+}
+
+// newBucket is a bucket without a client of the SDK.
+func newBucket(conf Config, client *http.Client) *Bucket {
+	b := &Bucket{conf: conf, http: client, watched: retry.Watch(client, conf.Limits)}
+	b.Base = retry.Base{Retrier: retry.New(), Policy: conf.Read, HeadOf: b.head, Do: b.do, Get: b.get}
+	if conf.Prefix != "" {
+		b.Prefix = conf.Prefix + "/"
+	}
+	return b
 }
 
 // connect makes the client with the credentials that there are.
@@ -196,22 +201,10 @@ func (b *Bucket) Close() error {
 
 // blob is the client of one object.
 func (b *Bucket) blob(key string) *blockblob.Client {
-	return b.client.NewBlockBlobClient(b.prefix + key)
-}
-
-// checkKey holds a key, with our prefix, against the rules.
-func (b *Bucket) checkKey(op, key string) error {
-	if err := objstore.CheckKey(key); err != nil {
-		return err
-	}
-	if len(b.prefix)+len(key) > objstore.MaxKey {
-		err := fmt.Errorf("with the prefix %q it is longer than %d bytes", b.conf.Prefix, objstore.MaxKey)
-		return objstore.NewError(objstore.ErrInvalid, op, key, err)
-	}
-	return nil
+	return b.client.NewBlockBlobClient(b.Prefix + key)
 }
 
 // do runs one request under the policy.
 func (b *Bucket) do(ctx context.Context, op, key string, p retry.Policy, try func(context.Context) error) error {
-	return b.retry.Do(ctx, op, key, p, func(ctx context.Context) error { return classify(ctx, op, key, try(ctx)) })
+	return b.Retrier.Do(ctx, op, key, p, func(ctx context.Context) error { return classify(ctx, op, key, try(ctx)) })
 }

@@ -14,7 +14,7 @@ import (
 // version afterwards.
 func (b *Bucket) SetClass(ctx context.Context, key string, class objstore.Class) error {
 	const op = "set class"
-	if err := b.checkKey(op, key); err != nil {
+	if err := b.CheckKey(op, key); err != nil {
 		return err
 	}
 	if err := b.Capabilities().CheckClass(op, key, class); err != nil {
@@ -44,7 +44,7 @@ func (b *Bucket) Restore(ctx context.Context, key string, _ int) error {
 
 // Tags implements objstore.Tagger.
 func (b *Bucket) Tags(ctx context.Context, key string) (map[string]string, error) {
-	if err := b.checkKey("tags", key); err != nil {
+	if err := b.CheckKey("tags", key); err != nil {
 		return nil, err
 	}
 	tags := make(map[string]string)
@@ -63,7 +63,7 @@ func (b *Bucket) Tags(ctx context.Context, key string) (map[string]string, error
 
 // SetTags implements objstore.Tagger.
 func (b *Bucket) SetTags(ctx context.Context, key string, tags map[string]string) error {
-	if err := b.checkKey("set tags", key); err != nil {
+	if err := b.CheckKey("set tags", key); err != nil {
 		return err
 	}
 	return b.do(ctx, "set tags", key, b.conf.Write, func(ctx context.Context) error {

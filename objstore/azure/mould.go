@@ -86,7 +86,8 @@ func (b *Bucket) sign(r *http.Request, now time.Time) {
 }
 
 // get asks for an object, or a part of it, once. Where the service answers with an error the SDK reads it.
-func (b *Bucket) get(ctx context.Context, op, key string, span blob.HTTPRange, v objstore.Version) (retry.Answer, error) {
+func (b *Bucket) get(ctx context.Context, op, key string, off, end int64, v objstore.Version) (retry.Answer, error) {
+	span := blob.HTTPRange{Offset: off, Count: max(0, end-off)}
 	m, now := b.mould.Load(), time.Now()
 	if m == nil || now.Sub(m.cast) > mouldAge {
 		var err error
@@ -97,7 +98,7 @@ func (b *Bucket) get(ctx context.Context, op, key string, span blob.HTTPRange, v
 	if m.Mould == nil {
 		return b.getBySDK(ctx, op, key, span, v)
 	}
-	r := m.Request(ctx, b.prefix+key)
+	r := m.Request(ctx, b.Prefix+key)
 	if span != (blob.HTTPRange{}) {
 		r.Header["X-Ms-Range"] = []string{rangeOf(span)}
 	}

@@ -12,8 +12,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
-
-	"github.com/varve-io/varve/objstore/retry"
 )
 
 func partial(w http.ResponseWriter) {
@@ -82,10 +80,10 @@ func TestCastReadsByToken(t *testing.T) {
 		}
 	}))
 	t.Cleanup(s.Close)
-	b := &Bucket{conf: Config{Account: "account"}, retry: retry.New(), http: s.Client()}
-	b.conf.fill()
-	b.conf.Read.Attempts = 1
-	b.watched = retry.Watch(b.http, b.conf.Limits)
+	conf := Config{Account: "account"}
+	conf.fill()
+	conf.Read.Attempts = 1
+	b := newBucket(conf, s.Client())
 	o := &container.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: b.watched, Retry: policy.RetryOptions{MaxRetries: -1}}}
 	var err error
 	if b.client, err = container.NewClient(s.URL+"/container", &tokens{}, o); err != nil {

@@ -60,7 +60,7 @@ func blockSize(size, asked int64) int64 {
 
 // Put implements objstore.Bucket.
 func (b *Bucket) Put(ctx context.Context, key string, src objstore.Source, o objstore.PutOpts) (objstore.Attrs, error) {
-	if err := b.checkKey("put", key); err != nil {
+	if err := b.CheckKey("put", key); err != nil {
 		return objstore.Attrs{}, err
 	}
 	if err := objstore.CheckPut(key, src, o, b.Capabilities()); err != nil {

@@ -3,7 +3,6 @@ package azure
 import (
 	"context"
 	"errors"
-	"io"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
@@ -28,7 +27,7 @@ func (b *Bucket) Head(ctx context.Context, key string) (objstore.Attrs, error) {
 }
 
 func (b *Bucket) head(ctx context.Context, op, key string, ifv objstore.Version) (objstore.Attrs, error) {
-	if err := b.checkKey(op, key); err != nil {
+	if err := b.CheckKey(op, key); err != nil {
 		return objstore.Attrs{}, err
 	}
 	var a objstore.Attrs
@@ -55,49 +54,6 @@ func value[T any](p *T) (v T) {
 	return v
 }
 
-// GetRange implements objstore.Bucket.
-func (b *Bucket) GetRange(ctx context.Context, key string, off int64, p []byte, ifv objstore.Version) (objstore.Attrs, error) {
-	if len(p) == 0 {
-		a, err := b.head(ctx, "get", key, ifv)
-		if err == nil {
-			err = objstore.FullRange(key, off, 0, a.Size)
-		}
-		return a, err
-	}
-	if err := b.checkKey("get", key); err != nil {
-		return objstore.Attrs{}, err
-	}
-	return b.retry.Fill(ctx, key, off, p, ifv, b.conf.Read, b.ask("get", key))
-}
-
-// Open implements objstore.Bucket. The reader goes on where a connection broke, as long as the
-// object is the same.
-func (b *Bucket) Open(ctx context.Context, key string, off, n int64, ifv objstore.Version) (io.ReadCloser, objstore.Attrs, error) {
-	if err := b.checkKey("open", key); err != nil {
-		return nil, objstore.Attrs{}, err
-	}
-	r, err := retry.Open(ctx, "open", key, off, n, ifv, b.conf.Read, b.ask("open", key))
-	if err != nil {
-		return nil, objstore.Attrs{}, err
-	}
-	return r, r.Attrs, nil
-}
-
-// ask is one request for a part of an object, repeated until it is answered.
-func (b *Bucket) ask(op, key string) retry.Ask {
-	return func(ctx context.Context, off, end int64, v objstore.Version) (retry.Answer, error) {
-		// The policy's deadline is for the answer; the body has the caller's.
-		policy := b.conf.Read
-		policy.Deadline = 0
-		var answer retry.Answer
-		err := b.do(ctx, op, key, policy, func(context.Context) (err error) {
-			answer, err = b.get(ctx, op, key, blob.HTTPRange{Offset: off, Count: max(0, end-off)}, v)
-			return err
-		})
-		return answer, err
-	}
-}
-
 // List implements objstore.Bucket. A server that doesn't know where to start sends what comes
 // before, page by page, and it is passed over here.
 func (b *Bucket) List(ctx context.Context, prefix, after string, limit int) (objstore.Page, error) {
@@ -107,9 +63,9 @@ func (b *Bucket) List(ctx context.Context, prefix, after string, limit int) (obj
 	if limit <= 0 || limit > pageLimit {
 		limit = pageLimit
 	}
-	o := &container.ListBlobsFlatOptions{Prefix: to.Ptr(b.prefix + prefix), MaxResults: to.Ptr(int32(limit))}
+	o := &container.ListBlobsFlatOptions{Prefix: to.Ptr(b.Prefix + prefix), MaxResults: to.Ptr(int32(limit))}
 	if after != "" {
-		o.StartFrom = to.Ptr(b.prefix + after)
+		o.StartFrom = to.Ptr(b.Prefix + after)
 		o.MaxResults = to.Ptr(int32(min(limit+1, pageLimit))) // the start itself is in the answer
 	}
 	for {
@@ -136,7 +92,7 @@ func (b *Bucket) page(out container.ListBlobsFlatResponse, prefix, after string,
 		return page
 	}
 	for _, item := range out.Segment.BlobItems {
-		key, ours := strings.CutPrefix(value(item.Name), b.prefix)
+		key, ours := strings.CutPrefix(value(item.Name), b.Prefix)
 		p := item.Properties
 		if !ours || !strings.HasPrefix(key, prefix) || key <= after || p == nil {
 			continue
@@ -162,7 +118,7 @@ func (b *Bucket) Delete(ctx context.Context, keys ...string) error {
 	errs := make([]error, len(keys))
 	// The error of one key ends no other.
 	_ = retry.Each(context.WithoutCancel(ctx), len(keys), deletesAtOnce, func(_ context.Context, i int) error {
-		if errs[i] = b.checkKey("delete", keys[i]); errs[i] == nil {
+		if errs[i] = b.CheckKey("delete", keys[i]); errs[i] == nil {
 			errs[i] = b.deleteOne(ctx, keys[i], "")
 		}
 		return nil
@@ -190,7 +146,7 @@ func (b *Bucket) deleteOne(ctx context.Context, key string, ifv objstore.Version
 // does one at another version, so that is looked up then. A delete whose reply was lost and
 // whose repetition finds nothing is ErrAmbiguous.
 func (b *Bucket) DeleteIf(ctx context.Context, key string, v objstore.Version) error {
-	if err := b.checkKey("delete", key); err != nil {
+	if err := b.CheckKey("delete", key); err != nil {
 		return err
 	}
 	err := b.deleteOne(ctx, key, v)

@@ -35,7 +35,7 @@ func (b *Bucket) SetClass(ctx context.Context, key string, class objstore.Class)
 // CustomTime implements objstore.Timer.
 func (b *Bucket) CustomTime(ctx context.Context, key string) (at time.Time, err error) {
 	const op = "custom time"
-	if err := b.checkKey(op, key); err != nil {
+	if err := b.CheckKey(op, key); err != nil {
 		return at, err
 	}
 	err = b.do(ctx, op, key, b.conf.Read, func(ctx context.Context) error {
@@ -51,7 +51,7 @@ func (b *Bucket) CustomTime(ctx context.Context, key string) (at time.Time, err 
 // SetCustomTime implements objstore.Timer. The service never puts it back.
 func (b *Bucket) SetCustomTime(ctx context.Context, key string, at time.Time) error {
 	const op = "set custom time"
-	if err := b.checkKey(op, key); err != nil {
+	if err := b.CheckKey(op, key); err != nil {
 		return err
 	}
 	err := b.do(ctx, op, key, b.conf.Write, func(ctx context.Context) error {

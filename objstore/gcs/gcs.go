@@ -57,11 +57,10 @@ const idleConns = 128
 
 // Bucket is one bucket, below one prefix.
 type Bucket struct {
+	retry.Base
 	client *storage.Client
 	bucket *storage.BucketHandle
 	conf   Config
-	prefix string // "" or with a final slash
-	retry  *retry.Retrier
 	http   *http.Transport
 	signed *http.Client                // with credentials
 	mould  atomic.Pointer[retry.Mould] // of reads; nil before the first one
@@ -89,7 +88,8 @@ func Open(ctx context.Context, conf Config) (*Bucket, error) {
 		return nil, objstore.NewError(objstore.ErrAccessDenied, "open", "",
 			fmt.Errorf("no usable Google credentials (set GOOGLE_APPLICATION_CREDENTIALS, or give the machine an identity): %w", err))
 	}
-	b := &Bucket{conf: conf, retry: retry.New(), http: base, signed: &http.Client{Transport: signed}}
+	b := &Bucket{conf: conf, http: base, signed: &http.Client{Transport: signed}}
+	b.Base = retry.Base{Retrier: retry.New(), Policy: conf.Read, HeadOf: b.head, Do: b.do, Get: b.get}
 	opts = []option.ClientOption{option.WithHTTPClient(b.signed)}
 	if conf.Endpoint != "" {
 		opts = append(opts, option.WithEndpoint(strings.TrimSuffix(conf.Endpoint, "/")+"/storage/v1/"))
@@ -103,7 +103,7 @@ func Open(ctx context.Context, conf Config) (*Bucket, error) {
 		b.bucket = b.bucket.UserProject(conf.UserProject)
 	}
 	if conf.Prefix != "" {
-		b.prefix = conf.Prefix + "/"
+		b.Prefix = conf.Prefix + "/"
 	}
 	return b, nil
 }
@@ -188,7 +188,7 @@ func (b *Bucket) Close() error {
 }
 
 // object is the handle of one object.
-func (b *Bucket) object(key string) *storage.ObjectHandle { return b.bucket.Object(b.prefix + key) }
+func (b *Bucket) object(key string) *storage.ObjectHandle { return b.bucket.Object(b.Prefix + key) }
 
 // at is the handle under a version; "" is any.
 func (b *Bucket) at(key string, v objstore.Version) *storage.ObjectHandle {
@@ -212,19 +212,7 @@ func generation(v objstore.Version) int64 {
 	return g
 }
 
-// checkKey holds a key, with our prefix, against the rules.
-func (b *Bucket) checkKey(op, key string) error {
-	if err := objstore.CheckKey(key); err != nil {
-		return err
-	}
-	if len(b.prefix)+len(key) > objstore.MaxKey {
-		err := fmt.Errorf("with the prefix %q it is longer than %d bytes", b.conf.Prefix, objstore.MaxKey)
-		return objstore.NewError(objstore.ErrInvalid, op, key, err)
-	}
-	return nil
-}
-
 // do runs one request under the policy.
 func (b *Bucket) do(ctx context.Context, op, key string, p retry.Policy, try func(context.Context) error) error {
-	return b.retry.Do(ctx, op, key, p, func(ctx context.Context) error { return classify(ctx, op, key, try(ctx)) })
+	return b.Retrier.Do(ctx, op, key, p, func(ctx context.Context) error { return classify(ctx, op, key, try(ctx)) })
 }

@@ -32,7 +32,7 @@ const (
 
 // Put implements objstore.Bucket.
 func (b *Bucket) Put(ctx context.Context, key string, src objstore.Source, o objstore.PutOpts) (objstore.Attrs, error) {
-	if err := b.checkKey("put", key); err != nil {
+	if err := b.CheckKey("put", key); err != nil {
 		return objstore.Attrs{}, err
 	}
 	if err := objstore.CheckPut(key, src, o, b.Capabilities()); err != nil {
@@ -141,7 +141,7 @@ func (b *Bucket) Head(ctx context.Context, key string) (objstore.Attrs, error) {
 }
 
 func (b *Bucket) head(ctx context.Context, op, key string, ifv objstore.Version) (objstore.Attrs, error) {
-	if err := b.checkKey(op, key); err != nil {
+	if err := b.CheckKey(op, key); err != nil {
 		return objstore.Attrs{}, err
 	}
 	var a objstore.Attrs
@@ -168,53 +168,6 @@ func lower(meta map[string]string) map[string]string {
 	return out
 }
 
-// GetRange implements objstore.Bucket.
-func (b *Bucket) GetRange(ctx context.Context, key string, off int64, p []byte, ifv objstore.Version) (objstore.Attrs, error) {
-	if len(p) == 0 {
-		a, err := b.head(ctx, "get", key, ifv)
-		if err == nil {
-			err = objstore.FullRange(key, off, 0, a.Size)
-		}
-		return a, err
-	}
-	if err := b.checkKey("get", key); err != nil {
-		return objstore.Attrs{}, err
-	}
-	return b.retry.Fill(ctx, key, off, p, ifv, b.conf.Read, b.ask("get", key))
-}
-
-// Open implements objstore.Bucket. The reader goes on where a connection broke, as long as the
-// object is the same.
-func (b *Bucket) Open(ctx context.Context, key string, off, n int64, ifv objstore.Version) (io.ReadCloser, objstore.Attrs, error) {
-	if err := b.checkKey("open", key); err != nil {
-		return nil, objstore.Attrs{}, err
-	}
-	r, err := retry.Open(ctx, "open", key, off, n, ifv, b.conf.Read, b.ask("open", key))
-	if err != nil {
-		return nil, objstore.Attrs{}, err
-	}
-	return r, r.Attrs, nil
-}
-
-// ask is one request for a part of an object, repeated until it is answered.
-func (b *Bucket) ask(op, key string) retry.Ask {
-	return func(ctx context.Context, off, end int64, v objstore.Version) (retry.Answer, error) {
-		// The policy's deadline is for the answer; the body has the caller's.
-		policy := b.conf.Read
-		policy.Deadline = 0
-		var answer retry.Answer
-		err := b.do(ctx, op, key, policy, func(context.Context) (err error) {
-			if end < 0 { // the SDK compares the checksum of an object that is read whole
-				answer, err = b.getBySDK(ctx, key, off, -1, v)
-			} else {
-				answer, err = b.get(ctx, op, key, off, end, v)
-			}
-			return err
-		})
-		return answer, err
-	}
-}
-
 // List implements objstore.Bucket.
 func (b *Bucket) List(ctx context.Context, prefix, after string, limit int) (objstore.Page, error) {
 	if err := objstore.CheckList(prefix, after); err != nil {
@@ -223,9 +176,9 @@ func (b *Bucket) List(ctx context.Context, prefix, after string, limit int) (obj
 	if limit <= 0 || limit > pageLimit {
 		limit = pageLimit
 	}
-	q := &storage.Query{Prefix: b.prefix + prefix}
+	q := &storage.Query{Prefix: b.Prefix + prefix}
 	if after != "" {
-		q.StartOffset = b.prefix + after + "\x00" // the service's start is inclusive
+		q.StartOffset = b.Prefix + after + "\x00" // the service's start is inclusive
 	}
 	if err := q.SetAttrSelection([]string{"Name", "Size", "Generation", "Updated", "StorageClass"}); err != nil {
 		return objstore.Page{}, objstore.NewError(objstore.ErrInvalid, "list", prefix, err)
@@ -239,7 +192,7 @@ func (b *Bucket) List(ctx context.Context, prefix, after string, limit int) (obj
 		}
 		page = objstore.Page{}
 		for _, o := range found {
-			key, ours := strings.CutPrefix(o.Name, b.prefix)
+			key, ours := strings.CutPrefix(o.Name, b.Prefix)
 			if !ours || !strings.HasPrefix(key, prefix) || key <= after {
 				continue
 			}
@@ -260,7 +213,7 @@ func (b *Bucket) Delete(ctx context.Context, keys ...string) error {
 	errs := make([]error, len(keys))
 	// The error of one key ends no other.
 	_ = retry.Each(context.WithoutCancel(ctx), len(keys), deletesAtOnce, func(_ context.Context, i int) error {
-		if errs[i] = b.checkKey("delete", keys[i]); errs[i] == nil {
+		if errs[i] = b.CheckKey("delete", keys[i]); errs[i] == nil {
 			errs[i] = b.deleteOne(ctx, keys[i], "")
 		}
 		return nil

@@ -63,7 +63,7 @@ func (b *Bucket) Restore(ctx context.Context, key string, days int) error {
 
 // Tags implements objstore.Tagger.
 func (b *Bucket) Tags(ctx context.Context, key string) (map[string]string, error) {
-	if err := b.checkKey("tags", key); err != nil {
+	if err := b.CheckKey("tags", key); err != nil {
 		return nil, err
 	}
 	tags := make(map[string]string)
@@ -82,7 +82,7 @@ func (b *Bucket) Tags(ctx context.Context, key string) (map[string]string, error
 
 // SetTags implements objstore.Tagger.
 func (b *Bucket) SetTags(ctx context.Context, key string, tags map[string]string) error {
-	if err := b.checkKey("set tags", key); err != nil {
+	if err := b.CheckKey("set tags", key); err != nil {
 		return err
 	}
 	set := []types.Tag{}

@@ -45,7 +45,7 @@ func (b *Bucket) List(ctx context.Context, prefix, after string, limit int) (obj
 func (b *Bucket) page(out *s3.ListObjectsV2Output, prefix, after string, limit int) objstore.Page {
 	var page objstore.Page
 	for _, o := range out.Contents {
-		key, ours := strings.CutPrefix(aws.ToString(o.Key), b.prefix)
+		key, ours := strings.CutPrefix(aws.ToString(o.Key), b.Prefix)
 		if !ours || !strings.HasPrefix(key, prefix) || key <= after {
 			continue // a store with an idea of its own about StartAfter
 		}
@@ -59,7 +59,7 @@ func (b *Bucket) page(out *s3.ListObjectsV2Output, prefix, after string, limit i
 		})
 	}
 	if aws.ToBool(out.IsTruncated) && len(out.Contents) > 0 {
-		page.Next = strings.TrimPrefix(aws.ToString(out.Contents[len(out.Contents)-1].Key), b.prefix)
+		page.Next = strings.TrimPrefix(aws.ToString(out.Contents[len(out.Contents)-1].Key), b.Prefix)
 	}
 	return page
 }
@@ -73,7 +73,7 @@ func (b *Bucket) Delete(ctx context.Context, keys ...string) error {
 	var batch objstore.Batch
 	good := make([]string, 0, len(keys))
 	for _, key := range keys {
-		if err := b.checkKey("delete", key); err != nil {
+		if err := b.CheckKey("delete", key); err != nil {
 			batch.Add(key, err)
 			continue
 		}
@@ -134,7 +134,7 @@ func (b *Bucket) deleteSome(ctx context.Context, keys []string, batch *objstore.
 		pending = nil
 		var again *objstore.Error
 		for _, e := range out.Errors {
-			key := strings.TrimPrefix(aws.ToString(e.Key), b.prefix)
+			key := strings.TrimPrefix(aws.ToString(e.Key), b.Prefix)
 			kind := kindOf(0, aws.ToString(e.Code), objstore.ErrTransient)
 			ke := &objstore.Error{Kind: kind, Op: "delete", Key: key, Code: aws.ToString(e.Code), Err: errors.New(aws.ToString(e.Message))}
 			switch {

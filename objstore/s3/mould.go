@@ -75,7 +75,8 @@ func mouldOf(cast *retry.Mould, now time.Time) *mould {
 }
 
 // get asks for an object, or a part of it, once. Where the store answers with an error the SDK reads it.
-func (b *Bucket) get(ctx context.Context, op, key string, in *s3.GetObjectInput) (retry.Answer, error) {
+func (b *Bucket) get(ctx context.Context, op, key string, off, end int64, v objstore.Version) (retry.Answer, error) {
+	in := &s3.GetObjectInput{Bucket: &b.conf.Bucket, Key: b.name(key), IfMatch: ifMatch(v), Range: rangeOf(off, end)}
 	m, now := b.mould.Load(), time.Now()
 	if m == nil {
 		var err error

@@ -23,7 +23,7 @@ var unsigned = s3.WithAPIOptions(v4.SwapComputePayloadSHA256ForUnsignedPayloadMi
 
 // Put implements objstore.Bucket.
 func (b *Bucket) Put(ctx context.Context, key string, src objstore.Source, o objstore.PutOpts) (objstore.Attrs, error) {
-	if err := b.checkKey("put", key); err != nil {
+	if err := b.CheckKey("put", key); err != nil {
 		return objstore.Attrs{}, err
 	}
 	if err := objstore.CheckPut(key, src, o, b.Capabilities()); err != nil {

@@ -2,7 +2,6 @@ package s3
 
 import (
 	"context"
-	"io"
 	"slices"
 	"strings"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/varve-io/varve/objstore"
-	"github.com/varve-io/varve/objstore/retry"
 )
 
 // Head implements objstore.Bucket. S3 does not say in this answer whether it is the object or
@@ -21,7 +19,7 @@ func (b *Bucket) Head(ctx context.Context, key string) (objstore.Attrs, error) {
 }
 
 func (b *Bucket) head(ctx context.Context, op, key string, ifv objstore.Version) (objstore.Attrs, error) {
-	if err := b.checkKey(op, key); err != nil {
+	if err := b.CheckKey(op, key); err != nil {
 		return objstore.Attrs{}, err
 	}
 	in := &s3.HeadObjectInput{Bucket: &b.conf.Bucket, Key: b.name(key), IfMatch: ifMatch(ifv)}
@@ -66,48 +64,4 @@ func ifMatch(v objstore.Version) *string {
 		return nil
 	}
 	return aws.String(string(v))
-}
-
-// GetRange implements objstore.Bucket.
-func (b *Bucket) GetRange(ctx context.Context, key string, off int64, p []byte, ifv objstore.Version) (objstore.Attrs, error) {
-	if len(p) == 0 {
-		a, err := b.head(ctx, "get", key, ifv)
-		if err == nil {
-			err = objstore.FullRange(key, off, 0, a.Size)
-		}
-		return a, err
-	}
-	if err := b.checkKey("get", key); err != nil {
-		return objstore.Attrs{}, err
-	}
-	return b.retry.Fill(ctx, key, off, p, ifv, b.conf.Read, b.ask("get", key))
-}
-
-// Open implements objstore.Bucket. The reader goes on where a connection broke, as long as the
-// object is the same.
-func (b *Bucket) Open(ctx context.Context, key string, off, n int64, ifv objstore.Version) (io.ReadCloser, objstore.Attrs, error) {
-	if err := b.checkKey("open", key); err != nil {
-		return nil, objstore.Attrs{}, err
-	}
-	r, err := retry.Open(ctx, "open", key, off, n, ifv, b.conf.Read, b.ask("open", key))
-	if err != nil {
-		return nil, objstore.Attrs{}, err
-	}
-	return r, r.Attrs, nil
-}
-
-// ask is one request for a part of an object, repeated until it is answered.
-func (b *Bucket) ask(op, key string) retry.Ask {
-	return func(ctx context.Context, off, end int64, v objstore.Version) (retry.Answer, error) {
-		in := &s3.GetObjectInput{Bucket: &b.conf.Bucket, Key: b.name(key), IfMatch: ifMatch(v), Range: rangeOf(off, end)}
-		// The policy's deadline is for the answer; the body has the caller's.
-		policy := b.conf.Read
-		policy.Deadline = 0
-		var answer retry.Answer
-		err := b.do(ctx, op, key, policy, func(context.Context) (err error) {
-			answer, err = b.get(ctx, op, key, in)
-			return err
-		})
-		return answer, err
-	}
 }

@@ -130,7 +130,7 @@ func TestReadFailures(t *testing.T) {
 
 // Silence ends a request at each place where a connection can fall silent.
 func TestStalls(t *testing.T) {
-	const short = 50 * time.Millisecond
+	const short = 150 * time.Millisecond
 	silent := func(_ int, w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
 	t.Run("no answer to a read", func(t *testing.T) {

@@ -64,10 +64,9 @@ const (
 
 // Bucket is one bucket, below one prefix.
 type Bucket struct {
+	retry.Base
 	client *s3.Client
 	conf   Config
-	prefix string // "" or with a final slash
-	retry  *retry.Retrier
 	creds  *credentials
 	http   aws.HTTPClient
 	// Reads are asked for without the SDK's middleware.
@@ -110,9 +109,10 @@ func Open(ctx context.Context, conf Config) (*Bucket, error) {
 		return nil, objstore.NewError(objstore.ErrInvalid, "open", "",
 			errors.New("no region: add ?region=… to the store's URL, or set AWS_REGION"))
 	}
-	b := &Bucket{conf: conf, retry: retry.New(), creds: &credentials{chain: cfg.Credentials}}
+	b := &Bucket{conf: conf, creds: &credentials{chain: cfg.Credentials}}
+	b.Base = retry.Base{Retrier: retry.New(), Policy: conf.Read, HeadOf: b.head, Do: b.do, Get: b.get}
 	if conf.Prefix != "" {
-		b.prefix = conf.Prefix + "/"
+		b.Prefix = conf.Prefix + "/"
 	}
 	cfg.Credentials = b.creds
 	b.http, b.watched = cfg.HTTPClient, retry.Watch(cfg.HTTPClient, conf.Limits)
@@ -188,25 +188,13 @@ func (b *Bucket) Close() error {
 }
 
 // name is the key within the bucket.
-func (b *Bucket) name(key string) *string { return aws.String(b.prefix + key) }
-
-// checkKey holds a key, with our prefix, against the rules.
-func (b *Bucket) checkKey(op, key string) error {
-	if err := objstore.CheckKey(key); err != nil {
-		return err
-	}
-	if len(b.prefix)+len(key) > objstore.MaxKey {
-		err := fmt.Errorf("with the prefix %q it is longer than %d bytes", b.conf.Prefix, objstore.MaxKey)
-		return objstore.NewError(objstore.ErrInvalid, op, key, err)
-	}
-	return nil
-}
+func (b *Bucket) name(key string) *string { return aws.String(b.Prefix + key) }
 
 // do runs one request under the policy. If the store says that the credentials have expired,
 // they are fetched anew, once.
 func (b *Bucket) do(ctx context.Context, op, key string, p retry.Policy, try func(context.Context) error) error {
 	refreshed := false
-	return b.retry.Do(ctx, op, key, p, func(ctx context.Context) error {
+	return b.Retrier.Do(ctx, op, key, p, func(ctx context.Context) error {
 		err := classify(ctx, op, key, try(ctx))
 		var e *objstore.Error
 		if errors.As(err, &e) && expired[e.Code] && !refreshed {

@@ -120,7 +120,7 @@ func TestR50CanarySecrets(t *testing.T) {
 	b.Quit()
 	log := b.Log()
 	c.look("the log with the dump of a crash", log)
-	for _, want := range []string{"goroutine ", "login failed", "delegation token created", "NOBODY_KNOWS_ME", "/keys"} {
+	for _, want := range []string{"goroutine ", "login failed", "CreateDelegationToken", "NOBODY_KNOWS_ME", "/keys"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log does not have %q, so nothing was proved", want)
 		}
