@@ -182,6 +182,7 @@ func groupSeekCommand() *cobra.Command {
 	cf.add(cmd)
 	out.add(cmd)
 	cmd.Flags().StringVar(&topic, "topic", "", "the `TOPIC`")
+	asked(cmd, &cf, "topic", topicNames)
 	cmd.Flags().Int32Var(&partition, "partition", -1, "one partition `N`; default: all of the topic's")
 	cmd.Flags().StringVar(&to, "to", "", "start, end, an offset, or a time such as 2026-01-31T00:00:00Z")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show the offsets, and change nothing")

@@ -78,6 +78,7 @@ func rootCommand() *cobra.Command {
 		topicCommand(), produceCommand(), consumeCommand(), groupCommand(), txnCommand(), userCommand(), aclCommand(), quotaCommand(), clusterCommand(), tierCommand(), storeCommand(), logCommand(), benchCommand(),
 		configCommand(), profileCommand(), doctorCommand(), debugCommand(), cheatCommand(), versionCommand(),
 	)
+	root.AddCommand(completionCommand(root))
 	root.AddGroup(&cobra.Group{ID: groupKafka, Title: "Kafka's scripts, with their own flags:"})
 	root.AddCommand(kafkaCommands()...)
 	return root
