@@ -237,7 +237,7 @@ func seekPlace(ctx context.Context, adm *kadm.Client, topic, to string) (func(pa
 	case "end":
 		return func(_ int32, _, end int64) int64 { return end }, nil
 	}
-	if at, err := strconv.ParseInt(to, 10, 64); err == nil {
+	if at, err := strconv.ParseInt(to, 10, 64); err == nil && at >= 0 {
 		return func(int32, int64, int64) int64 { return at }, nil
 	}
 	at, err := time.Parse(time.RFC3339, to)
