@@ -79,7 +79,7 @@ compat: build ## kcat, Kafka's own tools and the clients of five languages again
 compat-secured: build ## all clients over TLS with logins, and with certificates, with and without rights; Kafka's security tools and the judge with principals against Apache Kafka
 	@$(INSTALL) kcat kafka clients >/dev/null
 	VARVE_COMPAT_SECURED=1 VARVE_BIN=$(CURDIR)/$(BIN) VARVE_KAFKA_JARS=$$($(INSTALL) kafka) VARVE_CLIENTS=$$($(INSTALL) clients) \
-		$(GOTESTSUM) -- -count=1 -timeout 20m -p 1 -v -run 'Secur|Principals' ./test/compat/...
+		$(GOTESTSUM) -- -count=1 -timeout 20m -p 1 -v -run 'Secur|Principals|OAuth|DelegationToken' ./test/compat/...
 
 .PHONY: compat-apps
 compat-apps: build ## Kafka Streams and Kafka Connect, with kill -9 of broker and instances (COMPAT_INPUTS=1000000: exactly-once at length)
@@ -112,7 +112,7 @@ chaos-log: ## the log engine against a flat list: random histories, crashes at e
 		-run 'Crash|Model|Histories|Flipped|Damage|Storage|Survives|Cut|Fault' ./broker/commitlog/...
 
 .PHONY: chaos-planted
-chaos-planted: ## plant 26 bugs in the log engine, one at a time, and want a test that sees each (PLANTED=bug,bug; PLANTED_ALL=1 asks every suite)
+chaos-planted: ## plant 28 bugs in the log engine, one at a time, and want a test that sees each (PLANTED=bug,bug; PLANTED_ALL=1 asks every suite)
 	go test -tags nos3,noazure,nogcs,varveplanted -count=1 -timeout 60m -v -run TestPlantedBugs ./test/planted
 
 .PHONY: chaos-hostile

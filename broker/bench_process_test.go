@@ -75,16 +75,22 @@ func exchange(addr, text string, n int) error {
 // is the broker, took for each.
 func exchangeAll(b *testing.B, addr string, conns int, frame func(conn int) []byte) {
 	b.Helper()
-	what := []string{addr, strconv.Itoa(b.N)}
+	b.ResetTimer()
+	b.ReportMetric(float64(exchangeSome(b, addr, conns, b.N, frame))/float64(b.N)/1000, "cpu-µs/op")
+}
+
+// exchangeSome does that n times, and answers the processor time of all of them in ns.
+func exchangeSome(b *testing.B, addr string, conns, n int, frame func(conn int) []byte) int64 {
+	b.Helper()
+	what := []string{addr, strconv.Itoa(n)}
 	for i := range conns {
 		what = append(what, base64.StdEncoding.EncodeToString(frame(i)))
 	}
 	clients := exec.Command(os.Args[0])
 	clients.Env = append(os.Environ(), exchangeIn+"="+strings.Join(what, " "))
-	b.ResetTimer()
 	before := processCPU(b)
 	if out, err := clients.CombinedOutput(); err != nil {
 		b.Fatalf("the clients: %v\n%s", err, out)
 	}
-	b.ReportMetric(float64(processCPU(b)-before)/float64(b.N)/1000, "cpu-µs/op")
+	return processCPU(b) - before
 }

@@ -44,34 +44,38 @@ func requestFrame(version int16, req kmsg.Request) []byte {
 	return kmsg.NewRequestFormatter(kmsg.FormatterClientID("bench")).AppendRequest(nil, req, 1)
 }
 
+// askOn sends a request and answers its answer.
+func askOn(b *testing.B, nc net.Conn, version int16, req kmsg.Request) kmsg.Response {
+	b.Helper()
+	if _, err := nc.Write(requestFrame(version, req)); err != nil {
+		b.Fatal(err)
+	}
+	answer, err := readAnswer(nc)
+	if err != nil {
+		b.Fatal(err)
+	}
+	resp := req.ResponseKind()
+	resp.SetVersion(version)
+	if answer = answer[4:]; resp.IsFlexible() {
+		answer = answer[1:]
+	}
+	if err := resp.ReadFrom(answer); err != nil {
+		b.Fatal(err)
+	}
+	return resp
+}
+
 // benchNode is a node with topics t0 to tN-1 of one partition.
-func benchNode(b *testing.B, topics int) *broker.Node {
+func benchNode(b *testing.B, topics int, settings ...string) *broker.Node {
 	b.Helper()
 	// At the stock pace: with tests' 20 ms, walks over 10,000 partitions are most of what is measured.
-	n := brokertest.Node{Set: []string{"log.retention.check.interval.ms=300000", "remote.log.manager.task.interval.ms=30000"}}.Start(b)
+	n := brokertest.Node{Set: append(settings, "log.retention.check.interval.ms=300000", "remote.log.manager.task.interval.ms=30000")}.Start(b)
 	nc, err := net.Dial("tcp", n.KafkaAddr())
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer nc.Close()
-	ask := func(version int16, req kmsg.Request) kmsg.Response {
-		if _, err := nc.Write(requestFrame(version, req)); err != nil {
-			b.Fatal(err)
-		}
-		answer, err := readAnswer(nc)
-		if err != nil {
-			b.Fatal(err)
-		}
-		resp := req.ResponseKind()
-		resp.SetVersion(version)
-		if answer = answer[4:]; resp.IsFlexible() {
-			answer = answer[1:]
-		}
-		if err := resp.ReadFrom(answer); err != nil {
-			b.Fatal(err)
-		}
-		return resp
-	}
+	ask := func(version int16, req kmsg.Request) kmsg.Response { return askOn(b, nc, version, req) }
 	for i := 0; i < topics; {
 		req := kmsg.NewPtrCreateTopicsRequest()
 		req.TimeoutMillis = 60_000

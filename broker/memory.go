@@ -4,7 +4,9 @@ import (
 	"math"
 	"os"
 	"path"
+	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,29 +45,63 @@ func limitMemory(fs vfs.FS) int64 {
 // math.MaxInt64.
 func groupMemory(fs vfs.FS) int64 {
 	least := int64(math.MaxInt64)
+	controlGroups(fs, "memory", func(dir string, version int) {
+		file := "memory.max"
+		if version == 1 {
+			file = "memory.limit_in_bytes"
+		}
+		text, err := readSmall(fs, path.Join(dir, file))
+		if n, bad := strconv.ParseInt(strings.TrimSpace(text), 10, 64); err == nil && bad == nil && n > 0 && n < 1<<60 {
+			least = min(least, n)
+		}
+	})
+	return least
+}
+
+// processors is how many the process may use: those of the machine, or the share of them that its control group
+// has, which may be a part of one.
+func processors(fs vfs.FS) float64 {
+	least := float64(runtime.GOMAXPROCS(0))
+	controlGroups(fs, "cpu", func(dir string, version int) {
+		var fields []string // microseconds, in a period of microseconds
+		if version == 1 {
+			quota, _ := readSmall(fs, path.Join(dir, "cpu.cfs_quota_us"))
+			period, _ := readSmall(fs, path.Join(dir, "cpu.cfs_period_us"))
+			fields = []string{strings.TrimSpace(quota), strings.TrimSpace(period)}
+		} else {
+			text, _ := readSmall(fs, path.Join(dir, "cpu.max"))
+			fields = append(strings.Fields(text), "", "")
+		}
+		quota, bad := strconv.ParseFloat(fields[0], 64) // "max" and -1 are none
+		period, worse := strconv.ParseFloat(fields[1], 64)
+		if bad == nil && worse == nil && quota > 0 && period > 0 {
+			least = min(least, quota/period)
+		}
+	})
+	return least
+}
+
+// controlGroups shows the directories of the process's control groups of a controller, in either version of cgroups.
+func controlGroups(fs vfs.FS, controller string, show func(dir string, version int)) {
 	groups, err := readSmall(fs, "/proc/self/cgroup")
 	if err != nil {
-		return least
+		return
 	}
 	for line := range strings.Lines(groups) {
 		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
 		if len(f) < 3 {
 			continue
 		}
-		root, file := "/sys/fs/cgroup", "memory.max"
-		if f[1] == "memory" {
-			root, file = "/sys/fs/cgroup/memory", "memory.limit_in_bytes"
+		root, version := "/sys/fs/cgroup", 2
+		if slices.Contains(strings.Split(f[1], ","), controller) {
+			root, version = "/sys/fs/cgroup/"+controller, 1
 		} else if f[1] != "" {
 			continue
 		}
 		for _, dir := range []string{f[2], "/"} { // in a container the path may be of the machine's root
-			text, err := readSmall(fs, path.Join(root, dir, file))
-			if n, bad := strconv.ParseInt(strings.TrimSpace(text), 10, 64); err == nil && bad == nil && n > 0 && n < 1<<60 {
-				least = min(least, n)
-			}
+			show(path.Join(root, dir), version)
 		}
 	}
-	return least
 }
 
 // readSmall reads a file of the kernel's, whose size is told as 0.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"path"
+	"runtime"
 	"testing"
 
 	"github.com/varve-io/varve/broker/config"
@@ -24,13 +25,7 @@ func TestR48MemoryOfAControlGroup(t *testing.T) {
 		{"version 1 without a limit", map[string]string{"/proc/self/cgroup": "2:memory:/\n", "/sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n"}, math.MaxInt64},
 		{"a container", map[string]string{"/proc/self/cgroup": "0::/docker/abc\n", "/sys/fs/cgroup/memory.max": "500000\n"}, 500000},
 	} {
-		fs := memfs.New()
-		for name, text := range tt.files {
-			if err := errors.Join(fs.MkdirAll(path.Dir(name), 0o755), vfs.WriteFileAtomic(fs, name, []byte(text))); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if got := groupMemory(fs); got != tt.want {
+		if got := groupMemory(filesOf(t, tt.files)); got != tt.want {
 			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
 		}
 	}
@@ -43,6 +38,40 @@ func TestR48RequestMemory(t *testing.T) {
 		c := &config.Node{QueuedMaxRequestBytes: tt.set, SocketRequestMaxBytes: 100 << 20}
 		if got := memoryBound(c, tt.process); got != tt.want {
 			t.Errorf("queued.max.request.bytes=%d in %d bytes: %d, want %d", tt.set, tt.process, got, tt.want)
+		}
+	}
+}
+
+// filesOf is a file system with files.
+func filesOf(t *testing.T, files map[string]string) vfs.FS {
+	t.Helper()
+	fs := memfs.New()
+	for name, text := range files {
+		if err := errors.Join(fs.MkdirAll(path.Dir(name), 0o755), vfs.WriteFileAtomic(fs, name, []byte(text))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return fs
+}
+
+func TestR48ProcessorsOfAControlGroup(t *testing.T) {
+	all := float64(runtime.GOMAXPROCS(0))
+	for _, tt := range []struct {
+		name  string
+		files map[string]string
+		want  float64
+	}{
+		{"none", nil, all},
+		{"version 2", map[string]string{"/proc/self/cgroup": "0::/varve.service\n", "/sys/fs/cgroup/varve.service/cpu.max": "20000 100000\n"}, 0.2},
+		{"version 2 without a limit", map[string]string{"/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/cpu.max": "max 100000\n"}, all},
+		{"version 1", map[string]string{"/proc/self/cgroup": "3:cpu,cpuacct:/x\n2:memory:/x\n", "/sys/fs/cgroup/cpu/x/cpu.cfs_quota_us": "50000\n",
+			"/sys/fs/cgroup/cpu/x/cpu.cfs_period_us": "100000\n"}, 0.5},
+		{"version 1 without a limit", map[string]string{"/proc/self/cgroup": "3:cpu:/\n", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+			"/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"}, all},
+		{"more than there are", map[string]string{"/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/cpu.max": "10000000 100\n"}, all},
+	} {
+		if got := processors(filesOf(t, tt.files)); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}
 }

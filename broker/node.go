@@ -33,6 +33,7 @@ import (
 	"github.com/varve-io/varve/broker/security/acl"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/telemetry"
+	"github.com/varve-io/varve/broker/tracing"
 	"github.com/varve-io/varve/broker/vfs"
 	"github.com/varve-io/varve/objstore"
 	"github.com/varve-io/varve/tiered"
@@ -80,6 +81,7 @@ type Node struct {
 	txns       *txn.Coordinator
 	server     *server.Server
 	telemetry  *telemetry.Manager
+	tracer     *tracing.Tracer // nil: nothing is traced
 	quotas     *quota.Manager
 	authorizer *acl.Authorizer // nil: everything is allowed
 	topics     *topicObjects
@@ -132,6 +134,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	n.background, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	steps := []step{
 		{"bind the listeners", n.startListeners},
+		{"prepare tracing", n.startTracing},
 		{"open the object store", n.openStore},
 		{"open the metadata log", n.openController},
 		{"open the log directories", n.openDirs},
@@ -279,9 +282,9 @@ func (n *Node) buildDoors(context.Context) error {
 	var err error
 	n.server, err = server.New(server.Options{
 		Listeners: n.listeners, Handler: h, Overlap: h.Overlap, APIName: h.Name, Logger: n.logger, Registerer: n.registry,
-		Throttle: n.quotas.Connect,
+		Throttle: n.quotas.Connect, Tracer: n.tracer,
 		Limits: server.Limits{
-			MaxRequestBytes: c.SocketRequestMaxBytes, MemoryBytes: memoryBound(c, limitMemory(n.o.FS)), MaxIdle: ms(c.ConnectionsMaxIdleMs),
+			MaxRequestBytes: c.SocketRequestMaxBytes, MemoryBytes: memoryBound(c, limitMemory(n.o.FS)), Processors: processors(n.o.FS), MaxIdle: ms(c.ConnectionsMaxIdleMs),
 			MaxConnections: connections, MaxConnectionsPerIP: int(c.MaxConnectionsPerIP), PerIP: c.MaxConnectionsPerIPOverrides,
 			ConnectionsPerSecond: int(c.MaxConnectionCreationRate), UnauthenticatedRequestBytes: c.LoginMaxBytes, Handshakes: c.HandshakesMax,
 			StallTimeout: ms(c.StallTimeoutMs), HandshakeTimeout: ms(c.HandshakeTimeoutMs), LoginTimeout: ms(c.LoginTimeoutMs),
@@ -304,6 +307,28 @@ func (n *Node) quotaManager() *quota.Manager {
 		Data: windows(c.QuotaWindows, c.QuotaWindowSeconds), Controller: windows(c.ControllerQuotaWindows, c.ControllerQuotaWindowSeconds),
 		Now: n.o.Now, Registerer: n.registry,
 	})
+}
+
+// startTracing begins to trace if there is a collector to send spans to. What is left at the stop is
+// sent after everything else has ended, within a second: a collector that is away holds nobody up.
+func (n *Node) startTracing(context.Context) error {
+	t := n.config.Tracing
+	var err error
+	n.tracer, err = tracing.New(tracing.Options{
+		Endpoint: t.Endpoint, Ratio: t.SampleRatio, HeadersFile: t.HeadersFile, CAFile: t.CAFile, Version: n.o.Version, NodeID: n.config.NodeID,
+		FS: n.o.FS, Logger: n.logger, Registerer: n.registry,
+	})
+	if n.tracer != nil {
+		n.undo("send the last spans", func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			if err := n.tracer.Close(ctx); err != nil {
+				n.logger.Warn("tracing ends", "error", err)
+			}
+			return nil
+		})
+	}
+	return err
 }
 
 // fewConnections is what an operator should hear of.

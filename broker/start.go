@@ -81,8 +81,12 @@ func (n *Node) openStore(ctx context.Context) error {
 	}
 	n.undo("close the object store", func(context.Context) error { return bucket.Close() })
 	scheme, _, _ := strings.Cut(n.config.TierURL, "://")
-	n.bucket, err = metered.Wrap(bucket, scheme, n.registry)
-	return err
+	counted, err := metered.Wrap(bucket, scheme, n.registry)
+	if err != nil {
+		return err
+	}
+	n.bucket = n.tracer.Bucket(counted, scheme)
+	return nil
 }
 
 // openController opens the metadata log. Log directories that belong to a cluster whose
@@ -262,7 +266,7 @@ func (n *Node) openTier(ctx context.Context) error {
 	c := n.node()
 	o := tiered.Options{
 		Bucket: n.bucket, ClusterID: n.clusterID, Incarnation: n.incarnation, NodeID: c.NodeID, FS: n.o.FS,
-		CacheDir: c.TierCacheDir, CacheBytes: c.TierCacheBytes, Now: n.o.Now, Logger: n.logger, Registerer: n.registry,
+		CacheDir: c.TierCacheDir, CacheBytes: c.TierCacheBytes, Now: n.o.Now, Logger: n.logger, Registerer: n.registry, Tracer: n.tracer,
 		Interval: ms(c.RemoteLogManagerTaskIntervalMs), CopyBytesPerSecond: c.RemoteCopyMaxBytesPerSecond, FetchBytesPerSecond: c.RemoteFetchMaxBytesPerSecond,
 		Urgent:        func(dir string) bool { return n.dirs.Room(dir).Pressure() != commitlog.Calm },
 		CleanInterval: ms(c.TierCleanIntervalMs), ManifestWindow: atOnce(c.TierManifestRetentionMs), OrphanGrace: atOnce(c.TierOrphanGraceMs),

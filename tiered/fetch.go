@@ -9,6 +9,7 @@ import (
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/tracing"
 	"github.com/varve-io/varve/broker/vfs"
 	"github.com/varve-io/varve/objstore"
 	"github.com/varve-io/varve/tiered/cache"
@@ -59,12 +60,15 @@ func (p *Partition) reader() reader { return reader{p.m, p.id} }
 // It waits for the object store when the cache does not hold the bytes. Errors:
 // kafka.OffsetOutOfRange, kafka.ErrCorrupt, objstore's.
 func (p *Partition) Read(ctx context.Context, off, maxBytes int64, minOne bool) (Read, error) {
+	ctx, span := tracing.Start(ctx, "tier read")
+	describe(span, p.tp, off)
 	var r Read
 	err := p.pinned(ctx, off, func(h *manifest.Manifest) (err error) {
 		r, err = p.reader().read(ctx, h, off, maxBytes, minOne)
 		r.Next = h.Next
 		return err
 	})
+	span.End(err)
 	if err != nil {
 		return Read{}, fmt.Errorf("tier of %s: read at %d: %w", p.tp, off, readError(err))
 	}
@@ -134,7 +138,7 @@ func (r reader) read(ctx context.Context, h *manifest.Manifest, off, maxBytes in
 		pos = end
 	}
 	if next := (at.pos + n + chunk - 1) / chunk * chunk; next < at.seg.SizeBytes {
-		r.m.cache.Prefetch(r.m.chunk(r.id, at.seg, at.footer, next, next))
+		r.m.cache.Prefetch(ctx, r.m.chunk(r.id, at.seg, at.footer, next, next))
 	}
 	r.m.metrics.readBytes.Add(float64(n))
 	if out.Aborted, err = r.aborted(ctx, h, at.seg, out.Base, out.UpperBound); err != nil {
@@ -219,8 +223,7 @@ func (m *Manager) chunk(id manifest.ID, s manifest.Segment, f *footer, from, to 
 			if err := m.fetches.wait(ctx, float64(len(p))); err != nil {
 				return err
 			}
-			_, err := m.o.Bucket.GetRange(ctx, id.SegmentKey(s), start, p, "")
-			return err
+			return m.getRange(ctx, id.SegmentKey(s), start, p)
 		},
 		Verify: func(p []byte) error {
 			if err := f.CheckBlocks(start, p); err != nil {
@@ -229,6 +232,25 @@ func (m *Manager) chunk(id manifest.ID, s manifest.Segment, f *footer, from, to 
 			return f.checkBatches(start, p)
 		},
 	}
+}
+
+// payerKey is the key of a context's payer.
+type payerKey struct{}
+
+// WithPayer has pay told of the bytes that the store sends for reads with the context: chunks,
+// those that are read ahead among them, and footers. Any goroutine calls it. What is in the cache
+// costs nothing, and of readers who wait for the same bytes the first one pays.
+func WithPayer(ctx context.Context, pay func(bytes int64)) context.Context {
+	return context.WithValue(ctx, payerKey{}, pay)
+}
+
+// getRange reads len(p) bytes of an object, for the context's payer.
+func (m *Manager) getRange(ctx context.Context, key string, off int64, p []byte) error {
+	_, err := m.o.Bucket.GetRange(ctx, key, off, p, "")
+	if pay, ok := ctx.Value(payerKey{}).(func(int64)); ok && err == nil {
+		pay(int64(len(p)))
+	}
+	return err
 }
 
 // objectName starts the names of an object's chunks in the cache.

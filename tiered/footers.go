@@ -10,6 +10,7 @@ import (
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/tracing"
 	"github.com/varve-io/varve/tiered/cache"
 	"github.com/varve-io/varve/tiered/manifest"
 )
@@ -171,17 +172,19 @@ func (m *Manager) footer(ctx context.Context, id manifest.ID, s manifest.Segment
 	if f := m.footers.get(k); f != nil {
 		return f, nil
 	}
+	ctx, span := tracing.Start(ctx, "tier index")
+	span.Int("messaging.kafka.offset", s.Base)
 	rng, err := m.cache.Get(ctx, cache.Request{
 		Name: objectName(id, s) + "footer", Size: s.FooterBytes, To: s.FooterBytes,
 		Fill: func(ctx context.Context, p []byte) error {
-			_, err := m.o.Bucket.GetRange(ctx, id.SegmentKey(s), s.SizeBytes, p, "")
-			return err
+			return m.getRange(ctx, id.SegmentKey(s), s.SizeBytes, p)
 		},
 		Verify: func(p []byte) error {
 			_, err := newFooter(id, s, p)
 			return err
 		},
 	})
+	span.End(err)
 	if err != nil {
 		return nil, err
 	}

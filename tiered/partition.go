@@ -239,7 +239,7 @@ func (p *Partition) doLocked(ctx context.Context, j job) error {
 		j.offset = p.r.Log().LogStart()
 	}
 	claimed := p.machine.claimed
-	err := p.drive(ctx, p.machine.start(j))
+	err := p.traced(ctx, j)
 	if j.kind != jobLoad && !claimed && (err != nil || p.machine.claimed) {
 		p.m.metrics.claimed(p.machine.claimed)
 	}

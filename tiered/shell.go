@@ -11,6 +11,7 @@ import (
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/fault"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/tracing"
 	"github.com/varve-io/varve/objstore"
 	"github.com/varve-io/varve/tiered/manifest"
 )
@@ -166,7 +167,7 @@ func (r remote) putManifest(ctx context.Context, m *manifest.Manifest) event {
 }
 
 // putSegment exports the local segment and uploads it.
-func (p *Partition) putSegment(ctx context.Context, s manifest.Segment) event {
+func (p *Partition) putSegment(ctx context.Context, s manifest.Segment) (ev event) {
 	p.dropObject()
 	ctx, cancel := context.WithTimeout(ctx, p.m.o.UploadTimeout)
 	defer cancel()
@@ -175,6 +176,10 @@ func (p *Partition) putSegment(ctx context.Context, s manifest.Segment) event {
 		return event{answer: failed, err: err}
 	}
 	p.object = o
+	ctx, span := tracing.Start(ctx, "tier upload")
+	defer func() { span.End(ev.err) }()
+	span.Int("messaging.kafka.offset", s.Base)
+	span.Int("varve.segment.size", s.ObjectBytes())
 	_, err = p.m.o.Bucket.Put(ctx, p.id.SegmentKey(s), o.source(), objstore.PutOpts{})
 	if err == nil {
 		err = fault.Err("tier.after-put")

@@ -29,6 +29,7 @@ import (
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/config"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/tracing"
 	"github.com/varve-io/varve/broker/vfs"
 	"github.com/varve-io/varve/objstore"
 	"github.com/varve-io/varve/tiered/cache"
@@ -65,6 +66,7 @@ type Options struct {
 	// whatever remote.copy.lag.* says. May be nil.
 	Urgent func(dir string) bool
 	Events Events
+	Tracer *tracing.Tracer // of the jobs; nil: none is traced
 
 	// Interval between two looks at each partition (remote.log.manager.task.interval.ms); default 30 s.
 	Interval time.Duration

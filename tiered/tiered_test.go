@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -763,6 +764,25 @@ func TestIdleCostsNothing(t *testing.T) {
 	}
 	if n := len(r.bucket.Calls()) - calls; n != 0 {
 		t.Fatalf("%d requests: %v", n, r.bucket.Calls()[calls:])
+	}
+}
+
+// TestA9WhoPaysForReads: the reader who has bytes fetched pays for all that the store sends, chunks
+// and footers; what is in the cache costs nothing.
+func TestA9WhoPaysForReads(t *testing.T) {
+	r := newRig(t)
+	r.produce(3)
+	r.tick()
+	var paid atomic.Int64
+	ctx := WithPayer(t.Context(), func(bytes int64) { paid.Add(bytes) })
+	seg := r.p.Manifest().Segments[0]
+	for _, what := range []string{"first", "second"} {
+		out, err := r.p.Read(ctx, seg.Base, seg.SizeBytes, true)
+		r.check(err)
+		out.Release()
+		if want := min(seg.SizeBytes, r.m.o.ChunkBytes) + seg.FooterBytes; paid.Load() != want {
+			t.Errorf("after the %s read %d bytes are paid for, want %d", what, paid.Load(), want)
+		}
 	}
 }
 

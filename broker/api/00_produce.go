@@ -71,6 +71,9 @@ func (a *API) produce(r *server.Request) error {
 
 // finish answers when no batch waits for the in-sync set any more.
 func (p *producing) finish() error {
+	if p.uploads > 0 {
+		p.throttle = max(p.throttle, p.api.o.Quotas.Charge(quota.Upload, quotaClient(p.r), float64(p.uploads)))
+	}
 	if p.throttle > 0 { // the answer goes out at once, and the client knows why nothing follows (KIP-219)
 		p.r.Mute(p.throttle)
 	}
@@ -107,8 +110,10 @@ type producing struct {
 	unverified []unverifiedBatch
 	resp       wire.ProduceResponse
 	failed     error // the first error of any partition
-	// throttle is for how long the client is held up, because the disk of a partition fills.
+	// throttle is for how long the client is held up, because the disk of a partition fills or it
+	// is over its quota of uploads.
 	throttle time.Duration
+	uploads  int64 // bytes that will be uploaded
 	waits    []waiting
 }
 
@@ -183,7 +188,7 @@ func (p *producing) target(t topicRef, part *wire.ProduceRequestPartition, denie
 // appendTo appends a batch. Beside an error only the log start of the result counts.
 func (p *producing) appendTo(target *replica.Partition, records []byte, v *commitlog.Verification) (replica.AppendResult, error) {
 	res, err := target.Append(records, replica.AppendOptions{Acks: p.acks, ZstdOK: p.r.Header.Version >= 7, Verification: v})
-	p.throttle = max(p.throttle, res.Throttle)
+	p.throttle, p.uploads = max(p.throttle, res.Throttle), p.uploads+res.Uploads
 	if err == nil {
 		return res, nil
 	}

@@ -18,7 +18,8 @@ import (
 //   - 7: sessions (KIP-227), see fetch_session.go. 9: leader epochs (KIP-320).
 //   - 12: divergence (KIP-595) and where the leader is (KIP-951; endpoints from 16).
 //   - A client over its quota gets an empty answer and is muted; what an answer has is counted
-//     when it leaves.
+//     when it leaves. One over its quota of the object store gets what is on local disk, and is
+//     muted when the fetch asks for more.
 //   - 13: topics by id (KIP-516). 15: the replica's state moved into a tag (KIP-903).
 //
 // Gaps: fetches of followers are refused (NOT_LEADER_OR_FOLLOWER) until replication is
@@ -110,6 +111,7 @@ func (f *fetching) params(req *wire.FetchRequest) replica.FetchParams {
 		MaxBytes:      maxBytes,
 		ReadCommitted: f.committed,
 		Refuse:        f.refuse(),
+		Payer:         f.storePayer(),
 	}
 }
 

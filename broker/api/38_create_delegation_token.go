@@ -90,20 +90,21 @@ func tokenRequestAllowed(r *server.Request) bool {
 	return r.Conn.Principal() != kafka.Anonymous()
 }
 
-// changeToken changes the token with a secret, and answers when it ends then.
+// changeToken changes the token with a secret, and answers when it ends then: with an error 0, or -1 where
+// the connection may not deal with tokens, as in Kafka.
 func (a logins) changeToken(r *server.Request, secret []byte, change func(metadata.DelegationToken) (metadata.DelegationToken, bool, error), answer func(code int16, expiryMs int64)) {
 	switch {
 	case !tokenRequestAllowed(r):
 		answer(int16(kafka.DelegationTokenRequestNotAllowed), -1)
 		return
 	case !a.o.Tokens.Enabled():
-		answer(int16(kafka.DelegationTokenAuthDisabled), -1)
+		answer(int16(kafka.DelegationTokenAuthDisabled), 0)
 		return
 	}
 	r.Go(func() {
 		t, ok := a.o.Tokens.Find(secret)
 		if !ok {
-			answer(int16(kafka.DelegationTokenNotFound), -1)
+			answer(int16(kafka.DelegationTokenNotFound), 0)
 			return
 		}
 		var changed metadata.DelegationToken
@@ -112,7 +113,7 @@ func (a logins) changeToken(r *server.Request, secret []byte, change func(metada
 			return changed, remove, err
 		})
 		if err != nil {
-			answer(tokenError(err), -1)
+			answer(tokenError(err), 0)
 			return
 		}
 		a.by(r).did(nil, "delegation token", t.ID, "owner", t.Owner, "expires_ms", changed.ExpiryMs)

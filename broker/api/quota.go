@@ -8,6 +8,7 @@ import (
 	"github.com/varve-io/varve/broker/controller"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/quota"
+	"github.com/varve-io/varve/broker/replica"
 	"github.com/varve-io/varve/broker/server"
 	"github.com/varve-io/varve/broker/wire"
 )
@@ -32,6 +33,34 @@ func timed(a *API, row *row, r *server.Request) error {
 	err := row.handle(a, r)
 	q.Count(quota.Request, c, 100*time.Since(began).Seconds())
 	return err
+}
+
+// storePayer is the client of a fetch for what the object store sends.
+type storePayer struct {
+	f      *fetching
+	client quota.Client
+}
+
+// storePayer is who pays for what the object store sends, nil while nobody has a quota.
+func (f *fetching) storePayer() replica.StorePayer {
+	if !f.api.o.Quotas.On(quota.RemoteFetch) {
+		return nil
+	}
+	return storePayer{f, quotaClient(f.r)}
+}
+
+// MayPay implements replica.StorePayer.
+func (p storePayer) MayPay() bool {
+	pause := p.f.api.o.Quotas.Pause(quota.RemoteFetch, p.client)
+	if pause > 0 {
+		p.f.r.Mute(pause)
+	}
+	return pause == 0
+}
+
+// Pay implements replica.StorePayer. The request may be over.
+func (p storePayer) Pay(bytes int64) {
+	p.f.api.o.Quotas.Count(quota.RemoteFetch, p.client, float64(bytes))
 }
 
 // neverStrict is a version that no request has: its client may go on, and pauses afterwards.

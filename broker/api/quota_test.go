@@ -71,7 +71,7 @@ func TestA9QuotasAreAlteredAndDescribed(t *testing.T) {
 		for i, code := range c.alterQuotas(v, false,
 			quotaEntry([]part{{"user", "ann"}}, bound("producer_byte_rate", 1000), bound("request_percentage", 12.5)),
 			quotaEntry([]part{{"user", "ann"}, {"client-id", ""}}, bound("consumer_byte_rate", 2000)),
-			quotaEntry([]part{{"user", ""}}, bound("controller_mutation_rate", 0.5)),
+			quotaEntry([]part{{"user", ""}}, bound("controller_mutation_rate", 0.5), bound("varve_remote_fetch_byte_rate", 3000), bound("varve_upload_byte_rate", 4000)),
 			quotaEntry([]part{{"ip", "10.0.0.1"}}, bound("connection_creation_rate", 5)),
 		) {
 			if code != kafka.NoError {
@@ -102,6 +102,10 @@ func TestA9QuotasAreAlteredAndDescribed(t *testing.T) {
 	if len(one.Values) != 2 || one.Values[0].Key != "producer_byte_rate" || one.Values[0].Value != 1000 {
 		t.Errorf("ann has %+v", one.Values)
 	}
+	all := c.describeQuotas(1, true, component("user", 1, "")).Entries[0]
+	if len(all.Values) != 3 || all.Values[1].Key != "varve_remote_fetch_byte_rate" || all.Values[2].Key != "varve_upload_byte_rate" || all.Values[2].Value != 4000 {
+		t.Errorf("the default user has %+v", all.Values)
+	}
 	remove := quotaEntry([]part{{"user", "ann"}}, kmsg.AlterClientQuotasRequestEntryOp{Key: "producer_byte_rate", Remove: true})
 	c.alterQuotas(1, true, remove)
 	if one := c.describeQuotas(1, true, component("user", 0, "ann")).Entries[0]; len(one.Values) != 2 {
@@ -130,6 +134,8 @@ func TestA9QuotasThatAreRefused(t *testing.T) {
 		quotaEntry([]part{{"user", "ann"}}, bound("producer_byte_rate", -1)),
 		quotaEntry([]part{{"user", "ann"}}, bound("producer_byte_rate", 1.5)),
 		quotaEntry([]part{{"ip", ""}}, bound("connection_creation_rate", 1<<31)),
+		quotaEntry([]part{{"user", "ann"}}, bound("varve_upload_byte_rate", 0.5)),
+		quotaEntry([]part{{"ip", ""}}, bound("varve_remote_fetch_byte_rate", 1)),
 		quotaEntry([]part{{"user", "ann"}}, ok, ok),
 	} {
 		if codes := c.alterQuotas(1, false, e); len(codes) != 1 || codes[0] != kafka.InvalidRequest {

@@ -242,11 +242,12 @@ func (l *writer) writable(c *Config, n int64, h *batch.Header) (*segment, error)
 	if len(l.mu.segs) > 0 {
 		s = l.mu.segs[len(l.mu.segs)-1]
 	}
+	latest := l.mu.latest
 	l.mu.RUnlock()
 	if s == nil {
 		return l.firstSegment(h.BaseOffset, c)
 	}
-	if !s.full(c, n, h.MaxTimestampMs, h.LastOffset(), l.opts.nowMs()) {
+	if !s.full(c, n, h.MaxTimestampMs, h.LastOffset(), l.opts.nowMs()) && (h.LeaderEpoch <= latest || !splitsEpoch(s.size)) {
 		return s, nil
 	}
 	return l.roll(c)

@@ -175,16 +175,10 @@ func (ld checker) checkEpoch(e EpochEntry, i int) error {
 		return fmt.Errorf("%s: epochs %d and %d start at %d: %w", epochFile, ld.epochs.entries[i-1].Epoch, e.Epoch, e.Start, kafka.ErrCorrupt)
 	}
 	for _, off := range []int64{e.Start, e.Start - 1} {
-		n := slices.IndexFunc(ld.segs, func(s *segment) bool { return s.base <= off && off < s.next })
-		if n < 0 || ld.segs[n].size == 0 || off < e.Start && off < ld.state.LogStart {
+		if off < e.Start && off < ld.state.LogStart {
 			continue
 		}
-		f, err := ld.finderOf(ld.segs[n])
-		if err != nil {
-			return err
-		}
-		h, err := f.at(off)
-		f.Close()
+		h, err := ld.batchAt(off)
 		if errors.Is(err, kafka.ErrCorrupt) {
 			continue // nothing of the segment is left behind off
 		}
@@ -194,10 +188,46 @@ func (ld checker) checkEpoch(e EpochEntry, i int) error {
 		if off == e.Start && h.LeaderEpoch < e.Epoch || h.LastOffset() < e.Start && h.LeaderEpoch >= e.Epoch ||
 			off == e.Start && h.BaseOffset <= off && h.LeaderEpoch != e.Epoch ||
 			off == e.Start && h.BaseOffset < off && (i > 0 || off > ld.state.LogStart) {
+			odd, err := ld.oddEpoch(h, i)
+			if err != nil {
+				return err
+			}
+			if odd {
+				continue
+			}
 			return fmt.Errorf("%s: epoch %d starts at %d, the batch at %d has epoch %d: %w", epochFile, e.Epoch, e.Start, h.BaseOffset, h.LeaderEpoch, kafka.ErrCorrupt)
 		}
 	}
 	return nil
+}
+
+// batchAt is the batch that holds off, or the first one behind it in its segment. Errors wrap
+// kafka.ErrCorrupt when there is none.
+func (ld checker) batchAt(off int64) (batch.Header, error) {
+	n := slices.IndexFunc(ld.segs, func(s *segment) bool { return s.base <= off && off < s.next })
+	if n < 0 || ld.segs[n].size == 0 {
+		return batch.Header{}, fmt.Errorf("no batch at offset %d: %w", off, kafka.ErrCorrupt)
+	}
+	f, err := ld.finderOf(ld.segs[n])
+	if err != nil {
+		return batch.Header{}, err
+	}
+	defer f.Close()
+	return f.at(off)
+}
+
+// oddEpoch says that it is the batch whose epoch is damaged, and not entry i of the history that it
+// contradicts: the next batch is of the entry's epoch, and its own is out of their order.
+func (ld checker) oddEpoch(h batch.Header, i int) (bool, error) {
+	e := ld.epochs.entries[i]
+	if h.LeaderEpoch <= e.Epoch && (i == 0 || h.LeaderEpoch >= ld.epochs.entries[i-1].Epoch) {
+		return false, nil
+	}
+	next, err := ld.batchAt(h.LastOffset() + 1)
+	if errors.Is(err, kafka.ErrCorrupt) {
+		return false, nil
+	}
+	return err == nil && next.LeaderEpoch == e.Epoch, err
 }
 
 // openTxns is the first offsets of the transactions that were open at a segment's base, by

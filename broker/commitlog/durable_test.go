@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/vfs"
 	"github.com/varve-io/varve/broker/vfs/errorfs"
 	"github.com/varve-io/varve/broker/vfs/memfs"
@@ -42,7 +43,7 @@ func TestWhoWaitsIsToldOnce(t *testing.T) {
 	if got := <-told; got != 2 {
 		t.Fatalf("told of %d", got)
 	}
-	redoOwner{l}.Committed(l.w.member, 2) // as the write-ahead file does in a moment
+	redoOwner{l}.Committed(l.w.member, 2, 0) // as the write-ahead file does in a moment
 	close(hold)
 	if err := errors.Join(l.Close(), w.Close(true)); err != nil {
 		t.Fatal(err)
@@ -256,6 +257,32 @@ func TestSnapshotFromBelowTheLog(t *testing.T) {
 	}
 	if got := producersOf(t, reopen(t, o, fsys, &st, false, true)); len(got) > 0 {
 		t.Errorf("the state of evicted batches passes for that of the log's start: %+v", got)
+	}
+}
+
+// TestTruncatedAbortStaysGone: the marker of an abort is cut off, and the transaction is
+// committed at the same offset instead. After a power cut no index says otherwise.
+func TestTruncatedAbortStaysGone(t *testing.T) {
+	mem := newFS(t)
+	o := testOptions(mem)
+	var st State
+	var l *Log
+	o.Checkpoint = func() error { st = l.State(); return nil }
+	l = open(t, o)
+	appendBatch(t, l, transactional(7, 0, 0, 2), 0)
+	appendBatch(t, l, txnMarker(batch.Abort, 7), 0)
+	if err := errors.Join(l.Flush(), l.opts.Checkpoint(), l.TruncateTo(2)); err != nil {
+		t.Fatal(err)
+	}
+	appendBatch(t, l, txnMarker(batch.Commit, 7), 0)
+	if err := errors.Join(l.Roll(), l.FlushClosed(), l.opts.Checkpoint()); err != nil {
+		t.Fatal(err)
+	}
+	for seed := range uint64(20) {
+		r := reopen(t, o, mem.CrashClone(seed), &st, false, true)
+		if got, err := r.AbortedTxns(0, r.End()); len(got) > 0 || err != nil || r.End() != 3 {
+			t.Errorf("seed %d: aborted %+v in a log that ends at %d, %v", seed, got, r.End(), err)
+		}
 	}
 }
 

@@ -53,6 +53,14 @@ func (l *Log) EvictBelow(offset int64) (int, error) {
 	if err := (cutter{l}).renameAway(gone, first); err != nil {
 		return n, l.fail(err)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.highestRemote >= 0 { // the start is not what is here
+		return n, nil
+	}
+	if tell := settleStart(l, first); tell != nil {
+		go tell() // as in sync
+	}
 	return n, nil
 }
 

@@ -77,13 +77,10 @@ func (l *writer) flushAfterAppend(c *Config, b []byte, h *batch.Header) error {
 		return nil
 	}
 	l.unflushed, l.flushedMs = 0, l.opts.nowMs()
-	if err := (syncer{l.Log}).sync(syncAll); err != nil {
-		return err
+	if c.Group && l.wal != nil && l.member == nil {
+		return l.join()
 	}
-	if c.Group {
-		l.join()
-	}
-	return nil
+	return (syncer{l.Log}).sync(syncAll)
 }
 
 // syncer is the durable side of a log.

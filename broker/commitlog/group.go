@@ -8,6 +8,7 @@ import (
 
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/commitlog/wal"
+	"github.com/varve-io/varve/broker/fault"
 	"github.com/varve-io/varve/broker/kafka"
 )
 
@@ -81,16 +82,32 @@ func (l *writer) stage(b []byte, h *batch.Header) (bool, error) {
 	return true, nil
 }
 
-// join makes the log a member, behind a sync of all it holds. appendMu is held.
-func (l *writer) join() {
-	if l.wal == nil || l.member != nil {
-		return
-	}
-	k := wal.Key{TopicID: l.opts.TopicID, Partition: l.opts.TP.Partition}
-	l.member = l.wal.Join(k, redoOwner{l.Log}, l.End())
+// join makes the log a member, behind a sync of all it holds. A log start that no checkpoint
+// has yet comes along, and what was synced is not told before it is durable. appendMu is held.
+func (l *writer) join() error {
 	l.mu.Lock()
-	l.mu.member = l.member
+	l.mu.joining = true
 	l.mu.Unlock()
+	err := (syncer{l.Log}).sync(syncAll)
+	if err == nil {
+		k := wal.Key{TopicID: l.opts.TopicID, Partition: l.opts.TP.Partition}
+		l.member = l.wal.Join(k, redoOwner{l.Log}, l.End())
+	}
+	l.mu.Lock()
+	l.mu.joining, l.mu.member = false, l.member
+	start, sure := l.mu.logStart, l.mu.sureStart
+	tell := settleStart(l.Log, sure)
+	l.mu.Unlock()
+	if tell != nil {
+		go tell() // as in sync
+	}
+	if err != nil || start <= sure {
+		return err
+	}
+	if err := l.member.Start(start); err != nil {
+		return l.fail(err)
+	}
+	return nil
 }
 
 // leave syncs what the log holds and then ends the replay of what it has in the write-ahead
@@ -133,7 +150,11 @@ func (l *writer) quit(start int64) error {
 	l.member = nil
 	l.mu.Lock()
 	l.mu.member = nil
+	tell := settleStart(l.Log, start)
 	l.mu.Unlock()
+	if tell != nil {
+		go tell() // as in sync
+	}
 	return nil
 }
 
@@ -152,10 +173,11 @@ func (l redoOwner) SyncForWAL() error {
 
 // Committed implements wal.Owner. Of a member that has left it may come late, when the log
 // was cut since.
-func (l redoOwner) Committed(m *wal.Member, end int64) {
+func (l redoOwner) Committed(m *wal.Member, end, start int64) {
 	var tell func()
 	l.mu.Lock()
 	if l.mu.member == m {
+		l.mu.sureStart = max(l.mu.sureStart, start)
 		tell = raiseDurable(l.Log, end)
 	}
 	l.mu.Unlock()
@@ -164,14 +186,25 @@ func (l redoOwner) Committed(m *wal.Member, end int64) {
 	}
 }
 
-// raiseDurable moves the durable end up to end, which is durable. It answers who is to be told
-// of it, nil for nobody: each raise is told once, by who made it. mu is held.
+// raiseDurable moves the durable end up to end, which is durable, or up to where it was held
+// back. It is while the write-ahead file has a log start to commit: an append that a sync of the
+// log's own files made durable is behind that start, and must not be acknowledged in front of it.
+// It answers who is to be told, nil for nobody: each raise is told once, by who made it. mu is held.
 func raiseDurable(l *Log, end int64) (tell func()) {
-	if end <= l.mu.durable {
+	l.mu.held = max(l.mu.held, end)
+	starting := (l.mu.member != nil || l.mu.joining) && l.mu.logStart > l.mu.sureStart
+	if starting && !fault.Planted(fault.BugStartOvertaken) || l.mu.held <= l.mu.durable {
 		return nil
 	}
-	l.mu.durable = end
+	l.mu.durable = l.mu.held
 	return l.mu.onDurable
+}
+
+// settleStart notes that a log start is durable, and is raiseDurable where that was waited for.
+// mu is held.
+func settleStart(l *Log, start int64) (tell func()) {
+	l.mu.sureStart = max(l.mu.sureStart, start)
+	return raiseDurable(l, l.mu.held)
 }
 
 // redo puts back what the write-ahead file holds and the segments lack. What is in both is
@@ -215,7 +248,9 @@ func (ld *loader) put(b []byte, h *batch.Header) error {
 	l := ld.l
 	i, flag := len(ld.segs)-1, 0
 	s := ld.segs[i]
-	if s.full(&ld.c, h.Size(), h.MaxTimestampMs, h.LastOffset(), l.opts.nowMs()) {
+	begins := h.LeaderEpoch > ld.epoch
+	ld.epoch = h.LeaderEpoch
+	if s.full(&ld.c, h.Size(), h.MaxTimestampMs, h.LastOffset(), l.opts.nowMs()) || begins && splitsEpoch(s.size) {
 		s.addTime()
 		if err := l.w.flushIndexes(s); err != nil {
 			return err

@@ -41,6 +41,8 @@ type loader struct {
 
 	scanned   int64 // bytes read by scans
 	scanFrom  int   // the first segment that was scanned; len(segs) when none was
+	epoch     int32 // of the batch that was scanned, or put back, last
+	trusted   int64 // the history is that of its file up to here
 	epochs    epochCache
 	producers *producerState
 	snapshot  int64 // the newest snapshot file, -1 = none
@@ -471,12 +473,14 @@ func (ld *loader) install() {
 	if m.durable = end; ld.scanFrom < len(ld.segs) || ld.state.Sealed {
 		m.durable = m.recoveryPoint
 	}
+	m.sureStart = min(m.sureStart, end)
 	if redo := l.opts.Redo; redo != nil && !fault.Planted(fault.BugReplayNoStart) {
-		m.logStart = max(m.logStart, min(redo.Start, end))
+		m.sureStart = max(m.sureStart, min(redo.Start, end))
 	}
 	if m.highestRemote < 0 { // nothing below the local start is elsewhere
-		m.logStart = max(m.logStart, m.localStart)
+		m.sureStart = max(m.sureStart, m.localStart)
 	}
+	m.logStart = max(m.logStart, m.sureStart)
 	m.localStart = max(m.localStart, m.logStart)
 	m.epochs.truncateStart(m.logStart)
 	m.suspect = m.suspect || m.highestRemote >= end

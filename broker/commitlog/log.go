@@ -62,7 +62,8 @@ type Log struct {
 		suspect   bool
 		dirDirty  bool // entries of the partition's directory are not synced
 		segs      []*segment
-		cut       *segment // what a truncation that is under way makes the active one
+		cut       *segment // what a truncation makes the active one, until its files are durable
+		cutEnd    int64    // the end in front of it
 		epochs    epochCache
 		latest    int32 // leader epoch of the last batch
 		txns      []txnSpan
@@ -82,8 +83,15 @@ type Log struct {
 
 		logStart, localStart, highestRemote int64
 		recoveryPoint, durable, end         int64
-		cold                                State // what the checkpoint says, until the files are read
-		sealed                              bool  // see seal.go
+
+		// sureStart is the log start that a power cut leaves. While it is behind logStart, and the
+		// log has, or is about to get (joining), a part in the write-ahead file, the durable end
+		// waits, and held is where it goes then; see raiseDurable.
+		sureStart, held int64
+		joining         bool
+
+		cold   State // what the checkpoint says, until the files are read
+		sealed bool  // see seal.go
 	}
 }
 
@@ -130,6 +138,7 @@ func Open(o Options) (*Log, error) {
 	m.cold.SizeBytes, m.cold.ActiveBytes = -1, -1
 	if st := o.State; st != nil {
 		m.logStart, m.localStart, m.highestRemote = st.LogStart, st.LocalStart, st.HighestRemote
+		m.sureStart = st.LogStart
 		m.recoveryPoint, m.durable, m.end, m.latest = st.RecoveryPoint, st.End, st.End, st.LatestEpoch
 		if st.Sealed {
 			m.durable = st.RecoveryPoint
@@ -453,6 +462,7 @@ func stateLocked(l *Log) State {
 	}
 	if cut := l.mu.cut; cut != nil {
 		st.ActiveBase, st.ActiveBytes = cut.base, cut.size
+		st.End = l.mu.cutEnd // so that a start sees that files are missing, not yet durably
 	}
 	return st
 }
@@ -466,8 +476,7 @@ func (l *Log) SetHighestRemote(offset int64) {
 
 // SetStart moves the global start of the log up (retention, DeleteRecords); a lower one
 // changes nothing. It deletes nothing: see EvictBelow. It is durable with the log dir's
-// next checkpoint, or in group mode with the next append in the dir that the write-ahead file
-// makes durable; one that a sync of a log's own files makes durable may come before. Errors:
+// next checkpoint, and in group mode before anything that is appended from now on. Errors:
 // kafka.OffsetOutOfRange above End.
 func (l *Log) SetStart(offset int64) error {
 	m, err := raiseStart(l, offset)

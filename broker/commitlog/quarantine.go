@@ -178,6 +178,9 @@ func (ld *loader) chain(f vfs.File, s *segment, part extent, limit, sure int64) 
 		if h.BaseOffset != s.next && !gap || h.LastOffset() >= limit {
 			return sc.pos, fmt.Errorf("batch of offsets %d to %d where %d follows", h.BaseOffset, h.LastOffset(), s.next), nil
 		}
+		if why := (checker{ld}).epochFollows(s, sc.pos, &h); why != nil {
+			return sc.pos, why, nil
+		}
 		s.grow(&ld.c, h.Size(), h.MaxTimestampMs, h.LastOffset())
 		sc.skip(h)
 	}

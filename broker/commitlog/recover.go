@@ -44,6 +44,9 @@ func (ld *loader) recover() error {
 			return err
 		}
 	}
+	if err := ld.keepCut(); err != nil {
+		return err
+	}
 	promised := ld.state.RecoveryPoint
 	if err := ld.redo(); err != nil {
 		return err
@@ -70,6 +73,22 @@ func (ld *loader) recover() error {
 	if len(ld.segs) > 0 {
 		ld.l.opts.Logger.Debug("recovered log", "partition", ld.l.opts.TP.String(), "dir", ld.l.opts.Dir,
 			"segments", len(ld.segs), "scanned", len(ld.segs)-ld.scanFrom, "bytes", ld.scanned, "end", end)
+	}
+	return nil
+}
+
+// keepCut makes durable that a log ends in front of where the checkpoint has its end. The process
+// may have been killed in a truncation, whose removals only the page cache holds: what comes
+// behind them would go with the next power cut, and what was cut off come back.
+func (ld *loader) keepCut() error {
+	if !ld.known || len(ld.segs) == 0 || ld.end() >= ld.state.End {
+		return nil
+	}
+	if err := (syncer{ld.l}).syncPath(ld.segs[len(ld.segs)-1].path(logSuffix)); err != nil {
+		return err
+	}
+	if err := ld.l.opts.FS.SyncDir(ld.l.dir); err != nil {
+		return fmt.Errorf("sync directory %s: %w", ld.l.dir, err)
 	}
 	return nil
 }
@@ -209,7 +228,7 @@ func (ld *loader) mayCut(f vfs.File, i int, pos int64, why error) (bool, error) 
 	for _, size := range ld.sizes[i+1:] {
 		more = more || size > 0
 	}
-	if more && !(ld.l.opts.PowerLost && (ld.known && !ld.state.Damaged || ld.l.opts.Younger)) {
+	if more && !(checker{ld}).lostPower() {
 		return false, nil
 	}
 	var bytes int64
@@ -297,6 +316,7 @@ func (ld *loader) readEpochs(end int64) error {
 	err := (checker{ld}).loadEpochs(end)
 	switch {
 	case err == nil:
+		ld.trusted = ld.recoveryPoint()
 		return nil
 	case !errors.Is(err, os.ErrNotExist) && !errors.Is(err, kafka.ErrCorrupt):
 		return fmt.Errorf("read %s: %w", filepath.Join(ld.l.dir, epochFile), err)
@@ -381,7 +401,7 @@ func (ld *loader) apply(s *segment, h batch.Header, sc *scanner, from int64, sca
 	if h.LastOffset() < from {
 		return nil
 	}
-	if scanned && !fault.Planted(fault.BugEpochsNotRebuilt) {
+	if scanned && h.BaseOffset >= ld.trusted && !fault.Planted(fault.BugEpochsNotRebuilt) {
 		ld.epochs.assign(h.LeaderEpoch, h.BaseOffset)
 	}
 	if !h.HasProducerID() {

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"log/slog"
 	"reflect"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/vfs"
+	"github.com/varve-io/varve/broker/vfs/errorfs"
+	"github.com/varve-io/varve/broker/vfs/memfs"
 )
 
 // TestF13StartOfALogThatWasNotReadYet: a log that a clean start has opened without reading
@@ -183,6 +186,57 @@ func TestF16RebuiltTransactionIndexIsDurable(t *testing.T) {
 		l := reopen(t, o, crashed, &st, false, true)
 		if got, err := l.AbortedTxns(0, 3); err != nil || len(got) != 1 {
 			t.Fatalf("seed %d: aborted transactions %v, %v; files %v", seed, got, err, names(t, crashed))
+		}
+	}
+}
+
+// TestKillInATruncation: a process is killed in a truncation, and then the power fails. A start
+// between the two saw a shorter log; what was cut off does not come back behind that. A
+// checkpoint may be written for another log's sake at any moment of it.
+func TestKillInATruncation(t *testing.T) {
+	for n, over := int64(1), false; !over; n++ {
+		fsys := newFS(t)
+		o := testOptions(fsys)
+		var l *Log
+		var calls, armed atomic.Int64
+		var killed *memfs.FS
+		var told []State
+		o.FS = errorfs.Wrap(fsys, func(errorfs.Op, string) error {
+			if armed.Load() > 0 && calls.Add(1) == n {
+				killed, told = fsys.KillClone(), append(told, l.State())
+			}
+			return nil
+		})
+		o.Checkpoint = func() error {
+			if killed == nil {
+				told = append(told, l.State())
+			}
+			return nil
+		}
+		l = open(t, o)
+		for range 30 {
+			appendBatch(t, l, records(2, 150, testNowMs), 0)
+		}
+		if err := l.Flush(); err != nil || len(l.Segments()) < 3 {
+			t.Fatalf("%d segments, %v", len(l.Segments()), err)
+		}
+		armed.Store(1)
+		told = []State{l.State()}
+		if err := l.TruncateTo(2); err != nil {
+			t.Fatal(err)
+		}
+		if over = killed == nil; over {
+			break
+		}
+		o.Checkpoint = nil
+		for _, st := range told[max(0, len(told)-2):] {
+			next := killed.KillClone()
+			end := reopen(t, o, next, &st, false, false).End()
+			for seed := range uint64(8) {
+				if got := reopen(t, o, next.CrashClone(seed), &st, false, true).End(); got != end {
+					t.Fatalf("killed at call %d, seed %d: ends at %d, %d was seen; checkpoint %+v", n, seed, got, end, st)
+				}
+			}
 		}
 	}
 }

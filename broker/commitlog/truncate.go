@@ -24,7 +24,8 @@ func (l cutter) promiseLess(offset int64) error {
 	l.mu.Lock()
 	l.mu.recoveryPoint = min(l.mu.recoveryPoint, offset)
 	l.mu.sealed = false
-	l.mu.durable = min(l.mu.durable, offset)
+	l.mu.durable, l.mu.held = min(l.mu.durable, offset), min(l.mu.held, offset)
+	l.mu.sureStart = min(l.mu.sureStart, offset)
 	l.mu.vouched, l.mu.flushed = min(l.mu.vouched, offset), min(l.mu.flushed, offset)
 	l.mu.cleaned, l.mu.cleanKept = min(l.mu.cleaned, offset), false
 	l.mu.Unlock()
@@ -85,7 +86,7 @@ func (l *Log) TruncateTo(offset int64) error {
 	defer l.cutMu.Unlock()
 	if err == nil {
 		l.mu.Lock()
-		l.mu.cut = cut // also where it was closed: its indexes are about to be other ones
+		l.mu.cut, l.mu.cutEnd = cut, end // also where it was closed: its indexes are about to be other ones
 		l.mu.Unlock()
 		err = (cutter{l}).promiseLess(cut.next)
 	}
@@ -125,7 +126,7 @@ func (l cutter) truncate(segs []*segment, i int, cut *segment) error {
 	for _, s := range segs[i:] {
 		l.forget(s)
 	}
-	l.mu.segs, l.mu.cut = append(l.mu.segs[:i:i], cut), nil
+	l.mu.segs = append(l.mu.segs[:i:i], cut)
 	l.mu.end = cut.next
 	l.mu.logStart, l.mu.localStart = min(l.mu.logStart, cut.next), min(l.mu.localStart, cut.next)
 	l.mu.epochs.truncateEnd(cut.next)
@@ -139,21 +140,16 @@ func (l cutter) truncate(segs []*segment, i int, cut *segment) error {
 	if err := l.truncateFiles(cut); err != nil {
 		return err
 	}
+	l.mu.Lock()
+	l.mu.cut = nil
+	l.mu.Unlock()
 	return l.reloadProducers(segs[:i], cut)
 }
 
 // truncateFiles shortens the files of a segment to what cut says.
 func (l cutter) truncateFiles(cut *segment) error {
-	f, err := l.opts.FS.OpenFile(cut.path(logSuffix), os.O_RDWR, 0)
-	if err != nil {
-		return fmt.Errorf("open %s: %w", cut.path(logSuffix), err)
-	}
-	sync := f.Sync
-	if fault.Planted(fault.BugTruncateNotSynced) {
-		sync = func() error { return nil }
-	}
-	if err := errors.Join(f.Truncate(cut.size), sync(), f.Close()); err != nil {
-		return fmt.Errorf("truncate %s: %w", cut.path(logSuffix), err)
+	if err := l.shorten(cut.path(logSuffix), cut.size); err != nil {
+		return err
 	}
 	b, err := vfs.ReadFile(l.opts.FS, cut.path(txnIndexSuffix))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -165,12 +161,29 @@ func (l cutter) truncateFiles(cut *segment) error {
 			return err
 		}
 		n, _ := slices.BinarySearchFunc(txns, cut.next, func(t AbortedTxn, off int64) int { return cmp.Compare(t.LastOffset, off) })
-		if err := writeFile(l.opts.FS, cut.path(txnIndexSuffix), b[:n*txnEntrySize]); err != nil {
+		if err := l.shorten(cut.path(txnIndexSuffix), int64(n*txnEntrySize)); err != nil {
 			return err
 		}
 		cut.hasTxns = n > 0
 	}
 	return l.Log.w.writeIndexes(cut, writeFile)
+}
+
+// shorten cuts a file at size, durably. Of a transaction index it matters as well: once it is
+// empty no sync of the segment covers it, and a later marker may lie where an entry says.
+func (l cutter) shorten(path string, size int64) error {
+	f, err := l.opts.FS.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	sync := f.Sync
+	if fault.Planted(fault.BugTruncateNotSynced) {
+		sync = func() error { return nil }
+	}
+	if err := errors.Join(f.Truncate(size), sync(), f.Close()); err != nil {
+		return fmt.Errorf("truncate %s: %w", path, err)
+	}
+	return nil
 }
 
 // reloadProducers rebuilds the producer state as of the new end, and writes the history.
@@ -239,6 +252,7 @@ func (l cutter) reset(offset int64) error {
 	if l.mu.highestRemote < 0 || l.mu.logStart > offset {
 		l.mu.logStart = offset
 	}
+	l.mu.sureStart = l.mu.logStart // with the checkpoint, before the first append
 	l.mu.epochs = epochCache{dirty: true}
 	l.mu.latest = kafka.NoEpoch
 	l.mu.Unlock()

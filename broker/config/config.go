@@ -133,7 +133,7 @@ func Lookup(name string) (Setting, bool) {
 	return table[i], true
 }
 
-var table = slices.SortedFunc(slices.Values(slices.Concat(nodeSettings, securitySettings, oauthSettings, delegationTokenSettings, groupSettings, txnSettings, logSettings, topicSettings, clientMetricsSettings)),
+var table = slices.SortedFunc(slices.Values(slices.Concat(nodeSettings, securitySettings, oauthSettings, tracingSettings, delegationTokenSettings, groupSettings, txnSettings, logSettings, topicSettings, clientMetricsSettings)),
 	func(a, b Setting) int { return strings.Compare(a.Name, b.Name) })
 
 // siblings are the broker-level names that stand for the same thing as name, in the order

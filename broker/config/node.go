@@ -22,8 +22,9 @@ type Node struct {
 	AdminListen         string     // HOST:PORT; "" for none
 	AdminSecurity       *Security  // nil: the admin listener has no TLS
 	AdminUsersFile      string     // "": nobody needs to log in there
-	LogDirs             []string   // at least one
-	CordonedLogDirs     []string   // of LogDirs, or "*"
+	Tracing             Tracing
+	LogDirs             []string // at least one
+	CordonedLogDirs     []string // of LogDirs, or "*"
 	MetadataDir         string
 	Rack                string
 
@@ -255,6 +256,7 @@ func newNode(l layers) (*Node, error) {
 	n.DelegationTokens = DelegationTokens{l.text("delegation.token.secret.key"), l.int("delegation.token.max.lifetime.ms"),
 		l.int("delegation.token.expiry.time.ms"), l.int("delegation.token.expiry.check.interval.ms")}
 	n.AdminUsersFile = l.text("varve.admin.users.file")
+	n.Tracing = Tracing{l.text("varve.tracing.endpoint"), l.double("varve.tracing.sample.ratio"), l.text("varve.tracing.headers.file"), l.text("varve.tracing.ssl.truststore.location")}
 	n.setConnections(l)
 	if l.bool("varve.admin.ssl.enable") {
 		n.AdminSecurity = l.security(adminListener)

@@ -74,6 +74,7 @@ func otherValue(t *testing.T, s Setting) string {
 		"sasl.jaas.config":                 `org.apache.kafka.common.security.plain.PlainLoginModule required user_a="b";`,
 		"log.cleaner.dedupe.buffer.size":   "2097152",
 		allowedURLs:                        "https://x/",
+		"varve.tracing.endpoint":           "http://127.0.0.1:4318",
 
 		"sasl.oauthbearer.jwks.endpoint.url":        "https://x/",
 		"sasl.oauthbearer.jwks.endpoint.refresh.ms": "3600001",

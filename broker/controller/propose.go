@@ -9,6 +9,7 @@ import (
 
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
+	"github.com/varve-io/varve/broker/tracing"
 )
 
 // change decides on records by the newest image and writes them as one entry. No records, no
@@ -28,7 +29,11 @@ func (c *Controller) change(ctx context.Context, decide func(*metadata.Image) ([
 	if err != nil || len(records) == 0 {
 		return img, err
 	}
-	return c.write(records, img.Feature(metadata.FormatFeature))
+	_, span := tracing.Start(ctx, "raft apply")
+	span.Int("varve.metadata.records", int64(len(records)))
+	img, err = c.write(records, img.Feature(metadata.FormatFeature))
+	span.End(err)
+	return img, err
 }
 
 // write proposes an entry and waits until it is applied here.

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"math"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
@@ -83,6 +85,12 @@ func validEntity(e metadata.QuotaEntity) error {
 	return nil
 }
 
+// byteRates are the quotas of bytes that users and client ids may have: Kafka's, and ours of the
+// traffic with the object store.
+func byteRates() []string {
+	return []string{"producer_byte_rate", "consumer_byte_rate", "varve_remote_fetch_byte_rate", "varve_upload_byte_rate"}
+}
+
 // validQuota checks a bound, and that such an entity may have it. Rates are whole numbers,
 // but for shares of time and changes of partitions. Source: Kafka's QuotaConfig.
 func validQuota(e metadata.QuotaEntity, name string, bound float64) error {
@@ -90,13 +98,13 @@ func validQuota(e metadata.QuotaEntity, name string, bound float64) error {
 	switch isIP := e.IP.Type != metadata.QuotaAbsent; {
 	case isIP && name == "connection_creation_rate":
 		most, whole = math.MaxInt32, true
-	case !isIP && (name == "producer_byte_rate" || name == "consumer_byte_rate"):
+	case !isIP && slices.Contains(byteRates(), name):
 		most, whole = math.MaxInt64, true
 	case !isIP && (name == "request_percentage" || name == "controller_mutation_rate"):
 	case isIP:
 		return fmt.Errorf("%q is no quota of an ip: want connection_creation_rate: %w", name, kafka.InvalidRequest)
 	default:
-		return fmt.Errorf("%q is no quota of a user or client-id: want producer_byte_rate, consumer_byte_rate, request_percentage or controller_mutation_rate: %w", name, kafka.InvalidRequest)
+		return fmt.Errorf("%q is no quota of a user or client-id: want %s, request_percentage or controller_mutation_rate: %w", name, strings.Join(byteRates(), ", "), kafka.InvalidRequest)
 	}
 	switch {
 	case math.IsNaN(bound) || bound <= 0:

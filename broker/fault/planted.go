@@ -18,6 +18,7 @@ const (
 	BugReplayAfterLeave      Bug = "replay-after-mode-change" // no end of replay when a log leaves the write-ahead file
 	BugReplayNoStart         Bug = "replay-without-log-start" // a log start that was replayed is not heeded
 	BugAckBeforeDurable      Bug = "ack-before-durable"       // what is appended passes for durable in group mode
+	BugStartOvertaken        Bug = "start-overtaken"          // an append is acknowledged in front of a log start that was raised before it
 	BugClosedUnderReader     Bug = "closed-under-reader"      // a segment's file is closed while a reader has it
 	BugProducersDropped      Bug = "producers-lost-at-roll"   // a roll forgets the producers
 	BugRetryNotKnown         Bug = "retry-not-recognised"     // only the last batch of a producer is remembered
@@ -32,5 +33,6 @@ const (
 	BugTruncateNotSynced     Bug = "truncate-not-synced"      // stale bytes may come back behind new ones
 	BugTruncateStillPromised Bug = "truncate-still-promised"  // a log is cut below what the checkpoint promises
 	BugEpochsNotRebuilt      Bug = "wrong-epoch"              // a recovery does not look at the batches' epochs
+	BugTornEpochTaken        Bug = "torn-epoch-taken"         // a recovery takes a batch whose epoch a power cut tore
 	BugMoveNotSynced         Bug = "move-not-synced"          // a log moves before its copy is durable
 )

@@ -12,10 +12,10 @@ import (
 func Bugs() []Bug {
 	return []Bug{
 		BugCRCNotChecked, BugSegmentNotSynced, BugDirNotSynced, BugCheckpointFirst, BugSyncTriedAgain, BugWALNotSynced,
-		BugWALRecycledEarly, BugWALCRCNotChecked, BugReplayAfterLeave, BugReplayNoStart, BugAckBeforeDurable, BugClosedUnderReader,
+		BugWALRecycledEarly, BugWALCRCNotChecked, BugReplayAfterLeave, BugReplayNoStart, BugStartOvertaken, BugAckBeforeDurable, BugClosedUnderReader,
 		BugProducersDropped, BugRetryNotKnown, BugOpenTxnForgotten, BugAbortedIndexLost, BugAbortedNotCarried, BugTombstoneEarly,
 		BugProducerBatchLost, BugSwapWithoutRecord, BugCutInsteadOfReport, BugReapedEarly, BugTruncateNotSynced,
-		BugTruncateStillPromised, BugEpochsNotRebuilt, BugMoveNotSynced,
+		BugTruncateStillPromised, BugEpochsNotRebuilt, BugTornEpochTaken, BugMoveNotSynced,
 	}
 }
 

@@ -57,6 +57,9 @@ func (img *Image) DelegationTokens() iter.Seq[DelegationToken] {
 	}
 }
 
+// DelegationTokenSet is a value that is another one, by ==, as soon as any token has changed.
+func (img *Image) DelegationTokenSet() any { return img.tokens }
+
 func (r DelegationTokenRecord) apply(c *change) error {
 	_, known := c.img.tokens.get(r.ID)
 	switch {

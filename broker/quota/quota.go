@@ -1,5 +1,6 @@
 // Package quota holds clients to what they may use: bytes produced and fetched, the broker's
-// time, changes of partitions, new connections (KIP-13, KIP-124, KIP-546, KIP-599, KIP-612).
+// time, changes of partitions, new connections (KIP-13, KIP-124, KIP-546, KIP-599, KIP-612), and
+// traffic with the object store.
 //
 // It owns the counts, Kafka's formulas over them, and which quota is a client's. It owns
 // neither the quotas themselves, which are in the image of broker/metadata, nor what happens
@@ -27,18 +28,21 @@ type Kind uint8
 
 // The kinds.
 const (
-	Produce    Kind = iota // bytes of Produce requests per second
-	Fetch                  // bytes of Fetch answers per second
-	Request                // percent of one processor's time
-	Mutation               // partitions created and deleted per second
-	Connection             // connections from an address per second
+	Produce     Kind = iota // bytes of Produce requests per second
+	Fetch                   // bytes of Fetch answers per second
+	Request                 // percent of one processor's time
+	Mutation                // partitions created and deleted per second
+	Connection              // connections from an address per second
+	RemoteFetch             // bytes per second that the object store sends for Fetch requests
+	Upload                  // bytes per second that are produced to tiered topics, hence uploaded
 	kinds
 )
 
-// String is Kafka's name of the quota.
+// String is the name of the quota: Kafka's, or ours with varve_ in front.
 func (k Kind) String() string {
 	return [...]string{
 		"producer_byte_rate", "consumer_byte_rate", "request_percentage", "controller_mutation_rate", "connection_creation_rate",
+		"varve_remote_fetch_byte_rate", "varve_upload_byte_rate",
 	}[k]
 }
 

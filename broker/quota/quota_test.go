@@ -133,6 +133,46 @@ func TestA9Precedence(t *testing.T) {
 	}
 }
 
+// The quotas of traffic with the object store have the eight levels and the formula of the other
+// rates: with ten seconds' worth and one more the pause is a second.
+func TestA9TierTrafficIsARate(t *testing.T) {
+	for _, tt := range []struct {
+		kind Kind
+		name string
+	}{{RemoteFetch, "varve_remote_fetch_byte_rate"}, {Upload, "varve_upload_byte_rate"}} {
+		if tt.kind.String() != tt.name {
+			t.Errorf("%v is not %s", tt.kind, tt.name)
+		}
+		levels := []metadata.QuotaEntity{
+			{User: named("ann"), ClientID: named("app")},
+			{User: named("ann"), ClientID: anyone},
+			{User: named("ann")},
+			{User: anyone, ClientID: named("app")},
+			{User: anyone, ClientID: anyone},
+			{User: anyone},
+			{ClientID: named("app")},
+			{ClientID: anyone},
+		}
+		k := newKit(t)
+		for i, e := range levels {
+			k.set(e, tt.kind, float64(1000*(i+1)))
+		}
+		for i, e := range levels {
+			limit := float64(1000 * (i + 1))
+			k.Count(tt.kind, ann, 10*limit)
+			k.want(fmt.Sprintf("%s, level %d, ten seconds' worth", tt.name, i+1), k.Pause(tt.kind, ann), 0)
+			k.want(fmt.Sprintf("%s, level %d, a second's more", tt.name, i+1), k.Charge(tt.kind, ann, limit), 1000)
+			k.want("the other kinds", max(k.Pause(Produce, ann), k.Pause(Fetch, ann)), 0)
+			k.set(e, tt.kind, 0)
+			k.pass(60_000)
+		}
+		k.want("without a quota", k.Charge(tt.kind, ann, 1e12), 0)
+		if n := testutil.ToFloat64(k.metrics.throttled[tt.kind]); n != 8 {
+			t.Errorf("%s: %v pauses, want 8", tt.name, n)
+		}
+	}
+}
+
 // A user's quota is shared by the user's clients, a quota with "any client" is for each.
 func TestA9WhoSharesAQuota(t *testing.T) {
 	other := Client{User: "ann", ID: "other"}

@@ -38,6 +38,9 @@ type AppendResult struct {
 	// Throttle is for how long the client is to be held up because the disk fills (KIP-219). It
 	// counts beside an error too.
 	Throttle time.Duration
+	// Uploads is how many bytes of the object store the batch will take: what was written, in a
+	// tiered topic.
+	Uploads int64
 	// Wait is nil when the batch may be acknowledged now.
 	Wait *Pending
 }
@@ -57,6 +60,9 @@ func (p *Partition) Append(b []byte, o AppendOptions) (AppendResult, error) {
 	var res AppendResult
 	if err == nil {
 		res = p.placed(a, h, o.Acks)
+		if p.lead.remote != nil && !p.lead.cfg.RemoteLogCopyDisable && !a.Duplicate {
+			res.Uploads = h.Size()
+		}
 	}
 	res.Throttle = p.lead.room.Throttle(int64(len(b)))
 	p.lead.RUnlock()

@@ -19,6 +19,16 @@ type FetchParams struct {
 	ReadCommitted bool // stop at the last stable offset, and name the aborted transactions
 	Partitions    []FetchPartition
 	Refuse        func(*FetchPartition) error // says why the client may not read a partition; nil refuses nothing
+	Payer         StorePayer                  // nil: nobody counts what the object store sends
+}
+
+// StorePayer pays for what the object store sends for a fetch.
+type StorePayer interface {
+	// MayPay says whether the store may be asked. It is called before the fetch is answered; after
+	// a no the fetch is answered at once, without the records that are in the store alone.
+	MayPay() bool
+	// Pay counts bytes that came. Any goroutine may call it, also after the answer.
+	Pay(bytes int64)
 }
 
 // FetchPartition is one partition of a fetch.
@@ -189,6 +199,7 @@ type pass struct {
 	tell  bool // an error or a divergence: the client hears of it at once
 	more  bool // a range ends at a segment's edge with committed data behind it
 	wants []want
+	held  bool // the store would have to be asked, and the client may not have that now
 }
 
 // read reads all partitions from the local log, within the fetch's budget.
@@ -210,10 +221,14 @@ func (f *fetch) read() pass {
 		*res, f.seen[i] = out.res, out.seen
 		ps.tell = ps.tell || res.Err != nil || res.Diverging != nil
 		ps.more = ps.more || out.more
+		if out.asks && (ps.held || !f.mayPay()) {
+			ps.held = true
+			continue
+		}
 		if out.asks {
 			ps.wants = append(ps.wants, want{
 				index: i, p: f.parts[i], remote: out.store, log: out.log, off: req.fp.Offset,
-				maxBytes: req.maxBytes, minOne: req.minOne, aborted: req.committed, local: out.local,
+				maxBytes: req.maxBytes, minOne: req.minOne, aborted: req.committed, local: out.local, payer: f.params.Payer, from: f.ctx,
 			})
 			// What the store will send is not known yet: its share is set aside.
 			left -= req.maxBytes
@@ -225,12 +240,15 @@ func (f *fetch) read() pass {
 	return ps
 }
 
+// mayPay says whether the store may be asked for the fetch.
+func (f *fetch) mayPay() bool { return f.params.Payer == nil || f.params.Payer.MayPay() }
+
 // satisfied says whether the fetch is answered with what was read.
 func (f *fetch) satisfied(ps pass) bool {
 	f.mu.Lock()
 	expired := f.mu.expired
 	f.mu.Unlock()
-	return expired || ps.tell || ps.more || ps.bytes >= f.params.MinBytes || f.params.MaxWait <= 0 || f.session == nil && len(f.params.Partitions) == 0
+	return expired || ps.tell || ps.more || ps.held || ps.bytes >= f.params.MinBytes || f.params.MaxWait <= 0 || f.session == nil && len(f.params.Partitions) == 0
 }
 
 // park leaves the fetch with its partitions. It says no when one of them has moved on

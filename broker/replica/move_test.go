@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/varve-io/varve/broker/commitlog"
@@ -17,6 +18,7 @@ import (
 	"github.com/varve-io/varve/broker/kafka"
 	"github.com/varve-io/varve/broker/metadata"
 	"github.com/varve-io/varve/broker/vfs/errorfs"
+	"github.com/varve-io/varve/tiered"
 )
 
 // move asks for moves and waits for the answer.
@@ -209,6 +211,35 @@ func TestAnnouncedMoveWithoutItsSource(t *testing.T) {
 		t.Errorf("log %v", p.Log())
 	}
 	k.idle()
+}
+
+// TestOldCopyOfALostLog: a log moved to a disk, went on there and was tiered from there, and the
+// operator has accepted the loss of that disk before the old copy was removed. The copy gives
+// no offset to another record that the object store holds.
+func TestOldCopyOfALostLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKitIn(t, "/a", "/b")
+		store := &fakeTier{fs: k.fs, view: tiered.View{Next: 8, Segments: 1}}
+		k.withTier(store)
+		topic := newTopic("t", "remote.storage.enable", "true")
+		p := k.create(topic)
+		k.produce(p, 5)
+		to, err := k.dirAt(other(p.Log().Dir()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		topic.Partitions[0].Dirs = []kafka.UUID{to.ID} // an empty one with that id by now
+		p = k.restart(nil, topic)[0]
+		if p.Log() == nil || p.Log().End() != 5 {
+			t.Fatal("the old copy is not there")
+		}
+		_, _ = p.Append(k.records(1), AppendOptions{Acks: 1})
+		synctest.Wait()
+		if res := k.produce(p, 1); res.Base != 8 {
+			t.Errorf("appended at %d, want 8", res.Base)
+		}
+		k.Manager.Close()
+	})
 }
 
 // TestAnnouncedMoveThatFails: the metadata hears where the log has stayed, of a start too.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/varve-io/varve/broker/commitlog"
 	"github.com/varve-io/varve/broker/kafka"
+	"github.com/varve-io/varve/broker/tracing"
 	"github.com/varve-io/varve/tiered"
 	"github.com/varve-io/varve/tiered/manifest"
 )
@@ -54,11 +55,12 @@ const healRetry = 500 * time.Millisecond
 // its files, its disk or the disk's checkpoint may be lost, replaced or restored. A
 // partition in its first leader epoch never had another leader, hence has no manifest.
 // An empty log has no files, and a checkpoint from before its first record would not miss them.
+// A log in another directory than the metadata's may be the old copy of one that went on there.
 // A log that cannot be read at all is not healed: what it holds above the manifest's end
 // would be lost. It refuses all work until somebody has looked at the damage.
 func (p *Partition) needsHealLocked() int32 {
 	log := p.lead.log
-	if p.lead.epoch > 0 && log.Err() == nil && (log.Suspect() || log.End() == 0) {
+	if p.lead.epoch > 0 && log.Err() == nil && (log.Suspect() || log.End() == 0 || p.displaced.Load()) {
 		return unhealed
 	}
 	return healed
@@ -159,6 +161,8 @@ type want struct {
 	minOne   bool
 	aborted  bool  // read_committed: the aborted transactions are wanted too
 	local    error // the damage for which the local log cannot answer, nil = it does not reach down
+	payer    StorePayer
+	from     context.Context // of the fetch, which the read may outlive: for its span
 }
 
 // flight is a remote read that is under way. Of reads of one offset only one asks the
@@ -197,7 +201,11 @@ func (m *Manager) readRemote(w want, dropped func() bool, done func(FetchResult)
 var errTooBusy = fmt.Errorf("too many reads from the object store wait: %w", kafka.KafkaStorageError)
 
 func (m *Manager) fly(key flight, w want, done func(FetchResult)) {
-	res := w.read(m.ctx)
+	ctx := tracing.Follow(m.ctx, w.from)
+	if w.payer != nil {
+		ctx = tiered.WithPayer(ctx, w.payer.Pay)
+	}
+	res := w.read(ctx)
 	m.metrics.remoteRead(res.Err)
 	if res.Err != nil && kafka.Code(res.Err) != kafka.OffsetOutOfRange {
 		m.logger.Warn("read from the object store failed", "partition", w.p.tp.String(), "offset", w.off, "error", res.Err)

@@ -236,6 +236,67 @@ func TestAFetchWhoseStoreFailsEndsWithItsClient(t *testing.T) {
 	})
 }
 
+// purse is a payer with or without credit.
+type purse struct {
+	credit bool
+	asked  int
+}
+
+func (p *purse) MayPay() bool { p.asked++; return p.credit }
+func (p *purse) Pay(int64)    {}
+
+// TestA9AFetchWithoutCreditHasWhatIsLocal: a client over its quota of the object store is answered
+// at once, with the records on local disk; what the others would take of the answer is theirs.
+func TestA9AFetchWithoutCreditHasWhatIsLocal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, p, store := tieredKit(t)
+		cold, hot := ask(p, 0), ask(p, 10)
+		poor := &purse{}
+		params := long(1<<20, cold, hot, cold)
+		params.Payer, params.MaxBytes = poor, cold.MaxBytes
+		res := k.fetch(params).answer()
+		if got := offsets(t, res[1]); !reflect.DeepEqual(got, []int64{10}) {
+			t.Errorf("batches of the local log at %v", got)
+		}
+		if r := res[0]; len(r.Records) > 0 || r.Err != nil || r.HighWatermark != 15 {
+			t.Errorf("of the store: %+v, want nothing, and no error", r)
+		}
+		if store.reads != 0 || poor.asked != 1 {
+			t.Errorf("%d reads of the store, asked for credit %d times", store.reads, poor.asked)
+		}
+		rich := &purse{credit: true}
+		params = long(1, cold)
+		params.Payer = rich
+		f := k.fetch(params)
+		synctest.Wait()
+		if got := offsets(t, f.answer()[0]); len(got) == 0 || got[0] != 0 {
+			t.Errorf("with credit: batches at %v", got)
+		}
+		local := long(1, hot)
+		local.Payer = rich
+		k.fetch(local).answer()
+		if rich.asked != 1 {
+			t.Errorf("asked for credit %d times, want once: a local read needs none", rich.asked)
+		}
+	})
+}
+
+// TestA9UploadsThatABatchCauses are its bytes in a tiered topic, once.
+func TestA9UploadsThatABatchCauses(t *testing.T) {
+	k, p, _ := tieredKit(t)
+	local := k.create(newTopic("local"))
+	frozen := k.create(newTopic("frozen", "remote.storage.enable", "true", "remote.log.copy.disable", "true"))
+	b := k.records(5)
+	for _, tt := range []struct {
+		to   *Partition
+		want int64
+	}{{p, int64(len(b))}, {local, 0}, {frozen, 0}} {
+		if res := k.produce(tt.to, 5); res.Uploads != tt.want {
+			t.Errorf("%s: %d bytes of uploads, want %d", tt.to.tp, res.Uploads, tt.want)
+		}
+	}
+}
+
 func TestCorruptRemoteBytesAreReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, p, store := tieredKit(t)

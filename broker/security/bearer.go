@@ -69,7 +69,10 @@ func parseBearer(message []byte) (as, token string, err error) {
 			return "", "", errGS2
 		}
 		if name != "auth" {
-			continue // extensions, which mean nothing here
+			if !isExtension(name, value) {
+				return "", "", errGS2
+			}
+			continue // which means nothing here
 		}
 		scheme, credentials, _ := strings.Cut(value, " ")
 		if token = strings.TrimLeft(credentials, " "); !strings.EqualFold(scheme, "bearer") || token == "" {
@@ -80,4 +83,19 @@ func parseBearer(message []byte) (as, token string, err error) {
 		return "", "", errGS2
 	}
 	return as, token, nil
+}
+
+// isExtension says whether a pair beside auth has RFC 7628's form: a name of letters, and a value that can be printed.
+func isExtension(name, value string) bool {
+	for _, c := range []byte(name) {
+		if c|0x20 < 'a' || c|0x20 > 'z' {
+			return false
+		}
+	}
+	for _, c := range []byte(value) {
+		if (c < ' ' || c > '~') && c != '\t' && c != '\r' && c != '\n' {
+			return false
+		}
+	}
+	return true
 }

@@ -30,8 +30,16 @@ type Tokens struct {
 	mu struct {
 		sync.Mutex
 		credentials map[tokenMechanism]metadata.ScramCredential
+
+		// The tokens of a picture of the cluster, by their secrets, for Find.
+		indexed any // its DelegationTokenSet
+		ids     map[secretKey]string
+		keys    map[string]secretKey // by id: the same the other way round
 	}
 }
+
+// secretKey stands for a token's secret in memory: how long a look for one takes tells nothing of the others.
+type secretKey [sha512.Size]byte
 
 type tokenMechanism struct {
 	id        string
@@ -55,14 +63,43 @@ func (t *Tokens) HMAC(id string) []byte {
 	return h.Sum(nil)
 }
 
-// Find is the token with a secret. It costs an HMAC per token there is.
+// Find is the token with a secret. It costs the same however many tokens there are, and an HMAC more for each
+// that came since the last call.
 func (t *Tokens) Find(secret []byte) (metadata.DelegationToken, bool) {
-	for token := range t.image().DelegationTokens() {
-		if hmac.Equal(t.HMAC(token.ID), secret) {
-			return token, true
-		}
+	img, key := t.image(), t.secretKey(secret)
+	t.mu.Lock()
+	t.indexLocked(img)
+	id, ok := t.mu.ids[key]
+	t.mu.Unlock()
+	if !ok || !hmac.Equal(t.HMAC(id), secret) {
+		return metadata.DelegationToken{}, false
 	}
-	return metadata.DelegationToken{}, false
+	return img.DelegationToken(id)
+}
+
+// secretKey is what a secret is looked for by.
+func (t *Tokens) secretKey(secret []byte) (key secretKey) {
+	h := hmac.New(sha512.New, t.salt)
+	h.Write(secret)
+	h.Sum(key[:0])
+	return key
+}
+
+// indexLocked brings the index to the tokens of img.
+func (t *Tokens) indexLocked(img *metadata.Image) {
+	set := img.DelegationTokenSet()
+	if set == t.mu.indexed {
+		return
+	}
+	was := t.mu.keys
+	t.mu.indexed, t.mu.ids, t.mu.keys = set, make(map[secretKey]string), make(map[string]secretKey)
+	for token := range img.DelegationTokens() {
+		key, known := was[token.ID]
+		if !known {
+			key = t.secretKey(t.HMAC(token.ID))
+		}
+		t.mu.ids[key], t.mu.keys[token.ID] = token.ID, key
+	}
 }
 
 // NowMs is the time that tokens go by, in Unix milliseconds.

@@ -15,7 +15,52 @@ import (
 	"github.com/varve-io/varve/broker/metadata"
 )
 
-// tokensOf is a broker with a key, and an image that a test fills.
+// Tokens are found by their secrets as they come and go, at a cost that does not grow with their number.
+func TestFindToken(t *testing.T) {
+	of, put := tokensOf(t, "key")
+	var tokens []metadata.DelegationToken
+	more := func(n int) {
+		for range n {
+			token := of.New(kafka.User("ann"), kafka.User("ann"), nil, -1)
+			put(token)
+			tokens = append(tokens, token)
+		}
+	}
+	unknown := of.HMAC("no such token")
+	cost := func() float64 {
+		return testing.AllocsPerRun(100, func() {
+			if _, ok := of.Find(unknown); ok {
+				t.Error("found by a secret that no token has")
+			}
+		})
+	}
+	if cost() == 0 {
+		t.Error("a look that allocates nothing is no measure")
+	}
+	more(1)
+	few := cost()
+	more(500)
+	if many := cost(); many > few {
+		t.Errorf("%v allocations to find nothing among 501 tokens, %v among 1", many, few)
+	}
+	for _, token := range tokens {
+		if got, ok := of.Find(of.HMAC(token.ID)); !ok || got.ID != token.ID {
+			t.Errorf("%s: found %+v, %v", token.ID, got, ok)
+		}
+	}
+	renewed := tokens[7]
+	renewed.ExpiryMs++
+	put(renewed)
+	if got, ok := of.Find(of.HMAC(renewed.ID)); !ok || got.ExpiryMs != renewed.ExpiryMs {
+		t.Errorf("one that was renewed: %+v, %v", got, ok)
+	}
+	put(metadata.DelegationToken{ID: renewed.ID}) // takes it away
+	if got, ok := of.Find(of.HMAC(renewed.ID)); ok {
+		t.Errorf("one that is gone: %+v", got)
+	}
+}
+
+// tokensOf is a broker with a key, and an image that a test fills; a token without an owner takes one away.
 func tokensOf(t *testing.T, key string) (*Tokens, func(metadata.DelegationToken)) {
 	t.Helper()
 	img := &metadata.Image{}
@@ -23,7 +68,7 @@ func tokensOf(t *testing.T, key string) (*Tokens, func(metadata.DelegationToken)
 	from := config.DelegationTokens{SecretKey: key, MaxLifetimeMs: 10_000, ExpiryMs: 4000, CheckIntervalMs: 1000}
 	return NewTokens(from, func() *metadata.Image { return img }, time.Now), func(token metadata.DelegationToken) {
 		n++
-		next, _, err := img.Apply(n, []metadata.Record{metadata.DelegationTokenRecord{DelegationToken: token}})
+		next, _, err := img.Apply(n, []metadata.Record{metadata.DelegationTokenRecord{DelegationToken: token, Remove: token.Owner.Name == ""}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -196,6 +196,7 @@ func (a *answers) close(why error) bool {
 	}
 	a.mu.Unlock()
 	for _, r := range drop {
+		r.traced(r.done, why)
 		r.releasePieces()
 	}
 	return true

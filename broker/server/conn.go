@@ -46,6 +46,8 @@ type Conn struct {
 	out       output
 	answers   answers
 
+	finished     atomic.Bool  // by an answer that ends it: what is left is to linger and to close
+	told         bool         // that was one on the wire; written before finished
 	muted        atomic.Int64 // no request is handled before: nanoseconds since the server was built
 	deadline     time.Time    // read deadline in force
 	lastActivity time.Time    // of a byte received, or of a look that found requests in flight
@@ -104,6 +106,12 @@ func (c *Conn) run() {
 	if errors.Is(err, errDraining) || errors.Is(err, errClosing) {
 		c.awaitAnswered(c.srv.hardStop)
 	}
+	switch {
+	case c.finished.Load():
+		c.linger(c.told)
+	case errors.Is(err, errDraining) && c.probe != nil && unread(c.probe):
+		c.linger(false)
+	}
 	c.shut(err)
 	c.answers.awaitWriter()
 	c.in.free()
@@ -120,8 +128,11 @@ func (c *Conn) handshake() error {
 		c.srv.shaking.Add(-1)
 		return fmt.Errorf("%w: %d are under way", errHandshakes, c.srv.limits.Handshakes)
 	}
-	_ = nc.SetDeadline(time.Now().Add(c.srv.limits.HandshakeTimeout)) // fails only when closed
+	below := nc.NetConn().(*shaking)
+	below.deadline = time.Now().Add(c.srv.limits.HandshakeTimeout)
+	_ = nc.SetDeadline(below.deadline) // fails only when closed
 	err := nc.HandshakeContext(c.ctx)
+	below.end()
 	c.srv.shaking.Add(-1)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errHandshake, err)
@@ -194,7 +205,8 @@ func (c *Conn) sitOut() error {
 	c.flush()
 	end := time.NewTimer(c.mutedFor())
 	defer end.Stop()
-	look := time.NewTicker(probeInterval)
+	every := probeInterval
+	look := time.NewTimer(every)
 	defer look.Stop()
 	for {
 		select {
@@ -211,6 +223,8 @@ func (c *Conn) sitOut() error {
 			if c.probe != nil && peerGone(c.probe) {
 				return errPeerGone
 			}
+			every = min(2*every, 16*probeInterval) // thousands may sit here, for as long as quotas say
+			look.Reset(every)
 		}
 	}
 }
@@ -234,9 +248,19 @@ func (c *Conn) handle(frame []byte, s *slab) error {
 	if err := c.admit(r); err != nil {
 		return err
 	}
+	if !c.Authenticated() {
+		since, ok := c.srv.strangers.enter(c.ctx.Done())
+		if !ok {
+			return errConnClosed
+		}
+		defer c.srv.strangers.leave(since)
+	}
 	c.srv.metrics.request(r.Header.Key, len(frame))
 	r.handled = time.Now()
 	c.srv.metrics.spent(r.Header.Key, stageQueue, r.handled.Sub(r.Received))
+	if c.srv.tracer != nil {
+		r.trace()
+	}
 	err := r.run(func() { handle(r) })
 	if r.parked.Load() == 0 {
 		if took := max(1, time.Since(r.handled)); r.parked.CompareAndSwap(0, int64(took)) {
@@ -320,9 +344,10 @@ func (c *Conn) writeAnswers() {
 		for _, r := range batch[:n] {
 			c.srv.metrics.spent(r.Header.Key, stageResponse, sent.Sub(r.done))
 			r.releasePieces()
-			if err == nil {
-				err = r.end
+			if err == nil && r.end != nil {
+				c.finish(r.end, !r.silent)
 			}
+			r.traced(sent, err)
 		}
 		clear(batch[:n])
 		if err != nil {
@@ -337,10 +362,11 @@ func (c *Conn) shut(err error) {
 	if err == nil {
 		err = errConnClosed
 	}
-	if !c.answers.close(err) {
-		return
+	if c.answers.close(err) {
+		c.cancel(err)
+	} else if !c.finished.Load() {
+		return // closed already
 	}
-	c.cancel(err)
 	if nc, ok := c.nc.(*tls.Conn); ok && c.abrupt(err) {
 		nc.NetConn().Close()
 		return
@@ -374,7 +400,7 @@ func (c *Conn) armRead() {
 		c.deadline = want
 		_ = c.nc.SetReadDeadline(want) // fails only on a closed connection, as the read will
 	}
-	if c.srv.draining.Load() {
+	if c.srv.draining.Load() || c.finished.Load() {
 		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
 	}
 }
@@ -390,6 +416,8 @@ func (c *Conn) readFailed(err error) error {
 	}
 	now := time.Now()
 	switch {
+	case c.finished.Load():
+		return errClosing
 	case c.srv.draining.Load():
 		return errDraining
 	case !c.Authenticated() && now.Sub(c.opened) >= nearly(c.srv.limits.LoginTimeout):

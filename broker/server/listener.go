@@ -198,15 +198,15 @@ func (s *Server) newConn(l *listener, nc net.Conn) *Conn {
 	now := time.Now()
 	c := &Conn{srv: s, listener: l, id: s.lastID.Add(1), nc: nc, ip: hostOf(nc.RemoteAddr()), opened: now, lastActivity: now}
 	c.probe = rawConn(nc)
-	if l.TLS != nil {
-		c.nc = tls.Server(nc, l.TLS)
-	} else {
-		c.raw = c.probe
-	}
 	if !l.sasl {
 		c.SetPrincipal(kafka.Anonymous()) // an SSL listener says more after the handshake
 	}
 	c.ctx, c.cancel = context.WithCancelCause(s.ctx)
+	if l.TLS != nil {
+		c.nc = tls.Server(&shaking{Conn: nc, with: s.strangers, stop: c.ctx.Done()}, l.TLS)
+	} else {
+		c.raw = c.probe
+	}
 	c.answers.wake = make(chan struct{}, 1)
 	c.in.c, c.in.progress = c, now
 	c.in.attempt = c.in.tryRead

@@ -103,13 +103,16 @@ func newMetrics(s *Server, reg prometheus.Registerer) *metrics {
 	m.unknown = &apiMetrics{seconds: seconds.WithLabelValues("unknown")}
 	if reg != nil {
 		reg.MustRegister(m.accepted, m.closed, m.panics, m.memoryWaits, seconds, &collector{s: s, m: m,
-			connections:  prometheus.NewDesc("varve_server_connections", "Open connections.", nil, nil),
-			muted:        prometheus.NewDesc("varve_server_connections_muted", "Connections of which nothing is read for a while, because their clients are throttled.", nil, nil),
-			coldBytes:    prometheus.NewDesc("varve_server_cold_bytes_total", "Bytes of answers that were not in memory, or not known to be, and read from disk.", nil, nil),
-			coldWaits:    prometheus.NewDesc("varve_server_cold_waits_total", "Times an answer waited because others were reading from disk.", nil, nil),
-			memory:       prometheus.NewDesc("varve_server_request_memory_bytes", "Request memory in use.", nil, nil),
-			requests:     prometheus.NewDesc("varve_server_requests_total", "Requests received.", []string{"api"}, nil),
-			requestBytes: prometheus.NewDesc("varve_server_request_bytes_total", "Bytes of requests received.", []string{"api"}, nil),
+			connections: prometheus.NewDesc("varve_server_connections", "Open connections.", nil, nil),
+			muted:       prometheus.NewDesc("varve_server_connections_muted", "Connections of which nothing is read for a while, because their clients are throttled.", nil, nil),
+			coldBytes:   prometheus.NewDesc("varve_server_cold_bytes_total", "Bytes of answers that were not in memory, or not known to be, and read from disk.", nil, nil),
+			coldWaits:   prometheus.NewDesc("varve_server_cold_waits_total", "Times an answer waited because others were reading from disk.", nil, nil),
+			strangerWaits: prometheus.NewDesc("varve_server_stranger_waits_total",
+				"Times a TLS handshake or a login waited because half of the processors were busy with others.", nil, nil),
+			strangerSeconds: prometheus.NewDesc("varve_server_stranger_wait_seconds_total", "Time that TLS handshakes and logins waited for that.", nil, nil),
+			memory:          prometheus.NewDesc("varve_server_request_memory_bytes", "Request memory in use.", nil, nil),
+			requests:        prometheus.NewDesc("varve_server_requests_total", "Requests received.", []string{"api"}, nil),
+			requestBytes:    prometheus.NewDesc("varve_server_request_bytes_total", "Bytes of requests received.", []string{"api"}, nil),
 			stages: prometheus.NewDesc("varve_server_request_stage_seconds_total",
 				"Time that requests spent, by stage: queue (until handled), local (handled), remote (parked for data, replicas, disk or object store), throttle (held up by quotas), response (until the socket took the answer).",
 				[]string{"api", "stage"}, nil),
@@ -138,9 +141,11 @@ func (m *metrics) answered(r *Request, now time.Time) {
 	key := r.Header.Key
 	m.api(key).seconds.Observe(now.Sub(r.Received).Seconds())
 	if parked := r.parked.Swap(-1); parked != 0 {
-		m.spent(key, stageRemote, now.Sub(r.handled)-time.Duration(parked))
+		r.local = time.Duration(parked)
+		m.spent(key, stageRemote, now.Sub(r.handled)-r.local)
 	} else {
-		m.spent(key, stageLocal, now.Sub(r.handled))
+		r.local = now.Sub(r.handled)
+		m.spent(key, stageLocal, r.local)
 	}
 	m.spent(key, stageThrottle, r.pause)
 }
@@ -150,12 +155,12 @@ type collector struct {
 	s *Server
 	m *metrics
 
-	connections, muted, memory, requests, requestBytes, coldBytes, coldWaits, stages *prometheus.Desc
+	connections, muted, memory, requests, requestBytes, coldBytes, coldWaits, strangerWaits, strangerSeconds, stages *prometheus.Desc
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.connections, c.muted, c.coldBytes, c.coldWaits, c.memory, c.requests, c.requestBytes, c.stages} {
+	for _, d := range []*prometheus.Desc{c.connections, c.muted, c.coldBytes, c.coldWaits, c.strangerWaits, c.strangerSeconds, c.memory, c.requests, c.requestBytes, c.stages} {
 		ch <- d
 	}
 }
@@ -170,6 +175,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(c.memory, prometheus.GaugeValue, float64(c.s.slabs.budget.inUse()))
 	ch <- prometheus.MustNewConstMetric(c.coldBytes, prometheus.CounterValue, float64(c.s.cold.bytes.Load()))
 	ch <- prometheus.MustNewConstMetric(c.coldWaits, prometheus.CounterValue, float64(c.s.cold.waits.Load()))
+	ch <- prometheus.MustNewConstMetric(c.strangerWaits, prometheus.CounterValue, float64(c.s.strangers.waits.Load()))
+	ch <- prometheus.MustNewConstMetric(c.strangerSeconds, prometheus.CounterValue, time.Duration(c.s.strangers.waited.Load()).Seconds())
 	for key, a := range c.m.apis {
 		if a != nil {
 			c.api(ch, c.s.apiName(int16(key)), a)

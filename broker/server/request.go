@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/varve-io/varve/broker/tracing"
 	"github.com/varve-io/varve/broker/wire"
 )
 
@@ -51,18 +52,20 @@ type Request struct {
 	exclusive bool // shares the connection with no waiting request
 	pause     time.Duration
 
-	handled time.Time    // when the handler got it
-	parked  atomic.Int64 // for how long the handler had it before it left it waiting, in ns; 0: it has it, -1: it was answered
-	done    time.Time    // when it was answered; written before the request counts as answered
+	handled time.Time     // when the handler got it
+	parked  atomic.Int64  // for how long the handler had it before it left it waiting, in ns; 0: it has it, -1: it was answered
+	done    time.Time     // when it was answered; written before the request counts as answered
+	local   time.Duration // for how long the handler had it; likewise
+	span    *tracing.Span // nil: it is not traced
 
 	ended atomic.Bool // Reply and its like: once
 
 	// Written before the request counts as answered, read by the writer after.
 	one    [1]wire.Piece
 	pieces []wire.Piece
-	silent bool  // no bytes at all
 	end    error // closes the connection in this request's turn
 	prefix [lengthBytes]byte
+	silent bool // no bytes at all
 
 	answered bool // guarded by the mutex of Conn.answers
 }
@@ -162,6 +165,7 @@ func (r *Request) finish() {
 		// not read its answers must delay nobody but itself.
 		c.srv.wg.Go(c.writeAnswers)
 	case discard:
+		r.traced(r.done, r.Conn.answers.reason())
 		r.releasePieces()
 	case queued:
 	}

@@ -17,11 +17,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/varve-io/varve/broker/tracing"
 )
 
 // Options are what a Server is built from.
@@ -38,6 +41,7 @@ type Options struct {
 	// Throttle says for how long a new connection from an address is to be kept waiting before
 	// it is closed, because there are too many of them; 0 lets it in. nil lets all in.
 	Throttle   func(ip string) time.Duration
+	Tracer     *tracing.Tracer // nil: no request is traced
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: metrics are kept and not exported
 }
@@ -47,6 +51,7 @@ type Limits struct {
 	MaxRequestBytes             int64          // socket.request.max.bytes; default 100 MiB
 	UnauthenticatedRequestBytes int64          // longest frame before authentication; default 64 KiB
 	MemoryBytes                 int64          // queued.max.request.bytes: request memory of all connections; ≤ 0: no bound
+	Processors                  float64        // that the process may use, maybe less than one; default GOMAXPROCS
 	InFlightRequests            int            // unanswered requests of one connection; default 256
 	InFlightBytes               int64          // their frames, in bytes; default 32 MiB; one request is always admitted
 	UnsentBytes                 int64          // memory of one connection's answers that its peer has not read, above which no request is taken; default 1 MiB
@@ -74,6 +79,9 @@ func (l Limits) withDefaults() Limits {
 	def(&l.UnauthenticatedRequestBytes, 64<<10)
 	def(&l.InFlightBytes, 32<<20)
 	def(&l.UnsentBytes, 1<<20)
+	if l.Processors == 0 {
+		l.Processors = float64(runtime.GOMAXPROCS(0))
+	}
 	if l.InFlightRequests == 0 {
 		l.InFlightRequests = 256
 	}
@@ -108,11 +116,13 @@ type Server struct {
 	slabs     slabs
 	scratch   sync.Pool
 	cold      *coldReads
+	strangers *strangers
 	listeners []*listener
 	shaking   atomic.Int64 // TLS handshakes under way
 	pace      pace
 	built     time.Time // from where Conn.muted counts
 	throttle  func(ip string) time.Duration
+	tracer    *tracing.Tracer
 
 	ctx      context.Context // parent of all connections'
 	cancel   context.CancelFunc
@@ -156,7 +166,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		handler: o.Handler, overlap: o.Overlap, apiName: o.APIName, logger: o.Logger,
-		limits: o.Limits.withDefaults(), hardStop: make(chan struct{}), built: time.Now(), throttle: o.Throttle,
+		limits: o.Limits.withDefaults(), hardStop: make(chan struct{}), built: time.Now(), throttle: o.Throttle, tracer: o.Tracer,
 	}
 	s.SetConnectionLimits(ConnectionLimits{o.Limits.MaxConnections, o.Limits.MaxConnectionsPerIP, o.Limits.PerIP, o.Limits.ConnectionsPerSecond})
 	if s.overlap == nil {
@@ -177,7 +187,7 @@ func New(o Options) (*Server, error) {
 		}
 		s.listeners = append(s.listeners, in)
 	}
-	s.cold = newColdReads(s.hardStop)
+	s.cold, s.strangers = newColdReads(s.hardStop), newStrangers(s.limits.Processors)
 	s.slabs.budget = &budget{limit: s.limits.MemoryBytes}
 	s.scratch.New = func() any { return new([scratchBytes]byte) }
 	s.mu.conns = make(map[*Conn]struct{})

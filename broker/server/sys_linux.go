@@ -10,7 +10,7 @@ import (
 
 // sendfileStep bounds one sendfile call, so that a huge range does not keep one thread in
 // the kernel for long.
-const sendfileStep = 4 << 20
+const sendfileStep = 1 << 20
 
 // rawConn is direct access to a plain TCP socket, nil for any other connection.
 func rawConn(nc net.Conn) syscall.RawConn {
@@ -83,11 +83,23 @@ func sendfileFD(fd, src uintptr, off *int64, n int64) (sent int64, again bool, e
 // peerGone says whether the peer has closed its side, even if bytes it sent before are
 // still unread.
 func peerGone(raw syscall.RawConn) bool {
-	gone := false
-	err := raw.Control(func(fd uintptr) {
-		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
-		n, err := unix.Poll(p, 0)
-		gone = err == nil && n > 0 && p[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
+	seen, err := look(raw, unix.POLLRDHUP)
+	return seen&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0 || err != nil
+}
+
+// unread says whether the peer has sent what nobody has read.
+func unread(raw syscall.RawConn) bool {
+	seen, err := look(raw, unix.POLLIN)
+	return seen&unix.POLLIN != 0 && err == nil
+}
+
+// look polls a socket without waiting; what cannot be polled shows nothing. The error says that it is closed.
+func look(raw syscall.RawConn, events int16) (seen int16, err error) {
+	err = raw.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd), Events: events}}
+		if n, err := unix.Poll(p, 0); err == nil && n > 0 {
+			seen = p[0].Revents
+		}
 	})
-	return gone || err != nil
+	return seen, err
 }

@@ -20,3 +20,5 @@ func sendfileFD(_, _ uintptr, _ *int64, _ int64) (int64, bool, error) {
 }
 
 func peerGone(syscall.RawConn) bool { return false }
+
+func unread(syscall.RawConn) bool { return false }

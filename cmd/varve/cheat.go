@@ -37,6 +37,7 @@ varve config diff topic/orders topic/payments
 # Who may do what
 varve user set ann --new-password-file ann.secret
 varve acl create topic/orders --principal User:ann --allow read,describe
+varve token create --user ann --password-file ann.secret --secret-file job.secret
 varve quota set user/ann --set producer_byte_rate=1048576
 
 # The cluster

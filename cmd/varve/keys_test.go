@@ -41,7 +41,8 @@ func keyPaths(v any, path string, into map[string]bool) {
 
 func TestKeysOfJSONStay(t *testing.T) {
 	dir := t.TempDir()
-	node := brokertest.Node{Dir: dir, Bucket: mem.New(), Set: []string{"authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users=User:ANONYMOUS"}}.Start(t)
+	node := brokertest.Node{Dir: dir, Bucket: mem.New(), YAML: "delegation.token.secret.key: a-key\n",
+		Set: []string{"listeners=PLAINTEXT://127.0.0.1:0,SASL_PLAINTEXT://127.0.0.1:0", "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users=User:ANONYMOUS"}}.Start(t)
 	b := node.KafkaAddr()
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	secret := dir + "/secret"
@@ -61,10 +62,12 @@ func TestKeysOfJSONStay(t *testing.T) {
 	if err := os.WriteFile(dir+"/billing.json", []byte(must(t, "", "group", "export", "billing")), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	asAnn := " --user ann --password-file " + secret + " -b " + node.Addr("SASL_PLAINTEXT")
+	must(t, "", strings.Fields("token create --secret-file "+dir+"/job"+asAnn)...)
 	keys, asked := map[string]bool{}, map[string]bool{}
 	for _, line := range []string{
 		"topic list", "topic describe orders", "group list", "group describe billing", "group lag", "group seek billing --topic orders --to start --dry-run", "group import copy " + dir + "/billing.json --dry-run", "txn list", "txn describe payments-1",
-		"user list", "acl list", "quota list", "config get topic/orders retention.ms", "config list topic/orders", "config diff topic/orders topic/other",
+		"token create --renewer User:ops" + asAnn, "token list" + asAnn, "token renew --for 2h --secret-file " + dir + "/job" + asAnn, "user list", "acl list", "quota list", "config get topic/orders retention.ms", "config list topic/orders", "config diff topic/orders topic/other",
 		"config docs retention", "cluster info", "cluster health", "cluster quorum", "tier status", "log dirs", "log verify " + dir + "/logs", "profile list", "version",
 		"store check file://" + dir + "/store", "store bench --seconds 0.01 --size 1024 --range 1024 file://" + dir + "/store", "doctor --set node.id=1 --no-store --set log.dirs=" + dir + "/d",
 		"bench produce --records 10", "bench consume --records 10", "bench e2e --records 5", "bench tier --records 3000 --segment-bytes 1048576 --reads 1",

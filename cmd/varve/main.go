@@ -77,7 +77,7 @@ func rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	root.AddCommand(
 		demoCommand(), devCommand(), brokerCommand(),
-		topicCommand(), produceCommand(), consumeCommand(), groupCommand(), txnCommand(), userCommand(), aclCommand(), quotaCommand(), clusterCommand(), tierCommand(), storeCommand(), logCommand(), benchCommand(),
+		topicCommand(), produceCommand(), consumeCommand(), groupCommand(), txnCommand(), userCommand(), tokenCommand(), aclCommand(), quotaCommand(), clusterCommand(), tierCommand(), storeCommand(), logCommand(), benchCommand(),
 		configCommand(), profileCommand(), doctorCommand(), debugCommand(), cheatCommand(), versionCommand(),
 	)
 	root.AddCommand(completionCommand(root))

@@ -19,7 +19,9 @@ func quotaCommand() *cobra.Command {
 		Long: "Show and change what clients may use. An entity is user/NAME, client/NAME, both, or ip/ADDRESS;\n" +
 			"the name * is everyone who has no quota of their own. Quotas of users and clients:\n" +
 			"producer_byte_rate, consumer_byte_rate (bytes per second), request_percentage (100 is one processor),\n" +
-			"controller_mutation_rate (partitions created or deleted per second); of addresses:\n" +
+			"controller_mutation_rate (partitions created or deleted per second), varve_remote_fetch_byte_rate\n" +
+			"(bytes per second that the object store sends for fetches), varve_upload_byte_rate (bytes per second\n" +
+			"produced to tiered topics, which are uploaded later); of addresses:\n" +
 			"connection_creation_rate (new connections per second).",
 	}
 	cmd.AddCommand(quotaListCommand(), quotaSetCommand())

@@ -5,14 +5,18 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/oauth"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/varve-io/varve/test/kit"
 )
 
 // profile is how a client comes to a listener. It is the one place that knows what each family of
@@ -23,6 +27,17 @@ type profile struct {
 	cert           string // the file of a key and its certificate in PEM; "" for none
 	mechanism      string // "" for a listener without logins
 	user, password string
+	issuer         *kit.Issuer // of the tokens of OAUTHBEARER: user's, and what is wrong with it is in password
+}
+
+const oauthBearer = "OAUTHBEARER"
+
+// token is what the profile logs in by, "" where that is not a token.
+func (p profile) token() string {
+	if p.mechanism != oauthBearer {
+		return ""
+	}
+	return p.issuer.Token(p.user, p.password)
 }
 
 // protocol is Kafka's name of what the listener speaks.
@@ -46,16 +61,26 @@ func (p profile) librdkafka() map[string]string {
 	if p.cert != "" {
 		out["ssl.certificate.location"], out["ssl.key.location"] = p.cert, p.cert
 	}
-	if p.mechanism != "" {
+	switch p.mechanism {
+	case "":
+	case oauthBearer:
+		out["sasl.mechanism"], out["sasl.oauthbearer.method"], out["sasl.oauthbearer.token.endpoint.url"] = p.mechanism, "oidc", p.issuer.URL
+		out["sasl.oauthbearer.client.id"], out["sasl.oauthbearer.client.secret"] = p.user, p.password
+	default:
 		out["sasl.mechanism"], out["sasl.username"], out["sasl.password"] = p.mechanism, p.user, p.password
 	}
 	return out
 }
 
-// kcat are the arguments of kcat.
+// kcat are the arguments of kcat. Debian's has no way to get a token that is signed.
 func (p profile) kcat(args ...string) []string {
 	out := []string{"-b", p.addr}
-	for name, value := range p.librdkafka() {
+	properties := p.librdkafka()
+	if p.mechanism == oauthBearer {
+		maps.DeleteFunc(properties, func(name, _ string) bool { return strings.HasPrefix(name, "sasl.oauthbearer.") })
+		properties["enable.sasl.oauthbearer.unsecure.jwt"], properties["sasl.oauthbearer.config"] = "true", "principal="+p.user
+	}
+	for name, value := range properties {
 		out = append(out, "-X", name+"="+value)
 	}
 	return append(out, args...)
@@ -70,7 +95,14 @@ func (p profile) java() string {
 	if p.cert != "" {
 		text += "ssl.keystore.type=PEM\nssl.keystore.location=" + p.cert + "\n"
 	}
-	if p.mechanism != "" {
+	switch p.mechanism {
+	case "":
+	case oauthBearer:
+		text += fmt.Sprintf("sasl.mechanism=%s\nsasl.oauthbearer.token.endpoint.url=%s\n"+
+			"sasl.login.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginCallbackHandler\n"+
+			"sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required clientId=\"%s\" clientSecret=\"%s\";\n",
+			p.mechanism, p.issuer.URL, p.user, p.password)
+	default:
 		module := "scram.ScramLoginModule"
 		if p.mechanism == "PLAIN" {
 			module = "plain.PlainLoginModule"
@@ -79,6 +111,14 @@ func (p profile) java() string {
 			p.mechanism, module, p.user, p.password)
 	}
 	return text
+}
+
+// javaEnvironment allows Kafka's own client to fetch its token.
+func (p profile) javaEnvironment() []string {
+	if p.mechanism != oauthBearer {
+		return nil
+	}
+	return []string{"JAVA_TOOL_OPTIONS=-D" + kit.Allowed(p.issuer.URL)}
 }
 
 // python are the arguments of kafka-python and aiokafka.
@@ -90,7 +130,11 @@ func (p profile) python() map[string]string {
 	if p.cert != "" {
 		out["ssl_certfile"], out["ssl_keyfile"] = p.cert, p.cert
 	}
-	if p.mechanism != "" {
+	switch p.mechanism {
+	case "":
+	case oauthBearer:
+		out["sasl_mechanism"], out["token"] = p.mechanism, p.token() // which the program makes a provider of
+	default:
 		out["sasl_mechanism"], out["sasl_plain_username"], out["sasl_plain_password"] = p.mechanism, p.user, p.password
 	}
 	return out
@@ -106,7 +150,11 @@ func (p profile) kafkajs(t *testing.T) map[string]any {
 		}
 		out["ssl"] = ssl
 	}
-	if p.mechanism != "" {
+	switch p.mechanism {
+	case "":
+	case oauthBearer:
+		out["token"] = p.token() // which the program makes a provider of
+	default:
 		out["sasl"] = map[string]string{"mechanism": strings.ToLower(p.mechanism), "username": p.user, "password": p.password}
 	}
 	return out
@@ -114,7 +162,7 @@ func (p profile) kafkajs(t *testing.T) map[string]any {
 
 // golang is what the program of sarama and kafka-go reads.
 func (p profile) golang() map[string]string {
-	return map[string]string{"ca": p.ca, "cert": p.cert, "mechanism": p.mechanism, "user": p.user, "password": p.password}
+	return map[string]string{"ca": p.ca, "cert": p.cert, "mechanism": p.mechanism, "user": p.user, "password": p.password, "token": p.token()}
 }
 
 // franz are the options of franz-go.
@@ -142,6 +190,8 @@ func (p profile) franz(t *testing.T) []kgo.Opt {
 func (p profile) sasl() sasl.Mechanism {
 	login := scram.Auth{User: p.user, Pass: p.password}
 	switch p.mechanism {
+	case oauthBearer:
+		return oauth.Auth{Token: p.token()}.AsMechanism()
 	case "PLAIN":
 		return plain.Auth{User: p.user, Pass: p.password}.AsMechanism()
 	case "SCRAM-SHA-256":

@@ -75,7 +75,7 @@ func runJava(t *testing.T, ctx context.Context, p profile, until *regexp.Regexp)
 			"--throughput", "-1", "--transactional-id", topic, "--transaction-duration-ms", "100"}},
 		{source, "", "records=", []string{p.addr, topic, "0", "1003", config}},
 	} {
-		out, err := command{stdin: strings.NewReader(step.stdin), until: until}.run(ctx, "java", append(kit.JavaArgs(t, step.class), step.args...)...)
+		out, err := command{stdin: strings.NewReader(step.stdin), until: until, env: p.javaEnvironment()}.run(ctx, "java", append(kit.JavaArgs(t, step.class), step.args...)...)
 		if err == nil && !strings.Contains(out, step.want) {
 			err = fmt.Errorf("it does not say %q", step.want)
 		}

@@ -33,6 +33,7 @@ type visitor struct {
 	prefixes []string
 	// What it needs, and not more: of topics, groups and transactional ids by the prefixes, and of the cluster.
 	topics, groups, txns, cluster []kadm.ACLOperation
+	unsigned                      bool // it has no tokens of OAUTHBEARER but such
 	// run does what the client does and checks it. With until, it may end as soon as the client has said
 	// that: some try again for a minute and more.
 	run func(t *testing.T, ctx context.Context, p profile, until *regexp.Regexp) (string, error)
@@ -45,6 +46,7 @@ type secured struct {
 	ca        *x509.Certificate
 	key       *ecdsa.PrivateKey
 	sasl, ssl string // addresses
+	issuer    *kit.Issuer
 }
 
 const stranger = "stranger" // has a login and a certificate, and no rights
@@ -62,15 +64,23 @@ func startSecured(t *testing.T, users []string) *secured {
 		certificate(t, s.file(user+".pem"), user, s.ca, s.key)
 		jaas += fmt.Sprintf(" user_%s=%q", user, user+"-secret")
 	}
-	s.sasl, s.ssl = kit.FreeAddr(t), kit.FreeAddr(t)
-	b := kit.New(t, s.file("node"), "--set", fmt.Sprintf("listeners=SASL_SSL://%s,SSL://%s", s.sasl, s.ssl), "--set", "ssl.keystore.location="+s.file("broker.pem"),
+	s.sasl, s.ssl, s.issuer = kit.FreeAddr(t), kit.FreeAddr(t), kit.NewIssuer(t)
+	b := kit.New(t, s.file("node"), append(taking(s.issuer), "--set", fmt.Sprintf("listeners=SASL_SSL://%s,SSL://%s", s.sasl, s.ssl), "--set", "ssl.keystore.location="+s.file("broker.pem"),
 		"--set", "ssl.truststore.location="+s.file("ca.pem"), "--set", "listener.name.ssl.ssl.client.auth=required",
 		"--set", "ssl.principal.mapping.rules=RULE:^CN=(.*)$/cert-$1/,DEFAULT", "--set", "varve.users.file="+s.write("users", "admin:admin-secret\n"),
-		"--set", "listener.name.sasl_ssl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512", "--set", "group.initial.rebalance.delay.ms=0",
-		"--set", "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "--set", "super.users=User:admin")
+		"--set", "listener.name.sasl_ssl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER", "--set", "group.initial.rebalance.delay.ms=0",
+		"--set", "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "--set", "super.users=User:admin")...)
 	b.Env = []string{"VARVE_LISTENER_NAME_SASL_SSL_PLAIN_SASL_JAAS_CONFIG=" + jaas + ";"}
 	b.Start()
 	return s
+}
+
+// taking are the arguments of a broker that takes an issuer's tokens.
+func taking(by *kit.Issuer) (args []string) {
+	for _, setting := range append(by.Settings(), kit.Allowed(by.JWKS)) {
+		args = append(args, "--set", setting)
+	}
+	return args
 }
 
 func (s *secured) file(name string) string { return filepath.Join(s.dir, name) }
@@ -84,7 +94,7 @@ func (s *secured) write(name, text string) string {
 
 // login is a profile of the listener with logins.
 func (s *secured) login(mechanism, user, password string) profile {
-	return profile{addr: s.sasl, ca: s.file("ca.pem"), mechanism: mechanism, user: user, password: password}
+	return profile{addr: s.sasl, ca: s.file("ca.pem"), mechanism: mechanism, user: user, password: password, issuer: s.issuer}
 }
 
 // shown is a profile of the listener with certificates.
@@ -157,9 +167,10 @@ func TestSecuredProfiles(t *testing.T) {
 	profiles := map[string]func(user, password string) profile{
 		"SASL_SSL, SCRAM-SHA-512": func(user, password string) profile { return s.login("SCRAM-SHA-512", user, password) },
 	}
-	certificates := "SSL, certificate"
+	const certificates, tokens = "SSL, certificate", "SASL_SSL, OAUTHBEARER"
 	if all {
 		profiles["SASL_SSL, PLAIN"] = func(user, password string) profile { return s.login("PLAIN", user, password) }
+		profiles[tokens] = func(user, password string) profile { return s.login(oauthBearer, user, password) }
 	}
 	profiles[certificates] = func(user, password string) profile {
 		if password == "wrong" {
@@ -167,8 +178,11 @@ func TestSecuredProfiles(t *testing.T) {
 		}
 		return s.shown(user)
 	}
-	denied, refused := regexp.MustCompile(`(?i)\w*authoriz\w*`), map[bool]*regexp.Regexp{
-		false: regexp.MustCompile(`(?i)\w*authenticat\w*|\w*credentials`), true: regexp.MustCompile(`(?i)unknown (ca|authority)|\w*handshake\w*|\w*certificate\w*|\w*authenticat\w*|connection at \S+ closed`)} // the last is all that aiokafka says
+	const authentication = `(?i)\w*authenticat\w*|\w*credentials`
+	denied, refused := regexp.MustCompile(`(?i)\w*authoriz\w*`), regexp.MustCompile(authentication)
+	// After a bar stands what clients say that do not tell why the broker turned them away: aiokafka; franz-go and kafkajs.
+	byCertificate := regexp.MustCompile(`(?i)unknown (ca|authority)|\w*handshake\w*|\w*certificate\w*|\w*authenticat\w*|connection at \S+ closed`)
+	byToken := regexp.MustCompile(authentication + `|invalid_token|unexpired token|connection at \S+ closed|unexpected data in oauth response|closed connection`)
 	table := map[string][]string{}
 	for _, name := range slices.Sorted(maps.Keys(profiles)) {
 		for _, v := range visitors {
@@ -195,9 +209,22 @@ func TestSecuredProfiles(t *testing.T) {
 					table[name] = append(table[name], fmt.Sprintf("%-16s %-15s %-32s %4.1f s", v.name, scenario, outcome, time.Since(start).Seconds()))
 				})
 			}
+			if name == tokens && v.unsigned {
+				row("token: unsigned", "admin", "", byToken)
+				continue
+			}
 			row("with rights", v.name, v.name+"-secret", nil)
 			row("without rights", stranger, stranger+"-secret", denied)
-			row("wrong login", v.name, "wrong", refused[name == certificates])
+			switch name {
+			case tokens:
+				for _, fault := range []string{kit.TokenForged, kit.TokenExpired, kit.TokenMisdirected} {
+					row("token: "+fault, v.name, fault, byToken)
+				}
+			case certificates:
+				row("wrong login", v.name, "wrong", byCertificate)
+			default:
+				row("wrong login", v.name, "wrong", refused)
+			}
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(table)) {
@@ -248,7 +275,7 @@ func (h *heard) Write(b []byte) (int, error) {
 // quickVisitors need nothing but kcat.
 func quickVisitors() []visitor {
 	return []visitor{
-		{name: "kcat", prefixes: []string{"kcat-"}, topics: []kadm.ACLOperation{kadm.OpCreate, kadm.OpWrite, kadm.OpRead}, groups: []kadm.ACLOperation{kadm.OpRead}, run: runKcat},
+		{name: "kcat", prefixes: []string{"kcat-"}, topics: []kadm.ACLOperation{kadm.OpCreate, kadm.OpWrite, kadm.OpRead}, groups: []kadm.ACLOperation{kadm.OpRead}, run: runKcat, unsigned: true},
 		{name: "franz-go", prefixes: []string{"franz-"}, topics: []kadm.ACLOperation{kadm.OpCreate, kadm.OpWrite, kadm.OpRead}, groups: []kadm.ACLOperation{kadm.OpRead},
 			txns: []kadm.ACLOperation{kadm.OpWrite}, run: runFranz},
 	}

@@ -38,6 +38,28 @@ func TestKafkaQuotaTools(t *testing.T) {
 			t.Errorf("%s printed %q, want %q", step.args, out, step.want)
 		}
 	}
+	// Kafka's tool knows Kafka's names alone, and shows whatever is there.
+	for _, change := range []string{"--add-config", "--delete-config"} {
+		args := append(kit.JavaArgs(t, "kafka.admin.ConfigCommand"), "--bootstrap-server", b.Addr, "--alter", "--entity-type", "users", "--entity-name", "ann",
+			change, strings.TrimSuffix("varve_upload_byte_rate=1024", map[string]string{"--delete-config": "=1024"}[change]))
+		out, err := exec.CommandContext(t.Context(), "java", args...).CombinedOutput()
+		t.Logf("%s: %v, %s", change, err, out)
+		if !bytes.Contains(out, []byte("varve_upload_byte_rate")) || err == nil {
+			t.Errorf("%s of a quota that Kafka does not have printed %s", change, out)
+		}
+	}
+	b.Varve("quota", "set", "user/ann", "--set", "varve_remote_fetch_byte_rate=1048576")
+	script := func(args ...string) string { return kit.Run(t, nil, kit.Binary(t), append([]string{"kafka-configs"}, args...)...) }
+	script("--bootstrap-server", b.Addr, "--alter", "--entity-type", "users", "--entity-name", "ann", "--add-config", "varve_upload_byte_rate=2048")
+	want := "Quota configs for user-principal 'ann' are varve_remote_fetch_byte_rate=1048576.0, varve_upload_byte_rate=2048.0"
+	describe := []string{"--bootstrap-server", b.Addr, "--describe", "--entity-type", "users", "--entity-name", "ann"}
+	for who, out := range map[string]string{
+		"Kafka's tool": b.Tool("kafka.admin.ConfigCommand", describe...), "ours": script(describe...),
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%s printed %q, want %q", who, out, want)
+		}
+	}
 	if out := b.Varve("quota", "list"); strings.Contains(out, "request_percentage") || !strings.Contains(out, "user/ann client/*") {
 		t.Errorf("varve quota list:\n%s", out)
 	}

@@ -112,10 +112,44 @@ func TestSecuredClients(t *testing.T) {
 	if out := b.Tool("org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", sasl, "--command-config", alice, "--topic", "t", "--partition", "0", "--from-beginning", "--max-messages", "1", "--timeout-ms", "20000"); !strings.Contains(out, "by kcat") {
 		t.Errorf("the Java consumer printed %q", out)
 	}
+	scriptsOverTLS(t, sasl, admin)
 	flags := []string{"-b", sasl, "--tls-ca", caFile, "--user", "admin", "--password-file", file("password", "admin-secret\n")}
 	kit.Run(t, nil, kit.Binary(t), append([]string{"user", "set", "bob", "--new-password-file", file("bob", "bob-secret\n")}, flags...)...)
 	if out := kit.Run(t, nil, kit.Binary(t), append([]string{"user", "list"}, flags...)...); !strings.Contains(out, "alice  SCRAM-SHA-512  8192") || !strings.Contains(out, "bob") {
 		t.Errorf("users %s", out)
 	}
 	b.Stop()
+}
+
+// scriptsOverTLS runs our scripts of Kafka over SASL_SSL with SCRAM, as the file of properties says that Kafka's
+// own take as well; topic t has a record in partition 0.
+func scriptsOverTLS(t *testing.T, addr, config string) {
+	t.Helper()
+	for _, s := range []struct{ script, args, stdin, want string }{
+		{"kafka-topics", "--create --topic scripts --partitions 1", "", "Created topic scripts."},
+		{"kafka-topics", "--describe --topic t", "", "PartitionCount: 2"},
+		{"kafka-configs", "--alter --entity-type topics --entity-name scripts --add-config retention.ms=3600000", "", "Completed updating config for topic scripts."},
+		{"kafka-configs", "--describe --entity-type users", "", "SCRAM-SHA-512"},
+		{"kafka-console-producer", "--topic scripts", "by a script\n", ""},
+		{"kafka-console-consumer", "--topic scripts --from-beginning --max-messages 1 --timeout-ms 20000 --group scripts", "", "by a script\n"},
+		{"kafka-consumer-groups", "--describe --group scripts", "", "scripts"},
+		{"kafka-acls", "--list", "", "No Authorizer is configured"}, // which only who has logged in is told
+	} {
+		args := append([]string{s.script, "--bootstrap-server", addr, "--command-config", config}, strings.Fields(s.args)...)
+		out, err := command{stdin: strings.NewReader(s.stdin)}.run(t.Context(), kit.Binary(t), args...)
+		if err != nil && s.script != "kafka-acls" {
+			t.Errorf("%s %s: %v\n%s", s.script, s.args, err, out)
+		}
+		if !strings.Contains(out, s.want) {
+			t.Errorf("%s %s printed %q, want %q", s.script, s.args, out, s.want)
+		}
+	}
+	wrong := strings.Replace(read(t, config), "admin-secret", "wrong", 1)
+	if err := os.WriteFile(config+".wrong", []byte(wrong), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := command{}.run(t.Context(), kit.Binary(t), "kafka-topics", "--bootstrap-server", addr, "--command-config", config+".wrong", "--list")
+	if err == nil || !strings.Contains(strings.ToLower(out), "authentication") {
+		t.Errorf("with a wrong password: %v, %q", err, out)
+	}
 }

@@ -22,6 +22,7 @@ var sdkDoors = map[string][]string{
 	"github.com/spf13/cobra":        {"cmd/varve"},
 	"github.com/twmb/franz-go":      {"cmd/varve", "cmd/varve/kafkacmd", "cmd/varve/load"},
 	"go.yaml.in/yaml":               {"broker/config"},
+	"go.opentelemetry.io/":          {"broker/tracing"},
 	"golang.org/x/oauth2":           {"objstore/gcs"},
 	"google.golang.org/api":         {"objstore/gcs"},
 	"github.com/prometheus/client_golang/prometheus/promhttp": {"broker"},

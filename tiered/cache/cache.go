@@ -51,8 +51,8 @@ type Request struct {
 	Size int64
 	// From and To are the part that is wanted, 0 ≤ From ≤ To ≤ Size.
 	From, To int64
-	// Fill fills p, which has Size bytes, from the remote store. Its context outlives the
-	// caller's: other readers may wait for the same chunk.
+	// Fill fills p, which has Size bytes, from the remote store. Its context has the values of the
+	// caller's who began it, and outlives that: other readers may wait for the same chunk.
 	Fill func(ctx context.Context, p []byte) error
 	// Verify says whether p, which has Size bytes, is the chunk. Its errors match kafka.ErrCorrupt.
 	Verify func(p []byte) error
@@ -167,7 +167,7 @@ func (c *Cache) path(name string) string { return path.Join(c.o.Dir, name) }
 func (c *Cache) Get(ctx context.Context, r Request) (vfs.Range, error) {
 	first := true
 	for {
-		rng, f, err := c.find(r, true)
+		rng, f, err := c.find(ctx, r, true)
 		if f == nil {
 			if first && err == nil {
 				c.hits.Add(1)
@@ -193,19 +193,19 @@ func (c *Cache) Get(ctx context.Context, r Request) (vfs.Range, error) {
 }
 
 // Prefetch starts a fill that nobody waits for, unless the chunk is there, on its way,
-// or every fill slot is in use.
-func (c *Cache) Prefetch(r Request) {
+// or every fill slot is in use. Of ctx the values count alone.
+func (c *Cache) Prefetch(ctx context.Context, r Request) {
 	if len(c.fills) == cap(c.fills) {
 		return
 	}
-	rng, f, err := c.find(r, false)
+	rng, f, err := c.find(ctx, r, false)
 	if f == nil && err == nil {
 		rng.Release()
 	}
 }
 
 // find returns the range, or the flight that brings the chunk, which it starts if need be.
-func (c *Cache) find(r Request, touch bool) (vfs.Range, *flight, error) {
+func (c *Cache) find(ctx context.Context, r Request, touch bool) (vfs.Range, *flight, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.mu.closed {
@@ -227,7 +227,7 @@ func (c *Cache) find(r Request, touch bool) (vfs.Range, *flight, error) {
 	}
 	f := &flight{done: make(chan struct{})}
 	c.mu.flights[r.Name] = f
-	c.done.Go(func() { c.fly(r, f, e) })
+	c.done.Go(func() { c.fly(context.WithoutCancel(ctx), r, f, e) })
 	return vfs.Range{}, f, nil
 }
 
@@ -265,10 +265,11 @@ func (c *Cache) letGo(e *entry) {
 }
 
 // fly verifies a chunk that an earlier process left, or fetches it.
-func (c *Cache) fly(r Request, f *flight, left *entry) {
+func (c *Cache) fly(ctx context.Context, r Request, f *flight, left *entry) {
 	var p []byte
-	ctx, cancel := context.WithTimeout(c.ctx, c.o.FillTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.o.FillTimeout)
 	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
 	select {
 	case c.fills <- struct{}{}:
 		p = c.buffer(r.Size)

@@ -286,7 +286,7 @@ func TestFullDisk(t *testing.T) {
 func TestPrefetchAndDrop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, s := open(t, memfs.New(), 10), &store{}
-		c.Prefetch(s.request(1))
+		c.Prefetch(t.Context(), s.request(1))
 		synctest.Wait()
 		get(t, c, s.request(1))
 		if s.fills.Load() != 1 || c.Stats().Misses != 0 {
@@ -326,5 +326,29 @@ func TestStorm(t *testing.T) {
 	done.Wait()
 	if st := c.Stats(); st.Bytes > 5*chunkSize || st.Files > 5 {
 		t.Fatalf("%+v", st)
+	}
+}
+
+// TestFillsHaveTheirReadersValues: a fill knows who began it, and goes on when that one has left.
+func TestFillsHaveTheirReadersValues(t *testing.T) {
+	type key struct{}
+	c := open(t, memfs.New(), 10)
+	var s store
+	for i, begin := range []func(context.Context, Request){
+		func(ctx context.Context, r Request) { _, _ = c.Get(ctx, r) },
+		c.Prefetch,
+	} {
+		seen := make(chan any, 1)
+		r := s.request(i)
+		r.Fill = func(ctx context.Context, p []byte) error {
+			seen <- ctx.Value(key{})
+			return ctx.Err()
+		}
+		ctx, leave := context.WithCancel(context.WithValue(t.Context(), key{}, "reader"))
+		leave()
+		begin(ctx, r)
+		if got := <-seen; got != "reader" {
+			t.Errorf("fill %d has the value %v of its reader", i, got)
+		}
 	}
 }

@@ -98,6 +98,7 @@ type Manager struct {
 		logs    map[kafka.TopicPartition]placed
 		moves   map[kafka.TopicPartition]*Move
 		futures map[futureKey]string // unique parts of the names of copies on disk
+		former  map[futureKey]former // what the checkpoints go on saying of logs that have moved
 		offline []func(DirInfo)      // told of each directory that fails
 	}
 }
@@ -208,6 +209,7 @@ func (m *Manager) Create(tp kafka.TopicPartition, topicID kafka.UUID, c commitlo
 		return nil, err
 	}
 	put(m, tp, placed{log: l, dir: d})
+	delete(m.mu.former, futureKey{tp, d}) // a directory that is still there will be a stray
 	return l, nil
 }
 
@@ -338,15 +340,26 @@ func (m *Manager) OnOffline(f func(DirInfo)) {
 }
 
 func (m *Manager) logsIn(d *dir) []*commitlog.Log {
+	logs, _ := inDir(m, d)
+	return logs
+}
+
+// inDir answers the logs of a directory, and what is left in it of those that moved away: each
+// partition is in one of them, whenever the switch of a move comes.
+func inDir(m *Manager, d *dir) (logs []*commitlog.Log, left []former) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var out []*commitlog.Log
 	for _, p := range m.mu.logs {
 		if p.dir == d {
-			out = append(out, p.log)
+			logs = append(logs, p.log)
 		}
 	}
-	return out
+	for k, f := range m.mu.former {
+		if k.dir == d {
+			left = append(left, f)
+		}
+	}
+	return logs, left
 }
 
 // Dirs describes the log dirs in the order of Options.Dirs.
@@ -441,10 +454,17 @@ func (m *Manager) writeCheckpoint(d *dir, closed map[kafka.TopicPartition]bool) 
 		return fmt.Errorf("checkpoint of %s: %w", d.path, commitlog.ErrClosed)
 	}
 	c := checkpoint{directoryID: d.id, bootID: m.boot, sequence: d.sequence + 1}
-	for _, l := range m.logsIn(d) {
+	logs, left := inDir(m, d)
+	for _, l := range logs {
 		st := l.State()
 		c.entries = append(c.entries, checkpointEntry{State: st, closed: closed[st.TP]})
 		if !commitlog.Recovered(l) { // what an earlier run's power cut left of it is still to be found
+			c.bootID = d.boot
+		}
+	}
+	for _, f := range left {
+		c.entries = append(c.entries, f.entry)
+		if f.unread { // as above
 			c.bootID = d.boot
 		}
 	}

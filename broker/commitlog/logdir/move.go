@@ -186,7 +186,9 @@ func (mv *Move) commit(st commitlog.State, c commitlog.Config) (*commitlog.Log, 
 	if err != nil && !errors.Is(err, errNotCertain) {
 		return nil, &commitlog.TargetError{Err: fmt.Errorf("move %s to %s: %w: %w", tp, mv.to.path, kafka.KafkaStorageError, err)}
 	}
+	left := former{entry: checkpointEntry{State: mv.log.State()}}
 	m.mu.Lock()
+	m.mu.former[futureKey{tp, mv.from}] = left
 	put(m, tp, placed{log: l, dir: mv.to, moved: v})
 	delete(m.mu.moves, tp)
 	delete(m.mu.futures, futureKey{tp, mv.to})
@@ -354,7 +356,16 @@ func settleIn(m *Manager, id kafka.UUID, tp kafka.TopicPartition) error {
 		return fmt.Errorf("log dir %s, which holds an old copy of %s, is not online: %w", id, tp, kafka.KafkaStorageError)
 	}
 	d := m.dirs[i]
+	m.mu.Lock()
+	left, named := m.mu.former[futureKey{tp, d}]
+	delete(m.mu.former, futureKey{tp, d})
+	m.mu.Unlock()
 	if err := m.writeCheckpoint(d, nil); err != nil {
+		m.mu.Lock()
+		if named {
+			m.mu.former[futureKey{tp, d}] = left
+		}
+		m.mu.Unlock()
 		return err
 	}
 	fault.Point("move.before-delete")
@@ -417,7 +428,7 @@ func (m *Manager) DropFuture(f Future) error {
 	return nil
 }
 
-// futureKey is the place of a log that is being moved.
+// futureKey is the place of a log that is on its way, or was.
 type futureKey struct {
 	tp  kafka.TopicPartition
 	dir *dir

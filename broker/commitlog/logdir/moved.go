@@ -133,6 +133,31 @@ func (m opener) readMoved(d *dir, name string, c *contents) error {
 	return nil
 }
 
+// former is what the checkpoint of a directory goes on saying of a log that has moved away, as
+// long as its old copy is there. Until the rename in the new directory is durable a power cut
+// takes it back, and while that directory is away nobody sees its moved file: then the copy is
+// the log, and a start must not take it for one that is younger than the checkpoint.
+type former struct {
+	entry  checkpointEntry
+	unread bool // nobody has looked at the copy since the checkpoint that this start found
+}
+
+// keepFormer has the next checkpoint of a directory say of the old copies in it what this one says.
+func (m opener) keepFormer(c *contents) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for tp := range c.stale {
+		_, there := c.partitions[tp]
+		e := c.known(tp)
+		if !there || e == nil {
+			continue
+		}
+		f := former{entry: *e, unread: true}
+		f.entry.closed = false // it was opened since
+		m.mu.former[futureKey{tp, c.dir}] = f
+	}
+}
+
 func removeDurably(fsys vfs.FS, dir, path string) error {
 	if err := errors.Join(fsys.Remove(path), fsys.SyncDir(dir)); err != nil {
 		return fmt.Errorf("remove %s: %w: %w", path, kafka.KafkaStorageError, err)

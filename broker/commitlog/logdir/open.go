@@ -49,6 +49,7 @@ func Open(o Options) (*Manager, error) {
 	m.mu.logs = map[kafka.TopicPartition]placed{}
 	m.mu.moves = map[kafka.TopicPartition]*Move{}
 	m.mu.futures = map[futureKey]string{}
+	m.mu.former = map[futureKey]former{}
 	if m.boot == "" {
 		m.boot = machineBootID(o.FS)
 	}

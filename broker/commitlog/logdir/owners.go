@@ -102,7 +102,7 @@ func dropGone(all []*contents) {
 
 // findStrays finds what a directory that was offline kept of a topic, or of an old copy of its
 // log, while the topic was deleted and its name came back in another one: of two topic ids the
-// metadata knows one. Without it nobody can choose.
+// metadata knows one, or none if that topic was deleted as well. Without it nobody can choose.
 func (m opener) findStrays(all []*contents) {
 	if m.opts.Named == nil {
 		return
@@ -127,14 +127,20 @@ func (m opener) findStrays(all []*contents) {
 				others = append(others, c)
 			}
 		}
+		var there []*contents
 		for _, c := range others {
-			switch _, there := c.partitions[tp]; {
-			case !there: // deleted, and its entry is what is left
-				c.stale[tp] = c.topicID(tp)
-			case len(named) == 1:
-				c.stale[tp] = c.topicID(tp)
-				c.strays = append(c.strays, tp)
+			if _, ok := c.partitions[tp]; ok {
+				there = append(there, c)
+			} else {
+				c.stale[tp] = c.topicID(tp) // deleted, and its entry is what is left
 			}
+		}
+		if len(named) > 1 || len(named)+len(there) < 2 {
+			continue
+		}
+		for _, c := range there {
+			c.stale[tp] = c.topicID(tp)
+			c.strays = append(c.strays, tp)
 		}
 	}
 }
@@ -164,12 +170,9 @@ func (c *contents) topicID(tp kafka.TopicPartition) kafka.UUID {
 // and should the metadata be the one that is wrong, the directory is all that there is.
 func (m opener) complete(c *contents, tp kafka.TopicPartition) error {
 	var o commitlog.Options
-	switch v := c.moved[tp]; {
-	case c.names(tp) && !c.replaced(tp):
-		o = m.knownLog(c, c.entry(tp)).opts
-	case v != nil:
-		o = m.knownLog(c, &v.entry).opts
-	default:
+	if e := c.known(tp); e != nil {
+		o = m.knownLog(c, e).opts
+	} else {
 		o = m.youngLog(c, tp, c.partitions[tp], c.checkpoint != nil).opts
 	}
 	if o.Redo.Empty() {
@@ -200,6 +203,17 @@ func (m opener) setAside(c *contents, tp kafka.TopicPartition) error {
 func (c *contents) entry(tp kafka.TopicPartition) *checkpointEntry {
 	i := slices.IndexFunc(c.checkpoint.entries, func(e checkpointEntry) bool { return e.TP == tp })
 	return &c.checkpoint.entries[i]
+}
+
+// known is what the checkpoint, or a moved file, says of a partition here; nil for nothing.
+func (c *contents) known(tp kafka.TopicPartition) *checkpointEntry {
+	switch v := c.moved[tp]; {
+	case c.names(tp) && !c.replaced(tp):
+		return c.entry(tp)
+	case v != nil:
+		return &v.entry
+	}
+	return nil
 }
 
 // opener turns what log dirs hold into logs, at start.
@@ -340,6 +354,7 @@ func (m opener) begin(c *contents) ([]job, error) {
 		if err := m.setAside(c, tp); err != nil {
 			return nil, err
 		}
+		delete(c.partitions, tp)
 	}
 	for _, path := range slices.Concat(c.debris, c.deleted) {
 		if err := m.opts.FS.RemoveAll(path); err != nil { // what is left is found again
@@ -350,6 +365,7 @@ func (m opener) begin(c *contents) ([]job, error) {
 	for tp, id := range c.stale {
 		d.replay.For(wal.Key{TopicID: id, Partition: tp.Partition})
 	}
+	m.keepFormer(c)
 	return m.jobs(c), nil
 }
 

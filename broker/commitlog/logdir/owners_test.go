@@ -128,6 +128,9 @@ func TestStrayOfAnOfflineDir(t *testing.T) {
 			if err := m.Close(); err != nil {
 				t.Fatal(err)
 			}
+			if left, err := ReadCheckpoint(disk, "/a/"+CheckpointName); err != nil || len(left) > 0 {
+				t.Errorf("the checkpoint still speaks of the stray: %v, %v", left, err)
+			}
 		}
 		entries, err := disk.ReadDir("/a")
 		if err != nil || !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return strings.HasSuffix(e.Name(), "-stray") }) {
@@ -396,6 +399,46 @@ func TestTwoEntriesOfDeletedTopics(t *testing.T) {
 	o.Named = func(kafka.TopicPartition, kafka.UUID) bool { return false }
 	if logs := mustOpen(t, o).Logs(); len(logs) > 0 {
 		t.Errorf("deleted logs are back: %v", logs)
+	}
+}
+
+// TestTwoDirsOfDeletedTopics: a topic is deleted while the log dir that holds it is away, its name
+// comes back, and that one is deleted as well, and not gone when the process ends. Neither
+// is in the way of the start, nor of a third topic of that name.
+func TestTwoDirsOfDeletedTopics(t *testing.T) {
+	fsys := memfs.New()
+	o := options(fsys, "/a", "/b")
+	m := mustOpen(t, o)
+	for i, d := range m.Dirs() {
+		l, err := m.Create(tp("t", 0), id(byte(1+i)), testConfig(), Placement{Dir: d.ID, Fresh: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendTo(t, l, 5)
+		saveDir(t, m, d.Path)
+		if i == 0 {
+			put(m, tp("t", 0), placed{})
+		}
+	}
+	fsys = fsys.KillClone()
+	o.FS, o.Named = fsys, func(_ kafka.TopicPartition, topic kafka.UUID) bool { return topic == id(3) }
+	m = mustOpen(t, o)
+	l, err := m.Create(tp("t", 0), id(3), testConfig(), Placement{Fresh: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, l, 1)
+	for _, dir := range []string{"/a", "/b"} {
+		entries, err := fsys.ReadDir(dir)
+		if err != nil || !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return strings.HasSuffix(e.Name(), "-stray") }) {
+			t.Errorf("no stray in %s: %v, %v", dir, entries, err)
+		}
+	}
+	// One alone stays where it is: a topic that is absent is no proof that it was deleted.
+	fsys = fsys.KillClone()
+	o.FS, o.Named = fsys, func(kafka.TopicPartition, kafka.UUID) bool { return false }
+	if l, ok := mustOpen(t, o).Log(tp("t", 0), id(3)); !ok || l.End() != 1 {
+		t.Error("the log of a topic that the metadata does not know is not there")
 	}
 }
 

@@ -76,7 +76,6 @@ type model struct {
 	deleted bool  // under way: it may be gone
 	moved   int64 // a log start that becomes certain with the next durable append
 	group   bool  // the log is in group mode
-	joined  bool  // and has a part in the write-ahead file
 }
 
 type modelBatch struct {
@@ -235,7 +234,7 @@ func (w *walWorld) open(f *model) {
 	log, err := w.m.Create(f.tp, f.id, f.c, Placement{Fresh: true})
 	w.check(err)
 	w.mu.Lock() // the log that was there before may be heard yet
-	f.log, f.group, f.joined = log, f.c.Group, false
+	f.log, f.group = log, f.c.Group
 	w.mu.Unlock()
 	w.watch(f)
 }
@@ -318,7 +317,7 @@ func (w *walWorld) append(f *model, wait bool) {
 	if a.BaseOffset != base {
 		w.t.Fatalf("%s: batch at %d, want %d", name, a.BaseOffset, base)
 	}
-	if f.joined = f.c.Group; !f.c.Group {
+	if !f.c.Group {
 		return
 	}
 	moved := f.moved
@@ -330,7 +329,7 @@ func (w *walWorld) append(f *model, wait bool) {
 	durable := f.log.Durable()
 	w.note(func() {
 		f.floor = max(f.floor, durable)
-		if wait && len(raw) < wal.MinBytes/16 { // a large one may be durable by the log's own sync, in front of the start
+		if wait {
 			f.start = max(f.start, moved)
 		}
 	})
@@ -354,7 +353,6 @@ func (w *walWorld) truncate(f *model) {
 		f.floor = min(f.floor, f.batches[i].base)
 		f.start, f.moved = min(f.start, f.batches[i].base), min(f.moved, f.batches[i].base)
 	})
-	f.joined = false
 	w.check(f.log.TruncateTo(to))
 	if got := f.log.End(); got != f.batches[i].base {
 		w.t.Fatalf("truncated to %d: ends at %d, want %d", to, got, f.batches[i].base)
@@ -369,7 +367,6 @@ func (w *walWorld) reset(f *model) {
 	}
 	to := f.end() + w.rng.Int64N(10)
 	w.note(func() { f.deleted, f.group = true, false })
-	f.joined = false
 	w.check(f.log.ResetTo(to))
 	w.note(func() {
 		f.deleted, f.group = false, f.c.Group
@@ -408,9 +405,7 @@ func (w *walWorld) raise(f *model) {
 		return // the high watermark bounds it
 	}
 	w.check(f.log.SetStart(to))
-	if f.joined {
-		w.note(func() { f.moved = max(f.moved, to) })
-	}
+	w.note(func() { f.moved = max(f.moved, to) })
 	if w.rng.IntN(2) == 0 {
 		_, err := f.log.EvictBelow(to)
 		w.check(err)
@@ -477,6 +472,6 @@ func (w *walWorld) compare(f *model) {
 	if f.c.Group {
 		f.floor = end // what is shown after a start is durable
 	}
-	f.group, f.joined = f.c.Group, false
+	f.group = f.c.Group
 	w.watch(f)
 }

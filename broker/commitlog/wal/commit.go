@@ -147,7 +147,7 @@ func (w *WAL) finish(j job, crc uint32, took time.Duration) bool {
 	w.mu.Unlock()
 	w.opts.Metrics.synced(int(j.buf.count), j.size, took)
 	for _, t := range j.buf.touched {
-		t.m.owner.Committed(t.m, t.end)
+		t.m.owner.Committed(t.m, t.end, t.start)
 	}
 	w.mu.Lock()
 	if w.mu.spare == nil && (more || cap(j.buf.b) <= keptBuffer) {

@@ -53,9 +53,9 @@ type Owner interface {
 	// SyncForWAL makes all that was appended so far durable in the log's own files, entries of
 	// directories included, and reports it with Member.Covered. It must not wait for the WAL.
 	SyncForWAL() error
-	// Committed tells that all records of m up to end are durable in the WAL. Calls may
-	// overlap and come out of order.
-	Committed(m *Member, end int64)
+	// Committed tells that all records of m up to end are durable in the WAL, and a log start
+	// of start; 0 says nothing of either. Calls may overlap and come out of order.
+	Committed(m *Member, end, start int64)
 }
 
 // WAL is the open write-ahead file of a log dir.
@@ -193,19 +193,14 @@ func (m *Member) Data(base, end int64, b []byte) error {
 	}
 	s := w.mu.stage
 	s.add(kindData, m.key, base, b)
-	if m.touched == s.sequence {
-		s.touched[m.index].end = end
-	} else {
-		m.touched, m.index = s.sequence, len(s.touched)
-		s.touched = append(s.touched, touch{m, end})
-	}
+	s.touch(m).end = end
 	w.opts.Metrics.staged(len(b))
 	w.kickLocked()
 	return nil
 }
 
-// Start stages that the log start moved up to offset. It is durable with what is committed
-// next.
+// Start stages that the log start moved up to offset. Owner.Committed tells when that is
+// durable.
 func (m *Member) Start(offset int64) error {
 	w := m.w
 	w.mu.Lock()
@@ -214,6 +209,8 @@ func (m *Member) Start(offset int64) error {
 		return err
 	}
 	w.mu.stage.add(kindStart, m.key, offset, nil)
+	t := w.mu.stage.touch(m)
+	t.start = max(t.start, offset)
 	w.kickLocked()
 	return nil
 }
@@ -343,10 +340,20 @@ type buffer struct {
 	touched  []touch
 }
 
-// touch is a member with records in a buffer, up to end.
+// touch is a member with records in a buffer: batches up to end, a log start of start; 0 for
+// none.
 type touch struct {
-	m   *Member
-	end int64
+	m          *Member
+	end, start int64
+}
+
+// touch is what the buffer says of a member.
+func (s *buffer) touch(m *Member) *touch {
+	if m.touched != s.sequence {
+		m.touched, m.index = s.sequence, len(s.touched)
+		s.touched = append(s.touched, touch{m: m})
+	}
+	return &s.touched[m.index]
 }
 
 const (

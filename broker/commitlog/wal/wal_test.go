@@ -99,7 +99,7 @@ func (o *owner) covered() int64 {
 	return o.member.covered
 }
 
-func (o *owner) Committed(_ *Member, end int64) {
+func (o *owner) Committed(_ *Member, end, _ int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.end = max(o.end, end)

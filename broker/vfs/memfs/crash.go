@@ -21,16 +21,10 @@ const sectorBytes = 512
 //     prefix or any subset is there; one operation is there whole or not at all, also
 //     when it touched two directories.
 //   - Every lock is free.
-func (f *FS) CrashClone(seed uint64) *FS { return f.clone(crash{seed: seed}) }
-
-// KillClone is what the next process finds when this one was killed at this moment and the
-// machine went on: everything, and every lock is free. It counts as synced in the clone.
-func (f *FS) KillClone() *FS { return f.clone(crash{all: true}) }
-
-func (f *FS) clone(c crash) *FS {
+func (f *FS) CrashClone(seed uint64) *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c.kept, c.clones = map[*group]bool{}, map[*node]*node{}
+	c := crash{seed: seed, kept: map[*group]bool{}, clones: map[*node]*node{}}
 	clone := New()
 	clone.mu.root = c.dir(f.mu.root)
 	clone.mu.limit = f.mu.limit
@@ -41,7 +35,6 @@ func (f *FS) clone(c crash) *FS {
 // crash is one throw of the dice over a file system.
 type crash struct {
 	seed   uint64
-	all    bool // nothing is lost
 	kept   map[*group]bool
 	clones map[*node]*node // a file with two names stays one file
 	used   int64
@@ -63,9 +56,6 @@ func (c *crash) dice(n *node) (*rand.Rand, style) {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(n.born))
 	r := rand.New(rand.NewPCG(c.seed, h.Sum64()))
-	if c.all {
-		return r, keepAll
-	}
 	return r, style(r.IntN(int(styles)))
 }
 

@@ -96,6 +96,7 @@ func TestKillKeepsEverything(t *testing.T) {
 	write(t, f, "one", 0)
 	write(t, f, "two", 1000)
 	must(t, fsys.MkdirAll("/d/e", 0o755))
+	must(t, fsys.SyncDir("/"))
 	write(t, open(t, fsys, "/d/e/b"), "three", 0)
 	must(t, fsys.Rename("/a", "/d/a"))
 	_, err := fsys.Lock("/lock")
@@ -107,9 +108,20 @@ func TestKillKeepsEverything(t *testing.T) {
 	if _, err := clone.Lock("/lock"); err != nil {
 		t.Errorf("the lock of a process that is dead: %v", err)
 	}
-	if got := read(clone.CrashClone(1), "/d/e/b"); got != "three" {
-		t.Errorf("after a power cut later: %q", got)
+	for seed := range uint64(200) {
+		for _, name := range []string{"/a", "/d/a", "/d/e/b"} {
+			if got, want := read(clone.CrashClone(seed), name), read(fsys.CrashClone(seed), name); got != want {
+				t.Fatalf("%s after a power cut later, seed %d: %q, without the kill %q", name, seed, got, want)
+			}
+		}
 	}
+	moved := func(c *memfs.FS) string {
+		_, err := c.Stat("/d/a")
+		return fmt.Sprint(err == nil)
+	}
+	must(t, clone.SyncDir("/d")) // of the clone alone
+	wantAll(t, outcomes(t, clone, moved), "true")
+	wantAll(t, outcomes(t, fsys, moved), "true", "false")
 }
 
 func TestCrashLosesNamesOfUnsyncedDirectories(t *testing.T) {

@@ -116,9 +116,10 @@ func javaDouble(f float64) string {
 	return mantissa + "E" + strconv.Itoa(n)
 }
 
-// isQuota says whether a setting is a quota of clients and users.
+// isQuota says whether a setting is a quota of clients and users. Kafka's tool knows those without varve_ only.
 func isQuota(name string) bool {
-	return slices.Contains([]string{"producer_byte_rate", "consumer_byte_rate", "request_percentage", "controller_mutation_rate"}, name)
+	return slices.Contains([]string{"producer_byte_rate", "consumer_byte_rate", "request_percentage", "controller_mutation_rate",
+		"varve_remote_fetch_byte_rate", "varve_upload_byte_rate"}, name)
 }
 
 func isScram(name string) bool { return scramOf(name) != 0 }

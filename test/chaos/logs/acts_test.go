@@ -16,7 +16,7 @@ import (
 func (w *world) create() {
 	w.ids++
 	f := &part{tp: kafka.TopicPartition{Topic: "t"}, id: kafka.UUID{w.ids, 1}, c: commitlog.DefaultConfig()}
-	for slices.ContainsFunc(w.parts, func(o *part) bool { return o.tp == f.tp }) {
+	for slices.ContainsFunc(slices.Concat(w.parts, w.absent), func(o *part) bool { return o.tp == f.tp }) {
 		f.tp.Partition++
 	}
 	f.c.Group, f.c.Compact = w.rng.IntN(2) == 0, w.rng.IntN(3) == 0
@@ -27,7 +27,7 @@ func (w *world) create() {
 	}
 	w.check(err)
 	w.tell("%s: create in %s, compact %v, group %v", f.tp, log.Dir(), f.c.Compact, f.c.Group)
-	f.log = log
+	f.log, f.dirs = log, []string{log.Dir()}
 	w.parts = append(w.parts, f)
 }
 
@@ -85,6 +85,7 @@ func (w *world) append(f *part) {
 	f.all = append(f.all, e)
 	h, err := batch.ParseHeader(e.raw)
 	w.check(err)
+	start := f.log.LogStart()
 	a, err := commitlog.AppendFrom(f.log, e.raw, h, f.epoch, e.origin())
 	if w.may(f, err) {
 		if !w.ended() && !f.resting && f.log.End() != e.next { // nothing of it is in the log
@@ -105,6 +106,9 @@ func (w *world) append(f *part) {
 	w.note(func() {
 		if f.acked = e.next; f.c.Group || f.c.FlushMessages == 1 {
 			f.floor = e.next
+		}
+		if f.c.Group {
+			f.start = max(f.start, start)
 		}
 	})
 }
@@ -195,7 +199,7 @@ func (w *world) checkpoint() {
 	err := w.m.Checkpoint()
 	w.tell("checkpoint: %v", err)
 	for _, k := range ks {
-		k.f.resting = k.f.resting || k.f.log.Err() != nil
+		k.f.resting = k.f.resting || k.f.log.Err() != nil || w.offline(k.f.log.Dir())
 	}
 	if err != nil {
 		if !w.ended() && (w.flaw == nil || !w.flaw.hit.Load()) {
@@ -210,6 +214,12 @@ func (w *world) checkpoint() {
 			}
 		}
 	})
+}
+
+// offline says whether a log dir is: its logs are told a moment later, and no checkpoint is
+// written there meanwhile.
+func (w *world) offline(dir string) bool {
+	return slices.ContainsFunc(w.m.Dirs(), func(d logdir.DirInfo) bool { return d.Path == dir && d.Offline != nil })
 }
 
 // truncate cuts the log somewhere.
@@ -271,7 +281,7 @@ func (w *world) evict(f *part, to int64) bool {
 // move brings the log into another log dir.
 func (w *world) move(f *part) {
 	to := w.dirs[w.rng.IntN(len(w.dirs))]
-	if to == f.log.Dir() {
+	if to == f.log.Dir() || w.away != "" {
 		return
 	}
 	fail := func(err error) bool {
@@ -301,9 +311,15 @@ func (w *world) move(f *part) {
 	case 1:
 		fail(mv.Cancel())
 	default:
+		from := f.log.Dir()
+		w.note(func() { f.dirs = []string{from, to} })
 		_, err = mv.Switch(f.c)
 		f.since = len(f.all)
-		if fail(err) || w.rng.IntN(3) == 0 {
+		failed := fail(err)
+		if f.log.Err() == nil {
+			w.note(func() { f.dirs = []string{f.log.Dir()} })
+		}
+		if failed || w.rng.IntN(3) == 0 {
 			return
 		}
 		fail(w.m.Settle(f.tp, f.id))

@@ -46,10 +46,20 @@ func script(t *testing.T, seed uint64, at int64, kill bool) int64 {
 	}
 	calls := w.calls.Load()
 	if at > 0 {
-		w.end()
-		w.restart()
-		for range 20 {
-			w.act(w.parts[w.rng.IntN(len(w.parts))])
+		for range 2 { // a power cut ends the next process: what is read from the page cache may go
+			w.end()
+			w.restart()
+			w.seed, w.kill = w.rng.Uint64(), false
+			w.fuse.Store(1 + w.rng.Int64N(600))
+			for range 20 {
+				if w.ended() {
+					break
+				}
+				w.act(w.parts[w.rng.IntN(len(w.parts))])
+			}
+		}
+		if w.fuse.Store(0); w.ended() {
+			w.restart()
 		}
 		for _, f := range w.parts {
 			w.verify(f)

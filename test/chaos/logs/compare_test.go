@@ -29,7 +29,7 @@ func (w *world) reconcile(f *part, powerLost bool) {
 		w.drop(f)
 		return
 	}
-	f.log, f.resting = log, false
+	f.log, f.resting, f.dirs = log, false, []string{log.Dir()}
 	w.check(errors.Join(log.Err(), log.Damage()))
 	end, start := log.End(), log.LogStart()
 	i := f.at(end)

@@ -25,12 +25,14 @@ type part struct {
 	raised  int64 // the highest log start that was ever asked for
 	since   int   // index of the first entry of this life
 	resting bool  // it failed, and waits for the next start
+	dark    bool  // the power failed since its last start
 
 	// Guarded by world.mu, and as they were when the process ended.
-	acked   int64 // nothing below it may be missing after a kill
-	floor   int64 // nor after a power cut
-	start   int64 // the log start may not be lower
-	unclear bool  // it is being deleted or reset
+	acked   int64    // nothing below it may be missing after a kill
+	floor   int64    // nor after a power cut
+	start   int64    // the log start may not be lower
+	unclear bool     // it is being deleted or reset
+	dirs    []string // where the metadata has the log, and where a move may have left it
 }
 
 // entry is one batch.

@@ -48,9 +48,14 @@ type world struct {
 	parts []*part
 	ids   byte
 	boot  int // the machine's run
-	stats stats
-	story []string     // what was done last
-	said  bytes.Buffer // the logs of the processes; slog guards it
+	// In a third of the histories a process may lack a log dir. The partitions that the metadata has
+	// there, or may have, are absent until it is back.
+	lacks  bool
+	away   string
+	absent []*part
+	stats  stats
+	story  []string     // what was done last
+	said   bytes.Buffer // the logs of the processes; slog guards it
 
 	// The process ends when fuse calls of the file system have passed, counted from arming: by
 	// a power cut of this seed, or killed while the machine goes on.
@@ -123,6 +128,7 @@ func (w *world) newFlaw() *flaw {
 func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 31)), disk: memfs.New()}
 	w.dirs = []string{"/a", "/b", "/c"}[:1+w.rng.IntN(3)]
+	w.lacks = len(w.dirs) > 1 && rand.New(rand.NewPCG(seed, 49)).IntN(3) == 0 // what the others choose does not change by it
 	return w
 }
 
@@ -191,14 +197,16 @@ func (w *world) begin(fuse int64) error {
 	w.seed, w.kill = w.rng.Uint64(), w.rng.IntN(4) == 0
 	w.fuse.Store(fuse)
 	configs := map[kafka.UUID]commitlog.Config{}
+	w.parts, w.absent = append(w.parts, w.absent...), nil
 	for _, f := range w.parts {
 		f.settings(w.rng)
 		configs[f.id] = f.c
 	}
+	all := slices.Clone(w.parts)
 	fsys := errorfs.Wrap(w.disk, w.step)
 	logger := slog.New(slog.NewTextHandler(&w.said, nil))
 	m, err := logdir.Open(logdir.Options{
-		FS: fsys, Dirs: w.dirs, ClusterID: "Y2x1c3Rlci1jbHVzdGVyLQ", NodeID: 1, BootID: fmt.Sprint("boot", w.boot),
+		FS: fsys, Dirs: slices.DeleteFunc(slices.Clone(w.dirs), func(d string) bool { return d == w.away }), ClusterID: "Y2x1c3Rlci1jbHVzdGVyLQ", NodeID: 1, BootID: fmt.Sprint("boot", w.boot),
 		Config: func(_ kafka.TopicPartition, id kafka.UUID) commitlog.Config {
 			if c, ok := configs[id]; ok {
 				return c
@@ -206,7 +214,7 @@ func (w *world) begin(fuse int64) error {
 			return commitlog.DefaultConfig()
 		},
 		Named: func(tp kafka.TopicPartition, id kafka.UUID) bool {
-			return slices.ContainsFunc(w.parts, func(f *part) bool { return f.tp == tp && f.id == id })
+			return slices.ContainsFunc(all, func(f *part) bool { return f.tp == tp && f.id == id })
 		},
 		Now: time.Now, Logger: logger, ProducerIDExpirationMs: keepProducers,
 		OpenFiles: 1 + w.rng.IntN(20), RecoveryThreads: 1 + w.rng.IntN(3), WALBytes: int64(wal.MinBytes) << w.rng.IntN(2),
@@ -227,6 +235,9 @@ func (w *world) newCleaner(fsys vfs.FS, logger *slog.Logger) *cleaner.Cleaner {
 		Partitions: func() iter.Seq[cleaner.Partition] {
 			return func(yield func(cleaner.Partition) bool) {
 				for _, l := range w.m.Logs() {
+					if !slices.ContainsFunc(w.parts, func(f *part) bool { return f.id == l.TopicID() }) {
+						continue // the old copy of an absent one, at most
+					}
 					p := cleaner.Partition{Log: l, Policy: policy, StableEnd: func() int64 { return l.LastStable(l.Durable()) }}
 					if !yield(p) {
 						return
@@ -282,6 +293,9 @@ func (w *world) restart() {
 			w.stats.kills++
 		} else if ended {
 			powerLost = true
+			for _, f := range slices.Concat(w.parts, w.absent) {
+				f.dark = true
+			}
 			w.stats.cuts++
 			w.boot++
 		}
@@ -292,18 +306,58 @@ func (w *world) restart() {
 		} else if n == 2 && !powerLost {
 			w.flaw = w.newFlaw()
 		}
+		if w.away = ""; w.lacks && w.rng.IntN(3) == 0 {
+			w.away = w.dirs[w.rng.IntN(len(w.dirs))]
+			w.tell("a start without %s", w.away)
+		}
 		err := w.begin(fuse)
 		if err != nil && !w.ended() && (w.flaw == nil || !w.flaw.hit.Load()) {
 			w.t.Fatalf("start: %v", err)
 		}
 		if err == nil && !w.ended() && (w.flaw == nil || !w.flaw.hit.Load()) {
 			w.flaw = nil
-			if w.fuse.Store(0); !w.ended() {
-				break
+			if w.fuse.Store(0); w.ended() {
+				continue
 			}
+			if w.settle(); w.away == "" {
+				return
+			}
+			w.visit()
 		}
 	}
-	w.settle(powerLost)
+}
+
+// visit is a process without a log dir, from its start to its end.
+func (w *world) visit() {
+	w.seed, w.kill = w.rng.Uint64(), w.rng.IntN(3) == 0
+	if w.rng.IntN(2) == 0 {
+		w.fuse.Store(1 + w.rng.Int64N(300))
+	}
+	for range w.rng.IntN(30) {
+		if w.ended() {
+			return
+		}
+		w.act(w.parts[w.rng.IntN(len(w.parts))])
+	}
+	if w.rng.IntN(2) == 0 {
+		w.end()
+	}
+}
+
+// leave takes the partitions out of the play that need the log dir that is not there. Some are
+// deleted meanwhile, and their names are free.
+func (w *world) leave() {
+	for _, f := range slices.Clone(w.parts) {
+		if w.away == "" || !slices.Contains(f.dirs, w.away) {
+			continue
+		}
+		w.parts = slices.DeleteFunc(w.parts, func(o *part) bool { return o == f })
+		if w.rng.IntN(4) > 0 {
+			w.absent = append(w.absent, f)
+		} else {
+			w.tell("%s: deleted without %s", f.tp, w.away)
+		}
+	}
 }
 
 // close stops the process that there is, if any.
@@ -316,20 +370,22 @@ func (w *world) close() error {
 }
 
 // settle compares what a start has found with what must be there.
-func (w *world) settle(powerLost bool) {
+func (w *world) settle() {
 	w.t.Helper()
+	w.leave()
 	for _, d := range w.m.Dirs() {
 		if d.Offline != nil {
 			w.t.Fatalf("log dir %s: %v", d.Path, d.Offline)
 		}
 	}
 	for _, l := range w.m.Logs() { // deleted, and still in the checkpoint
-		if !slices.ContainsFunc(w.parts, func(f *part) bool { return f.id == l.TopicID() }) {
+		if !slices.ContainsFunc(slices.Concat(w.parts, w.absent), func(f *part) bool { return f.id == l.TopicID() }) {
 			w.check(w.m.Delete(l.TopicPartition(), l.TopicID()))
 		}
 	}
 	for _, f := range slices.Clone(w.parts) {
-		w.reconcile(f, powerLost)
+		w.reconcile(f, f.dark)
+		f.dark = false
 	}
 	for len(w.parts) == 0 {
 		w.create()

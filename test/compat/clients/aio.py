@@ -10,9 +10,20 @@ import sys
 import uuid
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.abc import AbstractTokenProvider
 
 RECORDS = 1000
 name = "aiokafka-" + uuid.uuid4().hex[:8]
+
+
+class Token(AbstractTokenProvider):
+    """The token of OAUTHBEARER, which is always the same."""
+
+    def __init__(self, value):
+        self.value = value
+
+    async def token(self):
+        return self.value
 
 
 def connection():
@@ -23,6 +34,9 @@ def connection():
         c["ssl_context"] = ssl.create_default_context(cafile=ca)
         if cert:
             c["ssl_context"].load_cert_chain(cert, key)
+    token = c.pop("token", None)
+    if token:
+        c["sasl_oauth_token_provider"] = Token(token)
     return {**c, "bootstrap_servers": sys.argv[1]}
 
 

@@ -12,7 +12,10 @@ import uuid
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic
 
-BOOTSTRAP = {"bootstrap.servers": sys.argv[1], **json.loads(os.environ.get("CLIENT_SECURITY", "{}"))}
+# A token that librdkafka itself does not take is told to error_cb only.
+BOOTSTRAP = {"error_cb": lambda e: print(e.str(), file=sys.stderr, flush=True),
+             "bootstrap.servers": sys.argv[1],
+             **json.loads(os.environ.get("CLIENT_SECURITY", "{}"))}
 RECORDS = 500
 name = "confluent-" + uuid.uuid4().hex[:8]
 source, target = name, name + "-out"
@@ -20,6 +23,8 @@ admin = AdminClient(BOOTSTRAP)
 
 
 def done(futures):
+    while not all(f.done() for f in futures.values()):
+        admin.poll(0.1)  # which is what calls error_cb
     return [f.result() for f in futures.values()]
 
 

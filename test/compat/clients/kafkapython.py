@@ -10,10 +10,26 @@ import uuid
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import NewTopic
+from kafka.net.sasl.oauth import AbstractTokenProvider
 
 logging.basicConfig(level=logging.WARNING)  # a login that fails is told nowhere else
 name = "kafka-python-" + uuid.uuid4().hex[:8]
+
+
+class Token(AbstractTokenProvider):
+    """The token of OAUTHBEARER, which is always the same."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def token(self):
+        return self.value
+
+
 broker = {"bootstrap_servers": sys.argv[1], **json.loads(os.environ.get("CLIENT_SECURITY", "{}"))}
+if "token" in broker:
+    broker["sasl_oauth_token_provider"] = Token(broker.pop("token"))
 admin = KafkaAdminClient(**broker)
 admin.create_topics([NewTopic(name, 3, 1)])
 p = KafkaProducer(**broker, acks="all", transactional_id=name)

@@ -89,7 +89,7 @@ var producing = []string{"produce", "batches", "acks", "sequences"}
 // scriptName says whether a topic's name starts with the name of a script.
 func scriptName(topic string) bool {
 	head, _, _ := strings.Cut(topic, ".")
-	return slices.ContainsFunc(slices.Concat(scripts(), securedScripts()), func(s script) bool { return s.name == head })
+	return slices.ContainsFunc(slices.Concat(scripts(), securedScripts(nil)), func(s script) bool { return s.name == head })
 }
 
 // difference is a field whose answer differs.

@@ -210,6 +210,13 @@ func (m *matrix) security() []want {
 			req.Entries = append(req.Entries, quotaEntry([]string{"user", m.s.topic("nobody")}, quotaOp("producer_byte_rate", 1000)))
 			return req
 		}),
+		{"create a token for somebody", 3, 3, func(int16) kmsg.Request {
+			user, name := "User", m.s.topic("somebody")
+			return createTokenFor(&user, &name)
+		}, delegationShape},
+		{"renew no token", 1, 2, func(int16) kmsg.Request { return renewToken([]byte("no secret"), -1) }, delegationShape},
+		{"end no token", 1, 2, func(int16) kmsg.Request { return expireToken([]byte("no secret"), -1) }, delegationShape},
+		{"describe the tokens of nobody", 1, 3, func(int16) kmsg.Request { return describeTokens(m.s.topic("nobody")) }, delegationShape},
 		fixed("describe users", 0, 0, func() kmsg.Request { return describeUsers(m.s.topic("nobody")) }),
 		fixed("alter users", 0, 0, func() kmsg.Request {
 			req := kmsg.NewPtrAlterUserSCRAMCredentialsRequest()

@@ -194,6 +194,9 @@ func (s *side) unsound(c *conn, v int16, ann, t string) {
 		}
 		c.ask("describe: "+what, v, describeRules(bad))
 		c.ask("delete: "+what, v, deleteRules(bad))
+		if ok && resp.Results[0].ErrorCode == 0 {
+			s.poll("the rule is gone: "+what, func() bool { return !s.finds(c, bad) })
+		}
 	}
 	s.poll("the rule beside them", func() bool { return s.finds(c, ruleOf(ann, 3, 2, t)) })
 }

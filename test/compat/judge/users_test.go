@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl"
@@ -190,8 +192,20 @@ func tokenShape(f *fields, resp kmsg.Response) {
 	r := resp.(*kmsg.SASLAuthenticateResponse)
 	f.put("ErrorCode", errorName(r.ErrorCode))
 	f.put("ErrorMessage", f.scalar("ErrorMessage", reflect.ValueOf(r.ErrorMessage)))
-	f.put("SessionLifetimeMillis", fmt.Sprint(r.SessionLifetimeMillis))
+	f.put("SessionLifetimeMillis", f.lifetime(r.SessionLifetimeMillis))
+	if text := string(r.SASLAuthBytes); strings.HasPrefix(text, "{") { // no nonce and no proof
+		f.put("SASLAuthBytes", text)
+		return
+	}
 	f.put("SASLAuthBytes", fmt.Sprint("there: ", len(r.SASLAuthBytes) > 0))
+}
+
+// lifetime is the time that a login has left, in steps of ten minutes: that of a token has begun before.
+func (f *fields) lifetime(ms int64) string {
+	if ms <= 0 {
+		return fmt.Sprint(ms)
+	}
+	return fmt.Sprint("about ", (time.Duration(ms) * time.Millisecond).Round(10*time.Minute))
 }
 
 // outOfTurn asks for what a connection may not, or not yet.

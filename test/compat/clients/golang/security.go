@@ -22,6 +22,15 @@ import (
 type security struct {
 	CA, Cert                  string // files of authorities, and of a key and its certificate
 	Mechanism, User, Password string
+	Bearer                    bearer `json:"token"` // of OAUTHBEARER
+}
+
+// bearer is a token that is always the same.
+type bearer string
+
+// Token implements sarama.AccessTokenProvider.
+func (b bearer) Token() (*sarama.AccessToken, error) {
+	return &sarama.AccessToken{Token: string(b)}, nil
 }
 
 func readSecurity() (s security, err error) {
@@ -62,6 +71,7 @@ func (s security) sarama(cfg *sarama.Config) error {
 		return nil
 	}
 	cfg.Net.SASL.Enable, cfg.Net.SASL.Mechanism = true, sarama.SASLMechanism(s.Mechanism)
+	cfg.Net.SASL.TokenProvider = s.Bearer
 	cfg.Net.SASL.User, cfg.Net.SASL.Password = s.User, s.Password
 	cfg.Net.SASL.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient {
 		if s.Mechanism == sarama.SASLTypeSCRAMSHA256 {
