@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -250,6 +251,8 @@ func (n *Node) openDirs(context.Context) error {
 	watchDirs(n.registry, n.dirs)
 	n.undo("close the log directories", func(context.Context) error { return n.dirs.Close() })
 	n.undoLoops()
+	spare := spareMemory{read: heapFigures, free: debug.FreeOSMemory}
+	n.every(spareMemoryInterval, func(context.Context) { spare.look() })
 	n.every(ms(n.config.LogFlushOffsetCheckpointIntervalMs), func(context.Context) {
 		if err := n.dirs.Checkpoint(); err != nil {
 			n.metrics.checkpoint.Inc()

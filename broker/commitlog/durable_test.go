@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/varve-io/varve/broker/batch"
 	"github.com/varve-io/varve/broker/vfs"
@@ -308,4 +309,28 @@ func TestRollInFrontOfASeal(t *testing.T) {
 	if err := l.FlushClosed(); err != nil || !l.State().Sealed {
 		t.Errorf("not sealed by the next checkpoint, %v", err)
 	}
+}
+
+// TestNobodyIsToldInPagecacheMode: there an append may be acknowledged at once, and a sync is
+// nothing to tell of.
+func TestNobodyIsToldInPagecacheMode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := testOptions(newFS(t))
+		l := open(t, o)
+		told := 0
+		OnDurable(l, func() { told++ })
+		for range 3 {
+			appendBatch(t, l, records(1, 100, testNowMs), 0)
+			if err := l.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if told > 0 || l.Durable() != 3 {
+			t.Errorf("told %d times; durable up to %d", told, l.Durable())
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

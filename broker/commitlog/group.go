@@ -24,7 +24,7 @@ import (
 //   - Eviction and its like take closed segments only, which are synced before: replay finds
 //     that the log reaches further and takes nothing.
 
-// OnDurable has f told, with no lock held, each time that what is durable has moved up: by the
+// OnDurable has f told, with no lock held, each time that what is durable has moved up in group mode: by the
 // write-ahead file, or by a sync of the log's own files, whichever came first. There is one
 // f; it may be called from several goroutines at once, and late, when the log is closed. It must
 // not block for long, because the dir's other partitions wait behind it.
@@ -189,7 +189,8 @@ func (l redoOwner) Committed(m *wal.Member, end, start int64) {
 // raiseDurable moves the durable end up to end, which is durable, or up to where it was held
 // back. It is while the write-ahead file has a log start to commit: an append that a sync of the
 // log's own files made durable is behind that start, and must not be acknowledged in front of it.
-// It answers who is to be told, nil for nobody: each raise is told once, by who made it. mu is held.
+// It answers who is to be told, nil for nobody: each raise is told once, by who made it. Outside group
+// mode nobody waits for it. mu is held.
 func raiseDurable(l *Log, end int64) (tell func()) {
 	l.mu.held = max(l.mu.held, end)
 	starting := (l.mu.member != nil || l.mu.joining) && l.mu.logStart > l.mu.sureStart
@@ -197,6 +198,9 @@ func raiseDurable(l *Log, end int64) (tell func()) {
 		return nil
 	}
 	l.mu.durable = l.mu.held
+	if !l.mu.config.Group {
+		return nil
+	}
 	return l.mu.onDurable
 }
 

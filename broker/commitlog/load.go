@@ -106,7 +106,7 @@ func (ld *loader) run(clean bool) error {
 			return err
 		}
 	}
-	if err := ld.readHoles(); err != nil {
+	if err := errors.Join((checker{ld}).keepNames(), ld.readHoles()); err != nil {
 		return err
 	}
 	if ld.state.Sealed && (len(ld.debris) > 0 || ld.holesDirty || ld.interrupted(0, math.MaxInt64)) {

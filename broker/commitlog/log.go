@@ -90,8 +90,8 @@ type Log struct {
 		sureStart, held int64
 		joining         bool
 
-		cold   State // what the checkpoint says, until the files are read
-		sealed bool  // see seal.go
+		cold   coldSizes
+		sealed bool // see seal.go
 	}
 }
 
@@ -114,6 +114,9 @@ type writer struct {
 	expiredMs int64
 }
 
+// coldSizes is what the checkpoint says of the segments, until the files are read; see State.
+type coldSizes struct{ size, activeBase, activeBytes int64 }
+
 // trash is a file that was renamed away and waits for its time to be removed.
 type trash struct {
 	path  string
@@ -135,7 +138,7 @@ func Open(o Options) (*Log, error) {
 	m := &l.mu
 	m.config = o.Config
 	m.highestRemote, m.latest = kafka.NoOffset, kafka.NoEpoch
-	m.cold.SizeBytes, m.cold.ActiveBytes = -1, -1
+	m.cold = coldSizes{size: -1, activeBytes: -1}
 	if st := o.State; st != nil {
 		m.logStart, m.localStart, m.highestRemote = st.LogStart, st.LocalStart, st.HighestRemote
 		m.sureStart = st.LogStart
@@ -143,7 +146,7 @@ func Open(o Options) (*Log, error) {
 		if st.Sealed {
 			m.durable = st.RecoveryPoint
 		}
-		m.cold, m.cleanKept = *st, st.Cleaned
+		m.cold, m.cleanKept = coldSizes{st.SizeBytes, st.ActiveBase, st.ActiveBytes}, st.Cleaned
 		if st.Gaps {
 			m.vouched, m.flushed = st.closedPoint(), st.closedPoint()
 		}
@@ -339,7 +342,7 @@ func (l *Log) LastStable(highWatermark int64) int64 {
 // order and not used since it is what its checkpoint says: no file is read.
 func (l *Log) Size() int64 {
 	l.mu.RLock()
-	loaded, cold := l.mu.loaded, l.mu.cold.SizeBytes
+	loaded, cold := l.mu.loaded, l.mu.cold.size
 	l.mu.RUnlock()
 	if !loaded && cold >= 0 {
 		return cold
@@ -449,7 +452,7 @@ func stateLocked(l *Log) State {
 		TP: l.opts.TP, TopicID: l.opts.TopicID,
 		RecoveryPoint: point, LogStart: l.mu.logStart, LocalStart: l.mu.localStart,
 		HighestRemote: l.mu.highestRemote, End: l.mu.end, LatestEpoch: l.mu.latest,
-		SizeBytes: l.mu.cold.SizeBytes, ActiveBase: l.mu.cold.ActiveBase, ActiveBytes: l.mu.cold.ActiveBytes,
+		SizeBytes: l.mu.cold.size, ActiveBase: l.mu.cold.activeBase, ActiveBytes: l.mu.cold.activeBytes,
 		Suspect: l.mu.suspect, Sealed: l.mu.sealed, Gaps: l.mu.gaps, Cleaned: l.mu.cleanKept,
 	}
 	if !l.mu.loaded {

@@ -78,14 +78,14 @@ type txnSpan struct {
 // transactions are open. Only the holder of Log.appendMu reads or changes it; what
 // readers need of it (open transactions) is published under Log.mu.
 type producerState struct {
-	byID      map[int64]*producerEntry
-	txns      []txnSpan               // ascending in first
-	end       int64                   // state covers the log up to here
-	verifying map[int64]*Verification // by producer; see there
+	byID      map[int64]*producerEntry // nil before the first one, which most partitions never see
+	txns      []txnSpan                // ascending in first
+	end       int64                    // state covers the log up to here
+	verifying map[int64]*Verification  // by producer; see there
 }
 
 func newProducerState(end int64) *producerState {
-	return &producerState{byID: map[int64]*producerEntry{}, end: end}
+	return &producerState{end: end}
 }
 
 // duplicate finds the batch among the last five of its producer and epoch (I1).
@@ -138,6 +138,9 @@ func inSequence(last, next int32) bool {
 func (s *producerState) entry(id int64) *producerEntry {
 	e := s.byID[id]
 	if e == nil {
+		if s.byID == nil {
+			s.byID = map[int64]*producerEntry{}
+		}
 		e = &producerEntry{epoch: -1, coordinatorEpoch: -1, txnFirst: -1, lastMs: kafka.NoTimestamp}
 		s.byID[id] = e
 	}
@@ -231,6 +234,9 @@ func (s *producerState) expire(nowMs, idleMs int64) {
 // load replaces the state by a decoded snapshot that covers the log up to end.
 func (s *producerState) load(entries []ProducerSnapshotEntry, end, nowMs int64) {
 	*s = *newProducerState(end)
+	if len(entries) > 0 {
+		s.byID = make(map[int64]*producerEntry, len(entries))
+	}
 	for _, p := range entries {
 		e := &producerEntry{
 			epoch: p.Epoch, coordinatorEpoch: p.CoordinatorEpoch, txnFirst: p.TxnFirstOffset,

@@ -44,7 +44,7 @@ func (ld *loader) recover() error {
 			return err
 		}
 	}
-	if err := ld.keepCut(); err != nil {
+	if err := (checker{ld}).keepCut(); err != nil {
 		return err
 	}
 	promised := ld.state.RecoveryPoint
@@ -77,10 +77,23 @@ func (ld *loader) recover() error {
 	return nil
 }
 
+// keepNames makes the first segment's name durable where no checkpoint knows of a record. The
+// process may have been killed over the log's first append; from the next checkpoint on a log
+// without its first segment is one that was lost.
+func (ld checker) keepNames() error {
+	if len(ld.segs) == 0 || ld.known && ld.state.End > 0 {
+		return nil
+	}
+	if err := ld.l.opts.FS.SyncDir(ld.l.dir); err != nil {
+		return fmt.Errorf("sync directory %s: %w", ld.l.dir, err)
+	}
+	return nil
+}
+
 // keepCut makes durable that a log ends in front of where the checkpoint has its end. The process
 // may have been killed in a truncation, whose removals only the page cache holds: what comes
 // behind them would go with the next power cut, and what was cut off come back.
-func (ld *loader) keepCut() error {
+func (ld checker) keepCut() error {
 	if !ld.known || len(ld.segs) == 0 || ld.end() >= ld.state.End {
 		return nil
 	}
@@ -154,7 +167,7 @@ func (ld *loader) trustOrRebuild(i int) error {
 	s := ld.segs[i]
 	err := ld.trust(i)
 	if err == nil {
-		err = ld.checkEnd(s, ld.segs[i+1].base)
+		err = (checker{ld}).checkEnd(s, ld.segs[i+1].base)
 	}
 	if err == nil && ld.interrupted(s.base, ld.segs[i+1].base) {
 		err = errUnclean
@@ -170,7 +183,7 @@ func (ld *loader) trustOrRebuild(i int) error {
 }
 
 // checkEnd makes sure that a closed segment reaches to the next one.
-func (ld *loader) checkEnd(s *segment, next int64) error {
+func (ld checker) checkEnd(s *segment, next int64) error {
 	if err := ld.walkTail(s); err != nil {
 		return err
 	}

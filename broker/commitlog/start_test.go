@@ -241,6 +241,46 @@ func TestKillInATruncation(t *testing.T) {
 	}
 }
 
+// TestKillInTheFirstAppend: a process is killed over a log's first append, the next one goes on in the
+// files that it finds, a checkpoint knows of it, and the power fails. The log is not lost.
+func TestKillInTheFirstAppend(t *testing.T) {
+	for n, over := int64(1), false; !over; n++ {
+		fsys := newFS(t)
+		o := testOptions(fsys)
+		var calls atomic.Int64
+		var killed *memfs.FS
+		o.FS = errorfs.Wrap(fsys, func(errorfs.Op, string) error {
+			if calls.Add(1) == n {
+				killed = fsys.KillClone()
+			}
+			return nil
+		})
+		l := open(t, o)
+		empty := l.State()
+		empty.Sealed = true
+		calls.Store(0)
+		appendBatch(t, l, records(2, 150, testNowMs), 0)
+		if over = killed == nil; over {
+			break
+		}
+		for _, known := range []*State{nil, &empty} { // a clean start reads what is there
+			next := killed.KillClone()
+			o.Younger = known == nil
+			l := reopen(t, o, next, known, known != nil && Untouched(next, "/data/orders-3", known), false)
+			appendBatch(t, l, records(2, 150, testNowMs), 0)
+			if err := next.SyncDir("/data"); err != nil { // as the checkpoint does
+				t.Fatal(err)
+			}
+			st := l.State()
+			for seed := range uint64(8) {
+				if l := reopen(t, o, next.CrashClone(seed), &st, false, true); l.Err() != nil || l.Damage() != nil {
+					t.Fatalf("killed at call %d, known %v, seed %d: %v, %v", n, known != nil, seed, l.Err(), l.Damage())
+				}
+			}
+		}
+	}
+}
+
 // TestI10LastStableIsNotBelowTheStart: the first records of an open transaction may be deleted.
 func TestI10LastStableIsNotBelowTheStart(t *testing.T) {
 	l := open(t, testOptions(newFS(t)))

@@ -16,16 +16,15 @@ const (
 	// largeFrameBytes is the smallest frame that gets a slab of its own. A smaller one and
 	// its length fit into a read slab.
 	largeFrameBytes = readSlabBytes - lengthBytes
-	// pooledBytes is the largest slab that is kept for reuse. Above it a slab is as large as
-	// it has to be and left to the garbage collector.
-	pooledBytes = 4<<20 + slack
 	// slack is what a request adds around a batch of a round size.
 	slack = 64 << 10
 )
 
-// slabClasses are the sizes of pooled slabs, in bytes, ascending.
+// slabClasses are the sizes of pooled slabs, in bytes, ascending. A client with batches for many partitions sends them in
+// requests of several MiB; above the largest class a slab is as large as it has to be and left to the garbage collector.
 var slabClasses = [...]int{
-	1 << 10, peekSlabBytes, 16 << 10, readSlabBytes, 256 << 10, 1<<20 + slack, 2<<20 + slack, pooledBytes,
+	1 << 10, peekSlabBytes, 16 << 10, readSlabBytes, 256 << 10,
+	1<<20 + slack, 2<<20 + slack, 4<<20 + slack, 6<<20 + slack, 8<<20 + slack, 12<<20 + slack, 16<<20 + slack, 24<<20 + slack, 32<<20 + slack,
 }
 
 // slab is a counted run of memory that requests alias. The connection that reads into it

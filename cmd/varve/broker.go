@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -48,7 +50,7 @@ func brokerCommand() *cobra.Command {
 		Use: "broker", Short: "Run a broker from a settings file", Args: exactArgs(0, "no arguments"),
 		Example: "  varve broker --config varve.yaml\n  varve broker --properties server.properties --set varve.tier.url=s3://bucket/prefix",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			logger, err := newLogger(logFormat)
+			logger, err := newLogger(cmd.ErrOrStderr(), logFormat)
 			if err != nil {
 				return err
 			}
@@ -79,10 +81,10 @@ func configCommand() *cobra.Command {
 type settingDoc struct {
 	Name      string   `json:"name"`
 	Type      string   `json:"type"`
-	Unit      string   `json:"unit,omitempty"`
+	Unit      string   `json:"unit"`
 	Default   string   `json:"default"`
-	Synonyms  []string `json:"synonyms,omitempty"`
-	Sensitive bool     `json:"sensitive,omitempty"`
+	Synonyms  []string `json:"synonyms"`
+	Sensitive bool     `json:"sensitive"`
 	Since     string   `json:"since"`
 	Doc       string   `json:"doc"`
 }
@@ -90,21 +92,37 @@ type settingDoc struct {
 func configDocsCommand() *cobra.Command {
 	var out output
 	cmd := &cobra.Command{
-		Use: "docs", Short: "Print every setting with type, default, unit and meaning", Args: exactArgs(0, "no arguments"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if out.isTable() {
+		Use: "docs [WORD]", Short: "Print every setting, or those with a word in their names, with type, default, unit and meaning",
+		Example: "  varve config docs local.retention\n  varve config docs -o json",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return fmt.Errorf("%w: %s takes at most one word", errUsage, cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if out.isTable() && len(args) == 0 {
 				_, err := cmd.OutOrStdout().Write(config.Markdown())
 				return err
 			}
 			var rows []settingDoc
 			for _, s := range config.Table() {
-				rows = append(rows, settingDoc{s.Name, fmt.Sprint(s.Type), fmt.Sprint(s.Unit), s.Default, s.Synonyms, s.Sensitive, s.Since, s.Doc})
+				if len(args) == 0 || strings.Contains(s.Name, strings.ToLower(args[0])) {
+					rows = append(rows, settingDoc{s.Name, fmt.Sprint(s.Type), fmt.Sprint(s.Unit), s.Default, append([]string{}, s.Synonyms...), s.Sensitive, s.Since, s.Doc})
+				}
 			}
-			return out.print(cmd.OutOrStdout(), rows, "", nil)
+			if len(rows) == 0 {
+				return fmt.Errorf("no setting has %q in its name; see all of them with 'varve config docs -o name'", args[0])
+			}
+			return out.print(cmd.OutOrStdout(), rows, "NAME TYPE UNIT DEFAULT MEANING", func(w io.Writer) {
+				for _, r := range rows {
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Type, firstNonEmpty(r.Unit, "-"), firstNonEmpty(r.Default, "-"), r.Doc)
+				}
+			})
 		},
 	}
 	out.add(cmd)
-	cmd.Flags().Lookup("output").Usage = "output form, `table|wide|json|yaml|name`; the table is Markdown"
+	cmd.Flags().Lookup("output").Usage = "output form, `table|wide|json|yaml|name`; the table of all is Markdown"
 	return cmd
 }
 

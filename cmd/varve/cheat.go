@@ -45,6 +45,11 @@ varve cluster health
 varve cluster quorum
 varve tier status orders
 
+# How fast it is
+varve bench produce --rate 5000 --duration 1m --partitions 6
+varve bench consume --topic orders --clients 3 --in-group
+varve bench e2e --rate 500
+
 # Connections
 varve profile add prod --brokers kafka.example.com:9093 --tls-ca ca.pem --user ops --password-file ~/.varve-ops
 varve profile use -

@@ -100,6 +100,7 @@ func explain(what string, err error, message string) error {
 	if err == nil {
 		return nil
 	}
+	message = strings.TrimSuffix(message, ": "+err.Error()) // some brokers say it twice
 	if message != "" {
 		err = fmt.Errorf("%w (%s)", err, message)
 	}
@@ -125,14 +126,29 @@ func explain(what string, err error, message string) error {
 		next = "list the transactional ids with 'varve txn list'"
 	case errors.Is(err, kerr.SaslAuthenticationFailed):
 		next = "check --user and the password in --password-file or VARVE_PASSWORD"
+	case errors.Is(err, kerr.ResourceNotFound):
+		next = "list the users with 'varve user list'"
+	case errors.Is(err, kerr.SecurityDisabled):
+		next = "rules need authorizer.class.name and super.users in the brokers' settings: 'varve config docs authorizer'"
+	case strings.HasSuffix(err.Error(), ": unknown broker"):
+		next = "list the brokers with 'varve cluster info'"
 	case errors.Is(err, kerr.InvalidReplicationFactor):
 		next = "there are fewer brokers than replicas; use --replication-factor 1"
 	}
 	if next != "" {
-		return fmt.Errorf("%s: %w; %s", what, err, next)
+		return fmt.Errorf("%s: %w %s", what, endless{err}, next)
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
+
+// endless is an error of which more is said: a sentence's full stop becomes a semicolon.
+type endless struct{ error }
+
+// Error implements error.
+func (e endless) Error() string { return strings.TrimSuffix(e.error.Error(), ".") + ";" }
+
+// Unwrap is for errors.Is.
+func (e endless) Unwrap() error { return e.error }
 
 // exactArgs is cobra.ExactArgs with a usage exit code and words of our own.
 func exactArgs(n int, names string) cobra.PositionalArgs {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"os"
@@ -41,7 +42,7 @@ func devCommand() *cobra.Command {
 				s.dir = dir
 				fmt.Fprintf(cmd.ErrOrStderr(), "data lives in %s until this process ends; keep it with --dir\n", dir)
 			}
-			logger, err := newLogger(logFormat)
+			logger, err := newLogger(cmd.ErrOrStderr(), logFormat)
 			if err != nil {
 				return err
 			}
@@ -107,13 +108,13 @@ func serve(ctx context.Context, node *broker.Node) error {
 	return failed
 }
 
-func newLogger(format string) (*slog.Logger, error) {
+func newLogger(w io.Writer, format string) (*slog.Logger, error) {
 	all := slog.HandlerOptions{Level: slog.Level(math.MinInt)} // the broker has a level of its own, which clients may change
 	switch format {
 	case "text":
-		return slog.New(slog.NewTextHandler(os.Stderr, &all)), nil
+		return slog.New(slog.NewTextHandler(w, &all)), nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(os.Stderr, &all)), nil
+		return slog.New(slog.NewJSONHandler(w, &all)), nil
 	}
 	return nil, fmt.Errorf("%w: --log-format takes text or json, not %q", errUsage, format)
 }

@@ -73,8 +73,8 @@ type groupPartition struct {
 	Offset    int64  `json:"offset"` // -1: none is committed
 	End       int64  `json:"end_offset"`
 	Lag       int64  `json:"lag"` // -1: not known
-	Member    string `json:"member,omitempty"`
-	ClientID  string `json:"client_id,omitempty"`
+	Member    string `json:"member"`
+	ClientID  string `json:"client_id"`
 }
 
 func groupDescribeCommand() *cobra.Command {
@@ -182,6 +182,7 @@ func groupSeekCommand() *cobra.Command {
 	cf.add(cmd)
 	out.add(cmd)
 	cmd.Flags().StringVar(&topic, "topic", "", "the `TOPIC`")
+	asked(cmd, &cf, "topic", topicNames)
 	cmd.Flags().Int32Var(&partition, "partition", -1, "one partition `N`; default: all of the topic's")
 	cmd.Flags().StringVar(&to, "to", "", "start, end, an offset, or a time such as 2026-01-31T00:00:00Z")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show the offsets, and change nothing")
@@ -236,7 +237,7 @@ func seekPlace(ctx context.Context, adm *kadm.Client, topic, to string) (func(pa
 	case "end":
 		return func(_ int32, _, end int64) int64 { return end }, nil
 	}
-	if at, err := strconv.ParseInt(to, 10, 64); err == nil {
+	if at, err := strconv.ParseInt(to, 10, 64); err == nil && at >= 0 {
 		return func(int32, int64, int64) int64 { return at }, nil
 	}
 	at, err := time.Parse(time.RFC3339, to)

@@ -22,7 +22,7 @@ type logDirRow struct {
 	Size       int64          `json:"size_bytes"`
 	Usable     int64          `json:"usable_bytes"`
 	Total      int64          `json:"total_bytes"`
-	Error      string         `json:"error,omitempty"`
+	Error      string         `json:"error"`
 	Logs       []logDirDetail `json:"logs"`
 }
 

@@ -131,7 +131,11 @@ func logDropCommand() *cobra.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, o.Close()) }()
-			return o.Drop(tp, topicID)
+			if err := o.Drop(tp, topicID); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "dropped the log of %s\n", tp)
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&id, "topic-id", "", "`ID` of the topic")

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -40,11 +41,12 @@ func main() {
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := rootCommand()
+	refuseUnknown(root)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	var code errCode
 	switch {
 	case err == nil:
@@ -52,7 +54,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case errors.As(err, &code):
 		return int(code)
 	case errors.Is(err, errUsage):
-		fmt.Fprintf(stderr, "varve: %v\nSee '%s --help'.\n", err, root.CommandPath())
+		fmt.Fprintf(stderr, "varve: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
 		return exitUsage
 	case errors.Is(err, errUnhealthy):
 		fmt.Fprintf(stderr, "varve: %v\n", err)
@@ -75,10 +77,33 @@ func rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	root.AddCommand(
 		demoCommand(), devCommand(), brokerCommand(),
-		topicCommand(), produceCommand(), consumeCommand(), groupCommand(), txnCommand(), userCommand(), tokenCommand(), aclCommand(), quotaCommand(), clusterCommand(), tierCommand(), storeCommand(), logCommand(),
+		topicCommand(), produceCommand(), consumeCommand(), groupCommand(), txnCommand(), userCommand(), tokenCommand(), aclCommand(), quotaCommand(), clusterCommand(), tierCommand(), storeCommand(), logCommand(), benchCommand(),
 		configCommand(), profileCommand(), doctorCommand(), debugCommand(), cheatCommand(), versionCommand(),
 	)
+	root.AddCommand(completionCommand(root))
 	root.AddGroup(&cobra.Group{ID: groupKafka, Title: "Kafka's scripts, with their own flags:"})
 	root.AddCommand(kafkaCommands()...)
 	return root
+}
+
+// refuseUnknown makes a mistyped verb a mistake in the command line: without it a group of verbs prints its help, and a script
+// goes on.
+func refuseUnknown(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		refuseUnknown(sub)
+	}
+	if cmd.Runnable() || !cmd.HasSubCommands() {
+		return
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+			return fmt.Errorf("%w: %s has no %q; did you mean %s?", errUsage, cmd.CommandPath(), args[0], strings.Join(like, " or "))
+		}
+		return fmt.Errorf("%w: %s has no %q", errUsage, cmd.CommandPath(), args[0])
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 }

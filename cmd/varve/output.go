@@ -261,3 +261,11 @@ func (t *tree) wide(w io.Writer) {
 		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
 }
+
+// firstNonEmpty is a, or b where a says nothing.
+func firstNonEmpty(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}

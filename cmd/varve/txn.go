@@ -155,6 +155,7 @@ func txnAbortCommand() *cobra.Command {
 	}
 	cf.add(cmd)
 	cmd.Flags().StringVar(&topic, "topic", "", "`NAME` of the topic in which a transaction hangs")
+	asked(cmd, &cf, "topic", topicNames)
 	cmd.Flags().Int32Var(&partition, "partition", -1, "partition `N`")
 	cmd.Flags().Int64Var(&start, "start-offset", -1, "first `OFFSET` of the transaction")
 	return cmd

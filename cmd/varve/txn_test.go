@@ -11,26 +11,28 @@ import (
 	"github.com/varve-io/varve/broker/brokertest"
 )
 
+// begin leaves a transaction open in partition 0 of the topic orders.
+func begin(t *testing.T, addr, id string) {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.TransactionalID(id), kgo.DefaultProduceTopic("orders"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	if err := cl.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cl.ProduceSync(t.Context(), kgo.StringRecord(id)).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestTxnVerbs lists, describes and aborts an open transaction, by its id and in a partition.
 func TestTxnVerbs(t *testing.T) {
 	b := brokertest.Node{}.Start(t).KafkaAddr()
 	must(t, "", "topic", "create", "orders", "--partitions", "1", "-b", b)
 	if got := must(t, "", "txn", "list", "-o", "json", "-b", b); strings.TrimSpace(got) != "[]" {
 		t.Errorf("without ids: %q", got)
-	}
-	begin := func(id string) {
-		t.Helper()
-		cl, err := kgo.NewClient(kgo.SeedBrokers(b), kgo.TransactionalID(id), kgo.DefaultProduceTopic("orders"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(cl.Close)
-		if err := cl.BeginTransaction(); err != nil {
-			t.Fatal(err)
-		}
-		if err := cl.ProduceSync(t.Context(), kgo.StringRecord(id)).FirstErr(); err != nil {
-			t.Fatal(err)
-		}
 	}
 	state := func(id string) txnDetail {
 		t.Helper()
@@ -40,8 +42,8 @@ func TestTxnVerbs(t *testing.T) {
 		}
 		return d
 	}
-	begin("one")
-	begin("two")
+	begin(t, b, "one")
+	begin(t, b, "two")
 	var rows []txnRow
 	if err := json.Unmarshal([]byte(must(t, "", "txn", "list", "--state", "Ongoing", "--pattern", "t.*", "-o", "json", "-b", b)), &rows); err != nil || len(rows) != 1 || rows[0].TransactionalID != "two" {
 		t.Errorf("txn list: %+v, %v", rows, err)

@@ -49,7 +49,9 @@ func TestKafkaQuotaTools(t *testing.T) {
 		}
 	}
 	b.Varve("quota", "set", "user/ann", "--set", "varve_remote_fetch_byte_rate=1048576")
-	script := func(args ...string) string { return kit.Run(t, nil, kit.Binary(t), append([]string{"kafka-configs"}, args...)...) }
+	script := func(args ...string) string {
+		return kit.Run(t, nil, kit.Binary(t), append([]string{"kafka-configs"}, args...)...)
+	}
 	script("--bootstrap-server", b.Addr, "--alter", "--entity-type", "users", "--entity-name", "ann", "--add-config", "varve_upload_byte_rate=2048")
 	want := "Quota configs for user-principal 'ann' are varve_remote_fetch_byte_rate=1048576.0, varve_upload_byte_rate=2048.0"
 	describe := []string{"--bootstrap-server", b.Addr, "--describe", "--entity-type", "users", "--entity-name", "ann"}

@@ -20,7 +20,7 @@ var sdkDoors = map[string][]string{
 	"github.com/klauspost/compress": {"broker/batch"},
 	"github.com/pierrec/lz4":        {"broker/batch"},
 	"github.com/spf13/cobra":        {"cmd/varve"},
-	"github.com/twmb/franz-go":      {"cmd/varve", "cmd/varve/kafkacmd"},
+	"github.com/twmb/franz-go":      {"cmd/varve", "cmd/varve/kafkacmd", "cmd/varve/load"},
 	"go.yaml.in/yaml":               {"broker/config"},
 	"go.opentelemetry.io/":          {"broker/tracing"},
 	"golang.org/x/oauth2":           {"objstore/gcs"},

@@ -119,6 +119,12 @@ type dir struct {
 
 	partitions int // logs placed here; guarded by Manager.mu
 
+	// What the directory's logs are given; see logOptions.
+	once       sync.Once
+	checkpoint func() error
+	failed     func(error)
+	walOf      func() (*wal.WAL, error)
+
 	settleMu sync.Mutex // one Settle
 	roundMu  sync.Mutex // one round of flush, checkpoint and removal; taken before writeMu
 	writeMu  sync.Mutex // one writer of the checkpoint
@@ -268,12 +274,15 @@ func cordoned(m *Manager, d *dir) bool {
 }
 
 func (m *Manager) logOptions(d *dir, tp kafka.TopicPartition, topicID kafka.UUID, c commitlog.Config) commitlog.Options {
+	d.once.Do(func() { // one each for all logs of the directory
+		d.checkpoint = func() error { return m.writeCheckpoint(d, nil) }
+		d.failed = func(err error) { m.fence(d, err) }
+		d.walOf = func() (*wal.WAL, error) { return m.wal(d) }
+	})
 	return commitlog.Options{
 		FS: m.opts.FS, Dir: d.path, TP: tp, TopicID: topicID, Config: c, Files: m.files, Room: d.room, Own: kafka.InternalTopic(tp.Topic), Stats: m.opts.Stats,
 		Now: m.opts.Now, Logger: m.opts.Logger, ProducerIDExpirationMs: m.expiration.Load(),
-		Checkpoint: func() error { return m.writeCheckpoint(d, nil) },
-		Failed:     func(err error) { m.fence(d, err) },
-		WAL:        func() (*wal.WAL, error) { return m.wal(d) },
+		Checkpoint: d.checkpoint, Failed: d.failed, WAL: d.walOf,
 	}
 }
 

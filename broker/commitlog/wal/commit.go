@@ -61,12 +61,7 @@ func (w *WAL) nextJob() (j job, ok bool) {
 		size := wholeBlocks(int64(len(s.b)))
 		pos := place(w.mu.head, size, w.ring)
 		if pos+size-w.mu.durableTail <= w.ring {
-			j.buf, j.pos, j.size, j.prev = s, pos, size, w.mu.prev
-			if w.mu.spare == nil {
-				w.mu.spare = newBuffer(0)
-			}
-			w.mu.stage, w.mu.spare = w.mu.spare.reset(s.sequence+1), nil
-			w.mu.cond.Broadcast() // there is room in the stage again
+			j.buf, j.pos, j.size, j.prev = w.takeLocked(), pos, size, w.mu.prev
 			return j, true
 		}
 		if j.header {
@@ -134,25 +129,22 @@ func (w *WAL) finish(j job, crc uint32, took time.Duration) bool {
 	}
 	w.appendedLocked(j, crc)
 	w.mu.committed = j.buf.sequence
+	count, touched := int(j.buf.count), w.returnLocked(j.buf)
 	more := w.mu.stage.count > 0 && w.mu.err == nil
 	if more {
 		go w.commit()
 	} else {
 		w.mu.committing = false
-		if cap(w.mu.stage.b) > keptBuffer { // an idle file holds little memory
-			w.mu.stage = newBuffer(w.mu.stage.sequence)
-		}
+		w.restLocked()
 	}
 	w.mu.cond.Broadcast()
 	w.mu.Unlock()
-	w.opts.Metrics.synced(int(j.buf.count), j.size, took)
-	for _, t := range j.buf.touched {
+	w.opts.Metrics.synced(count, j.size, took)
+	for _, t := range touched {
 		t.m.owner.Committed(t.m, t.end, t.start)
 	}
 	w.mu.Lock()
-	if w.mu.spare == nil && (more || cap(j.buf.b) <= keptBuffer) {
-		w.mu.spare = j.buf
-	}
+	w.recycleLocked(touched)
 	w.mu.Unlock()
 	return true
 }

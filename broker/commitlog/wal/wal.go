@@ -74,7 +74,9 @@ type WAL struct {
 		err           error      // sticky
 		stage         *buffer    // what the next frame takes
 		spare         *buffer
-		committed     uint64 // sequence of the last buffer that is durable
+		touched       []touch // for a buffer that gave its own to who tells the members
+		idle          bool    // large buffers go when nothing is written for a while
+		committed     uint64  // sequence of the last buffer that is durable
 		committing    bool
 		checkpointing bool
 		waiting       bool // the committer waits for room in the ring
@@ -330,60 +332,4 @@ func (w *WAL) Close(clean bool) error {
 		_, err = begin(w.f, w.header)
 	}
 	return errors.Join(err, w.f.Close())
-}
-
-// buffer is a frame in the making.
-type buffer struct {
-	sequence uint64
-	b        []byte // aligned; begins with room for the frame's header
-	count    uint32
-	touched  []touch
-}
-
-// touch is a member with records in a buffer: batches up to end, a log start of start; 0 for
-// none.
-type touch struct {
-	m          *Member
-	end, start int64
-}
-
-// touch is what the buffer says of a member.
-func (s *buffer) touch(m *Member) *touch {
-	if m.touched != s.sequence {
-		m.touched, m.index = s.sequence, len(s.touched)
-		s.touched = append(s.touched, touch{m: m})
-	}
-	return &s.touched[m.index]
-}
-
-const (
-	smallBuffer = 64 << 10
-	keptBuffer  = 256 << 10 // larger ones are not kept while nothing is written
-)
-
-func newBuffer(sequence uint64) *buffer {
-	return &buffer{sequence: sequence, b: vfs.AlignedBytes(smallBuffer)[:frameBytes]}
-}
-
-// reserve makes room for n more bytes, and for the blocks' rest.
-func (s *buffer) reserve(n, limit int) {
-	need := int(wholeBlocks(int64(len(s.b) + n)))
-	if need <= cap(s.b) {
-		return
-	}
-	b := vfs.AlignedBytes(max(need, min(2*cap(s.b), limit)))[:len(s.b)]
-	copy(b, s.b)
-	s.b = b
-}
-
-func (s *buffer) add(k kind, key Key, offset int64, content []byte) {
-	s.b = appendRecord(s.b, k, key, offset, content)
-	s.count++
-}
-
-// reset makes the buffer ready for the frame of that sequence.
-func (s *buffer) reset(sequence uint64) *buffer {
-	clear(s.touched)
-	s.sequence, s.b, s.count, s.touched = sequence, s.b[:frameBytes], 0, s.touched[:0]
-	return s
 }
