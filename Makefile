@@ -116,10 +116,10 @@ chaos-planted: ## plant 28 bugs in the log engine, one at a time, and want a tes
 	go test -tags nos3,noazure,nogcs,varveplanted -count=1 -timeout 60m -v -run TestPlantedBugs ./test/planted
 
 .PHONY: chaos-hostile
-chaos-hostile: ## good clients beside fuzz, slow ones, storms, 18,000 connections, half-open TLS, wrong passwords and bombs, in 256 MiB (CHAOS_HOSTILE_SECONDS=60)
+chaos-hostile: ## good clients beside fuzz, slow ones, storms, 18,000 connections, TLS handshakes, wrong passwords and bombs, in 256 MiB (CHAOS_HOSTILE_SECONDS=60, CHAOS_HOSTILE_RUN='Mix|Squeezed|Kinds|Greedy', CHAOS_HOSTILE_PROFILES=DIR)
 	CGO_ENABLED=0 go build $(EMBEDDED) -o bin/varve-hostile ./cmd/varve
 	VARVE_BIN=$(CURDIR)/bin/varve-hostile CHAOS_HOSTILE_SECONDS=$${CHAOS_HOSTILE_SECONDS:-60} \
-		go test $(EMBEDDED) -count=1 -timeout 90m -v -run TestHostileMix ./test/chaos/hostile
+		go test $(EMBEDDED) -count=1 -timeout 90m -v -run "$${CHAOS_HOSTILE_RUN:-Mix}" ./test/chaos/hostile
 
 .PHONY: chaos-clients
 chaos-clients: build ## kill -9 every 2 s under the idempotent producers of Java, librdkafka and franz-go (CHAOS_CLIENT_SECONDS=60)
