@@ -31,6 +31,7 @@ type Conn struct {
 	listener *listener
 	id       uint64
 	nc       net.Conn
+	socket   net.Conn        // nc, or what is below its TLS
 	raw      syscall.RawConn // nil where there is no descriptor to read and write directly
 	probe    syscall.RawConn // the socket, also below TLS; nil in memory
 	ip       string          // key of the per-address limit
@@ -367,14 +368,14 @@ func (c *Conn) shut(err error) {
 	} else if !c.finished.Load() {
 		return // closed already
 	}
-	if nc, ok := c.nc.(*tls.Conn); ok && c.abrupt(err) {
-		nc.NetConn().Close()
+	if c.abrupt(err) {
+		c.socket.Close()
 		return
 	}
 	c.nc.Close()
 }
 
-// abrupt says whether a TLS connection ends without telling the peer, who would not read it:
+// abrupt says whether a connection ends without telling the peer, who would not read it:
 // the alert would be waited for.
 func (c *Conn) abrupt(err error) bool {
 	select {

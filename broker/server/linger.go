@@ -32,11 +32,7 @@ func (c *Conn) finish(why error, told bool) {
 // but the end is told that first, and so is one that goes on to send.
 func (c *Conn) linger(told bool) {
 	c.in.free()
-	nc := c.nc
-	if over, ok := nc.(*tls.Conn); ok {
-		nc = over.NetConn()
-	}
-	tcp, ok := nc.(*net.TCPConn)
+	tcp, ok := c.socket.(*net.TCPConn)
 	if !ok {
 		return // in memory nothing is lost
 	}

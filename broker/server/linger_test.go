@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"testing"
@@ -10,14 +11,14 @@ import (
 )
 
 // closing is a server whose every answer ends its connection; to "close" it gives none.
-func closing(t *testing.T) *kit {
-	return newKit(t, Limits{}, func(r *Request) {
-		if string(r.Body) == "close" {
-			r.CloseConn(ErrLogin)
-			return
-		}
-		r.ReplyClose(answerTo(r, r.Body), ErrLogin)
-	})
+func closing(t *testing.T) *kit { return newKit(t, Limits{}, endAfter) }
+
+func endAfter(r *Request) {
+	if string(r.Body) == "close" {
+		r.CloseConn(ErrLogin)
+		return
+	}
+	r.ReplyClose(answerTo(r, r.Body), ErrLogin)
 }
 
 // wantEnd expects the connection to end in order, not by a reset, and says after how long.
@@ -34,11 +35,15 @@ func (c *client) wantEnd() time.Duration {
 // A peer has time to read an answer before the connection ends: there are clients that drop an answer
 // with which the end comes.
 func TestAnswerComesBeforeTheEnd(t *testing.T) {
-	c := closing(t).dial()
-	c.send(keyEcho, 1, []byte("no"))
-	c.want(1, []byte("no"))
-	if waited := c.wantEnd(); waited < lingerTime/10 {
-		t.Errorf("the end came %v after the answer", waited)
+	plain := closing(t).dial()
+	over := newKitOn(t, tlsListener(t), Limits{}, endAfter).dial()
+	over.nc = tls.Client(over.nc, &tls.Config{InsecureSkipVerify: true})
+	for _, c := range []*client{plain, over} {
+		c.send(keyEcho, 1, []byte("no"))
+		c.want(1, []byte("no"))
+		if waited := c.wantEnd(); waited < lingerTime/10 {
+			t.Errorf("%T: the end came %v after the answer", c.nc, waited)
+		}
 	}
 }
 

@@ -196,7 +196,7 @@ func (s *Server) enter(c *Conn) string {
 
 func (s *Server) newConn(l *listener, nc net.Conn) *Conn {
 	now := time.Now()
-	c := &Conn{srv: s, listener: l, id: s.lastID.Add(1), nc: nc, ip: hostOf(nc.RemoteAddr()), opened: now, lastActivity: now}
+	c := &Conn{srv: s, listener: l, id: s.lastID.Add(1), nc: nc, socket: nc, ip: hostOf(nc.RemoteAddr()), opened: now, lastActivity: now}
 	c.probe = rawConn(nc)
 	if !l.sasl {
 		c.SetPrincipal(kafka.Anonymous()) // an SSL listener says more after the handshake

@@ -64,8 +64,9 @@ func TestA5HalfOpenConnectionsEnd(t *testing.T) {
 	}
 }
 
-// Frames of every size come back whole over TLS, and the peer has the name that Identify gives it.
-func TestFramesOverTLS(t *testing.T) {
+// tlsListener is a listener with a certificate that nobody has signed.
+func tlsListener(t *testing.T) Listener {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -76,8 +77,13 @@ func TestFramesOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
-	k := newKitOn(t, Listener{Name: "PLAINTEXT", Protocol: "SSL", Accept: listenLoopback(t), TLS: config,
-		Identify: func(tls.ConnectionState) (kafka.Principal, error) { return kafka.User("dave"), nil }}, Limits{}, func(r *Request) {
+	return Listener{Name: "PLAINTEXT", Protocol: "SSL", Accept: listenLoopback(t), TLS: config,
+		Identify: func(tls.ConnectionState) (kafka.Principal, error) { return kafka.User("dave"), nil }}
+}
+
+// Frames of every size come back whole over TLS, and the peer has the name that Identify gives it.
+func TestFramesOverTLS(t *testing.T) {
+	k := newKitOn(t, tlsListener(t), Limits{}, func(r *Request) {
 		if r.Conn.Principal() != kafka.User("dave") {
 			t.Errorf("the peer is %s", r.Conn.Principal())
 		}
