@@ -108,7 +108,7 @@ func newMetrics(s *Server, reg prometheus.Registerer) *metrics {
 			coldBytes:   prometheus.NewDesc("varve_server_cold_bytes_total", "Bytes of answers that were not in memory, or not known to be, and read from disk.", nil, nil),
 			coldWaits:   prometheus.NewDesc("varve_server_cold_waits_total", "Times an answer waited because others were reading from disk.", nil, nil),
 			strangerWaits: prometheus.NewDesc("varve_server_stranger_waits_total",
-				"Times a TLS handshake or a login waited because half of the processors were busy with others.", nil, nil),
+				"Times a TLS handshake or a login waited because others had the quarter of the processors that is for them.", nil, nil),
 			strangerSeconds: prometheus.NewDesc("varve_server_stranger_wait_seconds_total", "Time that TLS handshakes and logins waited for that.", nil, nil),
 			memory:          prometheus.NewDesc("varve_server_request_memory_bytes", "Request memory in use.", nil, nil),
 			requests:        prometheus.NewDesc("varve_server_requests_total", "Requests received.", []string{"api"}, nil),

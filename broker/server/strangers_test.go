@@ -50,9 +50,9 @@ func shakeHands(l *pipeListener, n int) <-chan error {
 	return out
 }
 
-// However many handshakes and logins are under way, they are at work on half of the processors, and who is known is
+// However many handshakes and logins are under way, they are at work on a quarter of the processors, and who is known is
 // served beside them.
-func TestStrangersHaveHalfOfTheProcessors(t *testing.T) {
+func TestStrangersHaveAQuarterOfTheProcessors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		held := make(chan struct{})
 		config, working, worked := heldTLS(t, held)
@@ -71,7 +71,7 @@ func TestStrangersHaveHalfOfTheProcessors(t *testing.T) {
 				}
 				echo(r)
 			}),
-			Logger: slog.New(slog.DiscardHandler), Limits: Limits{Processors: 4.5},
+			Logger: slog.New(slog.DiscardHandler), Limits: Limits{Processors: 9},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -147,7 +147,7 @@ func TestStrangersWhoWaitedTooLong(t *testing.T) {
 	})
 }
 
-// A fifth of a processor is a tenth for strangers: ten of them who need 10 ms each are done after 900 ms and 10 ms.
+// A fifth of a processor is a twentieth for strangers: ten of them who need 10 ms each are done after 1,800 ms and 10 ms.
 func TestStrangersOfAPartOfAProcessor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, began := newStrangers(0.2), time.Now()
@@ -156,7 +156,7 @@ func TestStrangersOfAPartOfAProcessor(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 			g.leave(since)
 		}
-		if took := time.Since(began); took.Round(time.Millisecond) != 910*time.Millisecond {
+		if took := time.Since(began); took.Round(time.Millisecond) != 1810*time.Millisecond {
 			t.Errorf("it took %v", took)
 		}
 		since, _ := g.enter(nil)
