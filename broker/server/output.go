@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -345,8 +344,6 @@ func (o *output) sendFileRange(fd uintptr) bool {
 		case n == 0:
 			o.err = fmt.Errorf("file of an answer ends %d bytes early: %w", o.rem, io.ErrUnexpectedEOF)
 			return true
-		default:
-			runtime.Gosched() // a peer that takes all of a long answer at once is not to hold up others
 		}
 	}
 	return true

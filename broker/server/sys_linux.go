@@ -10,7 +10,7 @@ import (
 
 // sendfileStep bounds one sendfile call, so that a huge range does not keep one thread in
 // the kernel for long.
-const sendfileStep = 1 << 20
+const sendfileStep = 4 << 20
 
 // rawConn is direct access to a plain TCP socket, nil for any other connection.
 func rawConn(nc net.Conn) syscall.RawConn {
