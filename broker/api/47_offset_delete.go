@@ -55,9 +55,21 @@ func (a groups) offsetDelete(r *server.Request) error {
 			resp.ErrorCode, resp.Topics = int16(res.Err), nil
 		} else {
 			spread(res, asked)
-			a.by(r).did(nil, "group", req.GroupID, "offsets", listed(partitions))
+			if gone := deletedOffsets(partitions, res.Errors); len(gone) > 0 {
+				a.by(r).did(nil, "group", req.GroupID, "offsets", listed(gone))
+			}
 		}
 		reply(r, &resp)
 	})
 	return nil
+}
+
+// deletedOffsets is the partitions of which no error tells that their offset stays.
+func deletedOffsets(asked []kafka.TopicPartition, errs []kafka.Error) (gone []kafka.TopicPartition) {
+	for i, tp := range asked {
+		if errs[i] == kafka.NoError {
+			gone = append(gone, tp)
+		}
+	}
+	return gone
 }

@@ -181,3 +181,12 @@ func TestChangesAreLogged(t *testing.T) {
 		}
 	}
 }
+
+// Of offsets that a group's members keep it is not said that they are deleted.
+func TestOffsetsThatStayAreNotLogged(t *testing.T) {
+	asked := []kafka.TopicPartition{{Topic: "t"}, {Topic: "u"}}
+	gone := deletedOffsets(asked, []kafka.Error{kafka.GroupSubscribedToTopic, kafka.NoError})
+	if len(gone) != 1 || gone[0].Topic != "u" {
+		t.Errorf("deleted are %v, want u alone", gone)
+	}
+}
