@@ -106,9 +106,9 @@ func TestA9WindowsExpire(t *testing.T) {
 	k.want("after a long silence", k.Charge(Fetch, ann, 900), 0)
 }
 
-// The eight levels, most specific first: each one counts when those before it are taken away.
-func TestA9Precedence(t *testing.T) {
-	levels := []metadata.QuotaEntity{
+// levelsOfAnn is the eight levels at which ann's client may have a quota, most specific first.
+func levelsOfAnn() []metadata.QuotaEntity {
+	return []metadata.QuotaEntity{
 		{User: named("ann"), ClientID: named("app")},
 		{User: named("ann"), ClientID: anyone},
 		{User: named("ann")},
@@ -118,6 +118,11 @@ func TestA9Precedence(t *testing.T) {
 		{ClientID: named("app")},
 		{ClientID: anyone},
 	}
+}
+
+// The eight levels, most specific first: each one counts when those before it are taken away.
+func TestA9Precedence(t *testing.T) {
+	levels := levelsOfAnn()
 	k := newKit(t)
 	for i, e := range levels {
 		k.set(e, Fetch, float64(i+1))
@@ -143,16 +148,7 @@ func TestA9TierTrafficIsARate(t *testing.T) {
 		if tt.kind.String() != tt.name {
 			t.Errorf("%v is not %s", tt.kind, tt.name)
 		}
-		levels := []metadata.QuotaEntity{
-			{User: named("ann"), ClientID: named("app")},
-			{User: named("ann"), ClientID: anyone},
-			{User: named("ann")},
-			{User: anyone, ClientID: named("app")},
-			{User: anyone, ClientID: anyone},
-			{User: anyone},
-			{ClientID: named("app")},
-			{ClientID: anyone},
-		}
+		levels := levelsOfAnn()
 		k := newKit(t)
 		for i, e := range levels {
 			k.set(e, tt.kind, float64(1000*(i+1)))

@@ -1,13 +1,8 @@
 package server
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"log/slog"
-	"math/big"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -18,22 +13,14 @@ import (
 // A handshake works in GetCertificate here for as long as it is held there.
 func heldTLS(t *testing.T, held <-chan struct{}) (config *tls.Config, working, worked *atomic.Int64) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := selfSigned(t)
 	working, worked = &atomic.Int64{}, &atomic.Int64{}
 	return &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		working.Add(1)
 		<-held
 		working.Add(-1)
 		worked.Add(1)
-		return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+		return &cert, nil
 	}}, working, worked
 }
 

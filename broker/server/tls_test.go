@@ -64,8 +64,8 @@ func TestA5HalfOpenConnectionsEnd(t *testing.T) {
 	}
 }
 
-// tlsListener is a listener with a certificate that nobody has signed.
-func tlsListener(t *testing.T) Listener {
+// selfSigned is a certificate that nobody else has signed, with its key.
+func selfSigned(t testing.TB) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -76,7 +76,13 @@ func tlsListener(t *testing.T) Listener {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// tlsListener is a listener with a certificate that nobody has signed.
+func tlsListener(t *testing.T) Listener {
+	t.Helper()
+	config := &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}
 	return Listener{Name: "PLAINTEXT", Protocol: "SSL", Accept: listenLoopback(t), TLS: config,
 		Identify: func(tls.ConnectionState) (kafka.Principal, error) { return kafka.User("dave"), nil }}
 }

@@ -128,6 +128,16 @@ func explain(what string, err error, message string) error {
 		next = "check --user and the password in --password-file or VARVE_PASSWORD"
 	case errors.Is(err, kerr.ResourceNotFound):
 		next = "list the users with 'varve user list'"
+	case errors.Is(err, kerr.DelegationTokenRequestNotAllowed):
+		next = "log in with --user, not by a token: nobody else can deal with them"
+	case errors.Is(err, kerr.DelegationTokenAuthDisabled):
+		next = "the broker has no delegation.token.secret.key"
+	case errors.Is(err, kerr.DelegationTokenAuthorizationFailed):
+		next = "it takes the right: varve acl create user/User:NAME --principal … --allow create-tokens"
+	case errors.Is(err, kerr.DelegationTokenNotFound):
+		next = "list the tokens with 'varve token list'"
+	case errors.Is(err, kerr.DelegationTokenOwnerMismatch):
+		next = "only its owner and its renewers may"
 	case errors.Is(err, kerr.SecurityDisabled):
 		next = "rules need authorizer.class.name and super.users in the brokers' settings: 'varve config docs authorizer'"
 	case strings.HasSuffix(err.Error(), ": unknown broker"):

@@ -92,26 +92,6 @@ func orDefault(d time.Duration) time.Duration {
 	return d
 }
 
-// explainToken is explain for requests about delegation tokens.
-func explainToken(what string, err error) error {
-	next := ""
-	switch {
-	case errors.Is(err, kerr.DelegationTokenRequestNotAllowed):
-		next = "log in with --user, not by a token: nobody else can deal with them"
-	case errors.Is(err, kerr.DelegationTokenAuthDisabled):
-		next = "the broker has no delegation.token.secret.key"
-	case errors.Is(err, kerr.DelegationTokenAuthorizationFailed):
-		next = "it takes the right: varve acl create user/User:NAME --principal … --allow create-tokens"
-	case errors.Is(err, kerr.DelegationTokenNotFound):
-		next = "list the tokens with 'varve token list'"
-	case errors.Is(err, kerr.DelegationTokenOwnerMismatch):
-		next = "only its owner and its renewers may"
-	default:
-		return explain(what, err, "")
-	}
-	return fmt.Errorf("%s: %w; %s", what, err, next)
-}
-
 func tokenCreateCommand() *cobra.Command {
 	var cf clientFlags
 	var out output
@@ -150,7 +130,7 @@ func tokenCreateCommand() *cobra.Command {
 			}
 			made, err := adm.CreateDelegationToken(cmd.Context(), want)
 			if err != nil {
-				return errors.Join(explainToken("creating a token", err), keep(""))
+				return errors.Join(explain("creating a token", err, ""), keep(""))
 			}
 			row, secret := tokenRowOf(made), base64.StdEncoding.EncodeToString(made.HMAC)
 			if file == "" {
@@ -208,7 +188,7 @@ func tokenListCommand() *cobra.Command {
 			defer end()
 			tokens, err := adm.DescribeDelegationTokens(cmd.Context(), owners...)
 			if err != nil {
-				return explainToken("listing tokens", err)
+				return explain("listing tokens", err, "")
 			}
 			rows := []tokenRow{}
 			for _, t := range tokens {
@@ -283,7 +263,7 @@ func tokenRenewCommand() *cobra.Command {
 				t.ExpiryTimestamp, err = adm.RenewDelegationToken(cmd.Context(), t.HMAC, orDefault(period))
 			}
 			if err != nil {
-				return explainToken("renewing a token", err)
+				return explain("renewing a token", err, "")
 			}
 			row := tokenRowOf(t)
 			return out.print(cmd.OutOrStdout(), row, tokenHeader, row.print)
@@ -321,7 +301,7 @@ func tokenExpireCommand() *cobra.Command {
 				_, err = adm.ExpireDelegationToken(cmd.Context(), t.HMAC, period)
 			}
 			if err != nil {
-				return explainToken("ending a token", err)
+				return explain("ending a token", err, "")
 			}
 			fmt.Fprintln(cmd.ErrOrStderr(), done(dryRun, fmt.Sprintf("ended token %s of %s:%s, %s", t.TokenID, t.Owner.Type, t.Owner.Name, when)))
 			return nil
